@@ -1,0 +1,16 @@
+//! The words every other crate speaks: typed ids, addresses with a tenant, payloads, and failures with a stable code.
+//!
+//! Always true: a [`Name`] that exists is valid, so an [`Address`] can be put into a path, a key or a log line as it is.
+//! Not here: anything that waits, stores or decides.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod address;
+mod failure;
+mod payload;
+mod position;
+
+pub use address::{Address, AgentKey, CELLS_EMBEDDED, CellId, InvalidName, Name};
+pub use failure::{Code, Failure};
+pub use payload::Payload;
+pub use position::{CallId, Epoch, Seq};

@@ -1,0 +1,183 @@
+//! The contract that every backend keeps. [`contract`](crate::contract) holds the tests that say so.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use stride_ids::{CellId, Epoch, Seq};
+
+/// A place where records become durable, in order, per cell.
+pub trait Journal: Send + Sync + 'static {
+    /// Takes a cell over. Whoever had it before is fenced: its appends are refused from now on.
+    /// The new epoch is durable before it is returned.
+    fn open(&self, cell: CellId) -> Result<Opened, Error>;
+
+    /// Orders one record behind all that were appended to the cell before, without waiting. The order of calls is the
+    /// order of records. Space for the record is certain once this returns `Ok`; dropping the [`Pending`] does not
+    /// take the record back.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::TooLarge`], [`Error::Full`] and [`Error::Stopped`]; nothing was ordered then.
+    fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error>;
+
+    /// Waits until everything up to `seq` of the cell is durable. `seq` must have been ordered in this epoch or be
+    /// part of what [`Journal::open`] reported.
+    fn settled(&self, cell: CellId, epoch: Epoch, seq: Seq) -> Pending;
+
+    /// The records of a cell after `after`, in order, with no gap.
+    ///
+    /// # Errors
+    /// [`Error::Gap`] if records after `after` were truncated, [`Error::Damaged`] if stored bytes are wrong.
+    fn replay(&self, cell: CellId, after: Seq) -> Result<Vec<Record>, Error>;
+
+    /// Gives up the records of a cell up to and including `through`; the store holds them now. A hint: a backend may
+    /// keep them longer.
+    fn truncate(&self, cell: CellId, through: Seq) -> Result<(), Error>;
+
+    /// Resolves when the journal has stopped for good, with the reason. A node that sees this must end: what is in its
+    /// memory can no longer be made durable.
+    fn stopped(&self) -> Pin<Box<dyn Future<Output = Error> + Send + '_>>;
+}
+
+/// What taking over a cell found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The epoch that the new owner writes with.
+    pub epoch: Epoch,
+    /// The last record of the cell, zero if it never had one.
+    pub last: Seq,
+}
+
+/// A record as it comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its position in the cell.
+    pub seq: Seq,
+    /// Its bytes as they were appended.
+    pub bytes: Bytes,
+}
+
+/// Proof that a record, and every record of its cell before it, is durable.
+///
+/// Nothing outside this crate can make one, which is how "commit before reply" is a type and not a habit:
+/// ```compile_fail
+/// let forged = stride_journal::Receipt { cell: todo!(), epoch: todo!(), seq: todo!() };
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    cell: CellId,
+    epoch: Epoch,
+    seq: Seq,
+}
+
+impl Receipt {
+    #[allow(dead_code)]
+    pub(crate) fn new(cell: CellId, epoch: Epoch, seq: Seq) -> Self {
+        Self { cell, epoch, seq }
+    }
+
+    /// The cell of the record.
+    pub fn cell(&self) -> CellId {
+        self.cell
+    }
+
+    /// The epoch it was written in.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The position up to which the cell is durable, at least.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+/// A record that is ordered and on its way to be durable.
+#[must_use = "a record is durable only once its Pending resolved"]
+pub struct Pending {
+    seq: Seq,
+    outcome: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
+}
+
+impl Pending {
+    #[allow(dead_code)]
+    pub(crate) fn new(seq: Seq, outcome: impl Future<Output = Result<Receipt, Error>> + Send + 'static) -> Self {
+        Self { seq, outcome: Box::pin(outcome) }
+    }
+
+    /// The position that the record has been given.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+impl Future for Pending {
+    type Output = Result<Receipt, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.outcome.as_mut().poll(cx)
+    }
+}
+
+/// What can go wrong, split by what the owner of a cell should do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody else owns the cell now: drop everything that is in memory for it.
+    #[error("{cell} was taken over: epoch {current} is newer than {epoch}")]
+    Fenced {
+        /// The cell.
+        cell: CellId,
+        /// The epoch that was refused.
+        epoch: Epoch,
+        /// The epoch that owns the cell.
+        current: Epoch,
+    },
+    /// The record can never be stored: refuse its cause.
+    #[error("a record of {len} bytes is over the limit of {max}")]
+    TooLarge {
+        /// The record's length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// There is no room now; nothing was ordered. Later appends may succeed.
+    #[error("no space for the journal: {0}")]
+    Full(String),
+    /// A write or sync failed, so nothing is certain any more: end the node.
+    #[error("the journal stopped: {0}")]
+    Stopped(String),
+    /// Records that are needed were truncated before: the store behind the journal lost what it had promised to hold.
+    #[error("{cell} needs the records after {after}, but the journal begins at {first}")]
+    Gap {
+        /// The cell.
+        cell: CellId,
+        /// The position that the store holds.
+        after: Seq,
+        /// The first record that is still there.
+        first: Seq,
+    },
+    /// Stored bytes are wrong in a way that a crash does not explain.
+    #[error("{file} is damaged at byte {offset}: {what}; at risk: {at_risk}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where the damage begins, in bytes.
+        offset: u64,
+        /// What was found.
+        what: String,
+        /// What cannot be read because of it.
+        at_risk: String,
+    },
+    /// The file system refused, before anything was acknowledged.
+    #[error("{doing}: {why}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// What the system answered.
+        why: String,
+    },
+}

@@ -1,0 +1,97 @@
+//! Time: how long something took, what day it is, and waiting.
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+
+/// Milliseconds since 1970, for people and for retention; never for deciding who owns what.
+pub type Timestamp = u64;
+
+/// The deadline passed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapsed;
+
+/// A clock. Cheap to clone; clones of a manual clock share their time.
+#[derive(Clone, Debug)]
+pub struct Clock(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Real { origin: Instant },
+    Manual { now: Arc<Mutex<Duration>> },
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub fn real() -> Self {
+        Self(Kind::Real { origin: Instant::now() })
+    }
+
+    /// A clock that stands still until [`Clock::advance`] moves it. Its epoch is the year 1970.
+    pub fn manual() -> Self {
+        Self(Kind::Manual { now: Arc::default() })
+    }
+
+    /// Monotonic time since the clock was made.
+    pub fn now(&self) -> Duration {
+        match &self.0 {
+            Kind::Real { origin } => origin.elapsed(),
+            Kind::Manual { now } => *now.lock(),
+        }
+    }
+
+    /// The time of day, which may jump.
+    pub fn timestamp(&self) -> Timestamp {
+        match &self.0 {
+            Kind::Real { .. } => {
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0))
+            }
+            Kind::Manual { now } => u64::try_from(now.lock().as_millis()).unwrap_or(0),
+        }
+    }
+
+    /// Moves a manual clock on.
+    ///
+    /// # Panics
+    /// On the machine's clock, which nobody moves.
+    pub fn advance(&self, by: Duration) {
+        match &self.0 {
+            Kind::Real { .. } => panic!("the machine's clock cannot be advanced"),
+            Kind::Manual { now } => *now.lock() += by,
+        }
+    }
+
+    /// Waits. Under Tokio's paused test time this takes no real time.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// Blocks this thread, for threads that are not part of the async runtime.
+    pub fn block(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    /// Gives `future` at most `limit`; drops it when the time is over.
+    pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+        tokio::time::timeout(limit, future).await.map_err(|_| Elapsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told_and_for_all_its_clones() {
+        let clock = Clock::manual();
+        let other = clock.clone();
+        assert_eq!(clock.now(), Duration::ZERO);
+        other.advance(Duration::from_secs(2));
+        assert_eq!(clock.now(), Duration::from_secs(2));
+        assert_eq!(clock.timestamp(), 2_000);
+    }
+}

@@ -1,0 +1,13 @@
+//! The only source of time, chance and disk. Production code gets the real ones, a simulation gets seeded ones, and
+//! `clippy.toml` bans every other way, so that whole-node simulations replay from a seed.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+// This crate is the seam: the bans of clippy.toml hold everywhere else.
+#![allow(clippy::disallowed_methods)]
+
+mod chance;
+mod clock;
+pub mod disk;
+
+pub use chance::Chance;
+pub use clock::{Clock, Elapsed, Timestamp};
