@@ -1,8 +1,15 @@
 //! The disk seam: the few file operations that durable code needs.
 //!
 //! Always true: what a simulated disk forgets at a crash is only what was not synced, unless a fault says otherwise.
+//! [`RealDisk`] adds nothing to the file system; [`SimDisk`] is the seeded one that tears, lies and fails.
 
 use std::{io, path::Path, sync::Arc};
+
+mod real;
+mod sim;
+
+pub use real::RealDisk;
+pub use sim::{Faults, Operation, SimDisk};
 
 /// A file system, real or simulated.
 pub trait Disk: Send + Sync + 'static {
@@ -20,6 +27,22 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the lock that `path` stands for, creating the file if need be; fails with `WouldBlock` while another
+    /// process, or another owner in this one, holds it.
+    fn lock(&self, path: &Path) -> io::Result<DiskLock>;
+}
+
+/// A lock on a file, given back when it is dropped (or when its process dies).
+pub struct DiskLock {
+    // Held only for its `Drop`.
+    _held: Box<dyn Send + Sync>,
+}
+
+impl DiskLock {
+    /// A lock that is given back by dropping `held`.
+    pub fn new(held: impl Send + Sync + 'static) -> Self {
+        Self { _held: Box::new(held) }
+    }
 }
 
 /// An open file. Positions are absolute, so that a file can be shared.
@@ -36,70 +59,4 @@ pub trait DiskFile: Send + Sync + 'static {
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()>;
     /// Makes the bytes durable (`fdatasync`). After a failure, nothing about the file is known.
     fn sync(&self) -> io::Result<()>;
-}
-
-/// The machine's file system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RealDisk;
-
-impl Disk for RealDisk {
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let entries = match std::fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(e),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(dir)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Arc::new(RealFile(file)))
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Ok(Arc::new(RealFile(file)))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        std::fs::File::open(dir)?.sync_all()
-    }
-}
-
-struct RealFile(std::fs::File);
-
-impl DiskFile for RealFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.0, buf, at)
-    }
-
-    fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, buf, at)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
 }
