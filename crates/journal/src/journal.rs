@@ -74,7 +74,6 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    #[allow(dead_code)]
     pub(crate) fn new(cell: CellId, epoch: Epoch, seq: Seq) -> Self {
         Self { cell, epoch, seq }
     }
@@ -103,7 +102,6 @@ pub struct Pending {
 }
 
 impl Pending {
-    #[allow(dead_code)]
     pub(crate) fn new(seq: Seq, outcome: impl Future<Output = Result<Receipt, Error>> + Send + 'static) -> Self {
         Self { seq, outcome: Box::pin(outcome) }
     }
@@ -144,9 +142,12 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
-    /// There is no room now; nothing was ordered. Later appends may succeed.
+    /// There is no room on the disk now; nothing was ordered. Later appends may succeed.
     #[error("no space for the journal: {0}")]
     Full(String),
+    /// More waits to be written than may; nothing was ordered. Try again in a moment.
+    #[error("the journal is behind: {0}")]
+    Busy(String),
     /// A write or sync failed, so nothing is certain any more: end the node.
     #[error("the journal stopped: {0}")]
     Stopped(String),
@@ -172,6 +173,41 @@ pub enum Error {
         /// What cannot be read because of it.
         at_risk: String,
     },
+    /// Another process, or another owner in this one, has the journal open.
+    #[error("{dir} is in use by another process")]
+    InUse {
+        /// The directory.
+        dir: String,
+    },
+    /// The number of cells is fixed when a journal is begun.
+    #[error("the journal was begun with {stored} cells and cannot be opened with {asked}")]
+    CellsFixed {
+        /// What it was begun with.
+        stored: usize,
+        /// What was asked for.
+        asked: u16,
+    },
+    /// There is no such cell: a bug of the caller.
+    #[error("there is no {cell}: the journal has {cells} cells")]
+    UnknownCell {
+        /// The cell.
+        cell: CellId,
+        /// How many there are.
+        cells: usize,
+    },
+    /// Somebody waits for a record that was never appended: a bug of the caller.
+    #[error("record {seq} of {cell} was never appended; the last is {last}")]
+    NotOrdered {
+        /// The cell.
+        cell: CellId,
+        /// The record.
+        seq: Seq,
+        /// The last record that was appended.
+        last: Seq,
+    },
+    /// The settings cannot work.
+    #[error("invalid journal settings: {0}")]
+    Invalid(String),
     /// The file system refused, before anything was acknowledged.
     #[error("{doing}: {why}")]
     Io {
@@ -180,4 +216,10 @@ pub enum Error {
         /// What the system answered.
         why: String,
     },
+}
+
+impl Error {
+    pub(crate) fn io(doing: String, error: &std::io::Error) -> Self {
+        Self::Io { doing, why: error.to_string() }
+    }
 }

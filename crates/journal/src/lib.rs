@@ -6,6 +6,9 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod contract;
+pub mod embedded;
 mod journal;
+pub mod memory;
 
 pub use journal::{Error, Journal, Opened, Pending, Receipt, Record};

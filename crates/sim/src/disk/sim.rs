@@ -10,7 +10,6 @@
 //! failed sync leaves each sector durable or not, and forgets that it was dirty, as Linux does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
