@@ -1,1 +1,32 @@
-//! (being written)
+//! Agents: long-lived, addressable, durable; one turn at a time, and every turn a transaction.
+//!
+//! ```text
+//! ask ─► mailbox (one per agent) ─► turn (writes collect, nothing has happened) ─► record ─► journal
+//!                                                                                              │ Receipt
+//!                              reply ◄─ Held::release ◄────────────────────────────────────────┘
+//! ```
+//! Always true: a reply leaves only against the journal's receipt, a failed turn leaves no trace, and an agent handles
+//! its messages one at a time in the order in which they came.
+//! Not here: what runs inside a turn (see [`Body`], implemented by `runtime`), HTTP, and files.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod body;
+mod cell;
+mod engine;
+mod inspect;
+mod maintain;
+mod message;
+mod record;
+mod recover;
+mod residency;
+mod stats;
+mod turn;
+
+pub use body::{Bodies, Body, Kind, Method};
+pub use engine::{Engine, Settings};
+pub use inspect::{AgentStatus, StateEntry, StatePage};
+pub use message::{Answer, Ask, Timing};
+pub use recover::OpenError;
+pub use stats::Stats;
+pub use turn::{Turn, TurnError};

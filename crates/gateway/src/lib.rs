@@ -1,1 +1,24 @@
-//! (being written)
+//! HTTP and JSON in, problem+json out. Translates; decides nothing.
+//!
+//! Always true: every error body is `application/problem+json` with a stable `code`, and every answer of a function or
+//! agent says which node, which call or turn, and where the time went.
+//! Not here: sockets and shutdown (see `node`), and whatever an answer means.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod agents;
+mod control;
+mod deployments;
+mod functions;
+mod health;
+mod logs;
+mod metrics;
+mod problem;
+mod request;
+mod routes;
+mod state;
+mod timing;
+
+pub use crate::metrics::install_recorder;
+pub use control::{ControlPlane, DeployedAgent, DeployedMethod, Deployment};
+pub use routes::{Gateway, router};

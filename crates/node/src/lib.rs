@@ -1,1 +1,22 @@
-//! (being written)
+//! Assembles a node: settings in, a running node out, and a drain at the end.
+//!
+//! ```text
+//! DIR/journal/     the durable tail: segment log            DIR/store/        materialised state
+//! DIR/components/  deployed components by content hash      DIR/deployments/  one JSON file per component
+//! DIR/cache/       compiled components, can be deleted      DIR/node.json     the node's name and number of cells
+//! ```
+//! Not here: anything that a lower crate can do alone.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod catalog;
+mod config;
+mod control;
+mod files;
+mod identity;
+mod manifest;
+mod node;
+
+pub use config::{Config, ConfigError};
+pub use manifest::{Manifest, ManifestError};
+pub use node::{Node, StartError};

@@ -1,1 +1,30 @@
-//! (being written)
+//! The Wasmtime host: turns a component into functions that can be called and agent bodies that can take turns.
+//!
+//! ```text
+//! bytes ─ code (compile once, cache) ─► component (pre-linked, described) ─ registry ─► functions: a fresh instance a call
+//!                                                                                   └─► bodies: an instance an agent
+//! ```
+//! Always true: a guest reaches nothing that its spec does not name, every run has a memory and a time limit, and no
+//! guest can bring down the host: whatever it does ends as a [`Failure`](stride_ids::Failure).
+//! Not here: what a turn means (see `agents`), manifests and files of deployments (see `node`).
+#![deny(missing_docs)]
+
+mod bindings;
+mod bodies;
+mod code;
+mod component;
+mod failure;
+mod functions;
+mod guest;
+mod host;
+mod logs;
+mod registry;
+mod spec;
+
+pub use code::content_hash;
+pub use component::{Component, ExportedAgent, ExportedMethod, Exports};
+pub use functions::{Called, FunctionStats, Functions};
+pub use host::{Host, Settings};
+pub use logs::{LogLine, Logs, Stream};
+pub use registry::Registry;
+pub use spec::{AgentSpec, ComponentSpec, FunctionSpec};

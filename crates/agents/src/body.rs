@@ -1,0 +1,53 @@
+//! What the engine needs from whatever runs user code.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use stride_ids::{Address, Failure, Name, Payload};
+
+use crate::turn::Turn;
+
+/// One method of an agent type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// It changes nothing, so it commits nothing. The host enforces it.
+    pub read_only: bool,
+}
+
+/// An agent type as the deployment that serves it now declares it.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// The component that serves it.
+    pub component: Name,
+    /// Which version of the component. A live body of another version is replaced at the next turn.
+    pub version: Arc<str>,
+    /// The agent type.
+    pub name: Name,
+    /// What can be asked.
+    pub methods: BTreeMap<String, Method>,
+    /// How long a body may do nothing before it leaves memory.
+    pub idle: Duration,
+}
+
+/// Where agent types and their bodies come from.
+pub trait Bodies: Send + Sync + 'static {
+    /// The type of that name in a tenant, if anything deployed serves it.
+    fn kind(&self, tenant: &Name, name: &Name) -> Option<Arc<Kind>>;
+
+    /// The agent type whose name is nearest to `name`, for the error message.
+    fn nearest_kind(&self, tenant: &Name, name: &Name) -> Option<String>;
+
+    /// Brings the body of one agent into memory.
+    fn start<'a>(&'a self, kind: &'a Arc<Kind>, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>>;
+}
+
+/// User code of one agent in memory. It may keep what it likes between turns; what counts is what the turn wrote.
+pub trait Body: Send {
+    /// Runs one turn. After a failure the engine drops the body and the turn's writes.
+    fn turn<'a>(
+        &'a mut self,
+        turn: Turn,
+        method: &'a str,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<(Turn, Payload), Failure>>;
+}

@@ -1,0 +1,178 @@
+//! One cell as its owner sees it: the epoch it writes with, what is durable, and the agents that are awake.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use stride_ids::{Address, CellId, Epoch, Seq};
+use stride_journal::{Journal, Pending, Receipt};
+use stride_store::{Store, Write};
+
+use crate::{body::Body, record::Header, residency::Stamp};
+
+pub(crate) struct Cell {
+    pub(crate) id: CellId,
+    pub(crate) epoch: Epoch,
+    /// Held while a record is ordered and its writes are staged, so that both happen in the same order.
+    tail: Mutex<Seq>,
+    /// The newest receipt of this cell.
+    receipt: Mutex<Receipt>,
+    awake: Mutex<HashMap<Address, Arc<Slot>>>,
+}
+
+/// An agent that is awake: in memory, or with somebody waiting for it.
+pub(crate) struct Slot {
+    /// The mailbox: a fair lock, so turns run one at a time in the order in which they came.
+    pub(crate) resident: tokio::sync::Mutex<Resident>,
+    /// How many asks hold or wait for the lock.
+    pub(crate) waiting: AtomicUsize,
+    /// When it was last used.
+    pub(crate) used_at: AtomicU64,
+}
+
+/// What is in memory for one agent.
+#[derive(Default)]
+pub(crate) struct Resident {
+    pub(crate) body: Option<LiveBody>,
+    /// What the last turn left, once it was read from the store.
+    pub(crate) header: Option<Option<Header>>,
+    /// The last record that this agent's state depends on.
+    pub(crate) last: Seq,
+}
+
+/// User code in memory, and the version it is of.
+pub(crate) struct LiveBody {
+    pub(crate) version: Arc<str>,
+    pub(crate) body: Box<dyn Body>,
+    /// Counts it as live for as long as it exists.
+    pub(crate) _place: Place,
+}
+
+/// One of the bounded number of live bodies.
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    pub(crate) fn take(live: &Arc<AtomicUsize>) -> Self {
+        live.fetch_add(1, Ordering::Relaxed);
+        Self(live.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Cell {
+    pub(crate) fn new(id: CellId, epoch: Epoch, receipt: Receipt) -> Self {
+        Self { id, epoch, tail: Mutex::new(receipt.seq()), receipt: Mutex::new(receipt), awake: Mutex::default() }
+    }
+
+    /// Orders a record and makes its writes visible to the turns that follow.
+    pub(crate) fn append(
+        &self,
+        journal: &dyn Journal,
+        store: &Store,
+        record: bytes::Bytes,
+        writes: Vec<Write>,
+    ) -> Result<Pending, stride_journal::Error> {
+        let mut tail = self.tail.lock();
+        let pending = journal.append(self.id, self.epoch, record)?;
+        *tail = pending.seq();
+        store.stage(self.id, pending.seq(), writes);
+        Ok(pending)
+    }
+
+    /// A receipt that covers `seq`, waiting for it if need be.
+    pub(crate) async fn settled(&self, journal: &dyn Journal, seq: Seq) -> Result<Receipt, stride_journal::Error> {
+        let newest = *self.receipt.lock();
+        if newest.seq() >= seq {
+            return Ok(newest);
+        }
+        let receipt = journal.settled(self.id, self.epoch, seq).await?;
+        self.note(receipt);
+        Ok(receipt)
+    }
+
+    /// Remembers the newest receipt.
+    pub(crate) fn note(&self, receipt: Receipt) {
+        let mut newest = self.receipt.lock();
+        if receipt.seq() > newest.seq() {
+            *newest = receipt;
+        }
+    }
+
+    /// The slot of an agent, which is awake for as long as the guard lives or a body is in memory.
+    pub(crate) fn wake<'a>(&'a self, address: &'a Address) -> Awake<'a> {
+        Awake { slot: Some(self.slot(address)), cell: self, address }
+    }
+
+    fn slot(&self, address: &Address) -> Arc<Slot> {
+        let mut awake = self.awake.lock();
+        if let Some(slot) = awake.get(address) {
+            return slot.clone();
+        }
+        // Whatever put the agent to sleep may not be durable yet, so what it reads now depends on all of the cell.
+        let resident = Resident { last: *self.tail.lock(), ..Resident::default() };
+        let slot = Arc::new(Slot {
+            resident: tokio::sync::Mutex::new(resident),
+            waiting: AtomicUsize::new(0),
+            used_at: AtomicU64::new(0),
+        });
+        awake.insert(address.clone(), slot.clone());
+        slot
+    }
+
+    /// The slot of an agent if it is awake.
+    pub(crate) fn find<'a>(&'a self, address: &'a Address) -> Option<Awake<'a>> {
+        let slot = self.awake.lock().get(address).cloned()?;
+        Some(Awake { slot: Some(slot), cell: self, address })
+    }
+
+    /// Forgets an agent that has no body in memory and that nobody holds or waits for.
+    fn forget_if_asleep(&self, address: &Address) {
+        let mut awake = self.awake.lock();
+        // New holders come only through this map, so a count of one cannot rise while it is locked.
+        let asleep = |slot: &Arc<Slot>| {
+            Arc::strong_count(slot) == 1 && slot.resident.try_lock().is_ok_and(|resident| resident.body.is_none())
+        };
+        if awake.get(address).is_some_and(asleep) {
+            awake.remove(address);
+        }
+    }
+}
+
+/// Keeps an agent's slot while somebody needs it.
+pub(crate) struct Awake<'a> {
+    /// Always there until the guard is dropped.
+    slot: Option<Arc<Slot>>,
+    cell: &'a Cell,
+    address: &'a Address,
+}
+
+impl std::ops::Deref for Awake<'_> {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        self.slot.as_ref().expect("only drop takes it")
+    }
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        self.slot = None;
+        self.cell.forget_if_asleep(self.address);
+    }
+}
+
+impl Slot {
+    pub(crate) fn touch(&self, now: Stamp) {
+        self.used_at.store(now, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,158 @@
+//! Looking at agents and editing them from outside, without running user code.
+
+use bytes::Bytes;
+use stride_ids::{Address, AgentKey, CellId, Code, Failure, Name};
+use stride_sim::Timestamp;
+use stride_store::RowKey;
+
+use crate::{
+    engine::{Engine, journal_failure, store_failure},
+    record::{Commit, Header, Record},
+};
+
+/// What is known of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentStatus {
+    /// Which cell owns it.
+    pub cell: CellId,
+    /// How many turns it has committed.
+    pub turns: u64,
+    /// When its first turn was committed.
+    pub created_at: Timestamp,
+    /// Whether its body is in memory.
+    pub live: bool,
+    /// The size of its typed state, in bytes.
+    pub state_bytes: usize,
+}
+
+/// One entry of an agent's keyed map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateEntry {
+    /// Its key.
+    pub key: String,
+    /// The size of its value.
+    pub bytes: usize,
+}
+
+/// A page of an agent's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatePage {
+    /// The typed state as the SDK saved it.
+    pub state: Option<Bytes>,
+    /// Entries of the keyed map, in key order.
+    pub entries: Vec<StateEntry>,
+    /// There may be more entries after the last one.
+    pub more: bool,
+}
+
+impl Engine {
+    /// The agents of a type in key order, after `after`, `limit` at most.
+    pub fn list(
+        &self,
+        tenant: &Name,
+        kind: &Name,
+        after: Option<&AgentKey>,
+        limit: usize,
+    ) -> Result<Vec<Address>, Failure> {
+        self.store.list_agents(tenant, kind, after, limit).map_err(|e| store_failure(&e))
+    }
+
+    /// Looks at one agent. Waits for the turn that is running, so that what it shows is durable.
+    pub async fn inspect(&self, address: &Address) -> Result<AgentStatus, Failure> {
+        let (header, live) = self.settled_header(address).await?;
+        Ok(AgentStatus {
+            cell: self.cell_of(address).id,
+            turns: header.turns,
+            created_at: header.created_at,
+            live,
+            state_bytes: header.state.map_or(0, |state| state.len()),
+        })
+    }
+
+    /// A page of an agent's state.
+    pub async fn state(
+        &self,
+        address: &Address,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<StatePage, Failure> {
+        let (header, _) = self.settled_header(address).await?;
+        let page = self.store.scan_map(address, prefix, after, limit).map_err(|e| store_failure(&e))?;
+        let more = page.len() == limit;
+        let entries = page.into_iter().map(|(key, value)| StateEntry { key, bytes: value.len() }).collect();
+        Ok(StatePage { state: header.state, entries, more })
+    }
+
+    /// The value of one entry of an agent's keyed map.
+    pub async fn state_entry(&self, address: &Address, key: &str) -> Result<Bytes, Failure> {
+        self.settled_header(address).await?;
+        let row = RowKey::Map(address.clone(), key.to_owned());
+        let value = self.store.get(&row).map_err(|e| store_failure(&e))?;
+        value.ok_or_else(|| Failure::not_found("state key", key, None))
+    }
+
+    /// Replaces the typed state (`key` is none) or one entry of the keyed map; `value` none deletes it. A transaction
+    /// like a turn, and noted in the log.
+    pub async fn edit(&self, address: &Address, key: Option<String>, value: Option<Bytes>) -> Result<(), Failure> {
+        let cell = self.cell_of(address);
+        let pending = {
+            let slot = cell.wake(address);
+            let mut resident = slot.resident.lock().await;
+            let mut header = self.header(&mut resident, address)?.ok_or_else(|| unknown(address))?;
+            let mut map = std::collections::BTreeMap::new();
+            match &key {
+                Some(key) => {
+                    let row = RowKey::Map(address.clone(), key.clone());
+                    let before = self.store.get(&row).map_err(|e| store_failure(&e))?;
+                    if value.is_none() && before.is_none() {
+                        return Err(Failure::not_found("state key", key, None));
+                    }
+                    map.insert(key.clone(), value.clone());
+                }
+                None => header.state = value.clone(),
+            }
+            // What the body has in memory is no longer true.
+            resident.body = None;
+            self.append(cell, &mut resident, Commit { agent: address.clone(), header, map, reply: None })?
+        };
+        cell.note(pending.await.map_err(|e| journal_failure(&e))?);
+        let bytes = value.map_or(0, |value| value.len());
+        tracing::info!(target: "stride::audit", agent = %address, key = key.as_deref().unwrap_or("(typed state)"), bytes, "state edited");
+        Ok(())
+    }
+
+    /// Removes an agent and everything it has. Needs no user code.
+    pub async fn remove(&self, address: &Address) -> Result<(), Failure> {
+        let cell = self.cell_of(address);
+        let pending = {
+            let slot = cell.wake(address);
+            let mut resident = slot.resident.lock().await;
+            self.header(&mut resident, address)?.ok_or_else(|| unknown(address))?;
+            resident.body = None;
+            let pending = self.append_record(cell, &Record::Remove(address.clone()))?;
+            resident.last = pending.seq();
+            resident.header = Some(None);
+            pending
+        };
+        cell.note(pending.await.map_err(|e| journal_failure(&e))?);
+        tracing::info!(target: "stride::audit", agent = %address, "agent removed");
+        Ok(())
+    }
+
+    /// The agent's header once it is durable, and whether the agent is in memory.
+    async fn settled_header(&self, address: &Address) -> Result<(Header, bool), Failure> {
+        let cell = self.cell_of(address);
+        let (header, live, last) = {
+            let slot = cell.wake(address);
+            let mut resident = slot.resident.lock().await;
+            (self.header(&mut resident, address)?, resident.body.is_some(), resident.last)
+        };
+        cell.settled(&*self.journal, last).await.map_err(|e| journal_failure(&e))?;
+        Ok((header.ok_or_else(|| unknown(address))?, live))
+    }
+}
+
+fn unknown(address: &Address) -> Failure {
+    Failure::new(Code::NotFound, format!("there is no agent `{}/{}`", address.kind, address.key))
+}

@@ -1,0 +1,77 @@
+//! What the gateway counts and times, and the gauges it reads from the crates below when somebody looks.
+
+use std::{
+    sync::{LazyLock, OnceLock},
+    time::Duration,
+};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use stride_ids::{Code, Failure};
+
+use crate::routes::Gateway;
+
+/// What a request asked for. The label of the request metrics, so the list is closed.
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    Function,
+    Ask,
+}
+
+impl Work {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Ask => "ask",
+        }
+    }
+}
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Installs the process's metrics recorder, once.
+pub fn install_recorder() {
+    RECORDER.get_or_init(|| {
+        let builder = PrometheusBuilder::new();
+        builder.install_recorder().expect("nothing else in this process installs a recorder")
+    });
+}
+
+/// The two request histograms, resolved once: looking a metric up by name costs more than recording it.
+static SECONDS: LazyLock<[metrics::Histogram; 2]> = LazyLock::new(|| {
+    [Work::Function, Work::Ask].map(|work| metrics::histogram!("stride_request_seconds", "work" => work.as_str()))
+});
+
+impl Gateway {
+    /// Notes the end of a request.
+    pub(crate) fn observe(&self, work: Work, began: Duration, failure: Option<&Failure>) {
+        SECONDS[work as usize].record(self.clock.now() - began);
+        if let Some(Failure { code, message }) = failure {
+            metrics::counter!("stride_failures_total", "work" => work.as_str(), "code" => code.as_str()).increment(1);
+            if *code == Code::Internal {
+                tracing::error!(work = work.as_str(), "{message}");
+            }
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub(crate) fn render_metrics(&self) -> String {
+        let turns = self.engine.stats();
+        let calls = self.functions.stats();
+        for (outcome, count) in [
+            ("committed", turns.committed),
+            ("read_only", turns.read),
+            ("discarded", turns.discarded),
+            ("replayed", turns.replayed),
+        ] {
+            metrics::counter!("stride_turns_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::counter!("stride_agents_passivated_total").absolute(turns.passivated);
+        metrics::gauge!("stride_agents_live").set(turns.live as f64);
+        metrics::gauge!("stride_staged_bytes").set(turns.staged_bytes as f64);
+        for (outcome, count) in [("succeeded", calls.succeeded), ("failed", calls.failed)] {
+            metrics::counter!("stride_calls_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::gauge!("stride_calls_active").set(calls.active as f64);
+        RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
+    }
+}

@@ -1,0 +1,110 @@
+//! What a request says beside its path: tenant, deadline, idempotency key, body.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{FromRequestParts, Query},
+    http::{HeaderMap, header, request::Parts},
+};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use stride_ids::{Address, AgentKey, Code, Failure, InvalidName, Name, Payload};
+use stride_sim::Clock;
+
+use crate::problem::Problem;
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(Code::InvalidRequest, message)
+}
+
+pub(crate) fn invalid_name(error: &InvalidName) -> Failure {
+    invalid(error.to_string())
+}
+
+/// A header's text, if the header is there.
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Failure> {
+    let value = headers.get(name).map(|value| value.to_str());
+    value.transpose().map_err(|_| invalid(format!("the header {name} is not plain text")))
+}
+
+/// Whose request it is. Until tokens say it, a header does.
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<Name, Failure> {
+    match text(headers, "stride-tenant")? {
+        Some(tenant) => Name::new(tenant).map_err(|e| invalid_name(&e)),
+        None => Ok(Name::default_tenant()),
+    }
+}
+
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    Ok(text(headers, "idempotency-key")?.map(str::to_owned))
+}
+
+/// The address of the agent that a path names.
+pub(crate) fn address(headers: &HeaderMap, kind: &str, key: &str) -> Result<Address, Failure> {
+    Ok(Address {
+        tenant: tenant(headers)?,
+        kind: Name::new(kind).map_err(|e| invalid_name(&e))?,
+        key: AgentKey::new(key).map_err(|e| invalid_name(&e))?,
+    })
+}
+
+/// Runs `work` within the deadline that the request sets.
+pub(crate) async fn within_deadline<T>(
+    clock: &Clock,
+    headers: &HeaderMap,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(deadline) = text(headers, "stride-deadline-ms")? else { return work.await };
+    let deadline = deadline.parse().map_err(|_| invalid("Stride-Deadline-Ms is not a whole number of milliseconds"))?;
+    let exceeded = |_| {
+        let message = format!("there was no answer within {deadline} ms; the work may still have been done");
+        Failure::new(Code::DeadlineExceeded, message)
+    };
+    clock.timeout(Duration::from_millis(deadline), work).await.map_err(exceeded)?
+}
+
+/// The body as a payload. Without a content type it is taken for JSON.
+pub(crate) async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, Failure> {
+    let content_type = match headers.get(header::CONTENT_TYPE) {
+        Some(value) => value.to_str().map_err(|_| invalid("the header Content-Type is not plain text"))?,
+        None => Payload::JSON,
+    };
+    Ok(Payload { content_type: content_type.to_owned(), body: bytes(headers, body).await? })
+}
+
+/// The whole body, which must not be over the limit of payloads.
+pub(crate) async fn bytes(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+    let too_large = || {
+        let message = format!("the body is over the limit of {} bytes", Payload::LEN_MAX);
+        Failure::new(Code::PayloadTooLarge, message)
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    if announced.is_some_and(|announced: u64| announced > Payload::LEN_MAX as u64) {
+        return Err(too_large());
+    }
+    to_bytes(body, Payload::LEN_MAX).await.map_err(|e| {
+        let mut cause = std::error::Error::source(&e);
+        while let Some(error) = cause {
+            if error.to_string().contains("length limit exceeded") {
+                return too_large();
+            }
+            cause = error.source();
+        }
+        invalid(format!("the body could not be read: {e}"))
+    })
+}
+
+/// The query string, refused as a problem when it does not fit.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(e) => Err(invalid(format!("the query string is wrong: {}", e.body_text())).into()),
+        }
+    }
+}

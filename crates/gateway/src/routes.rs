@@ -1,0 +1,106 @@
+//! The router, and what all handlers share.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderValue, Method, Uri},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+    routing::{get, post},
+};
+use stride_agents::Engine;
+use stride_ids::{Code, Failure, Payload};
+use stride_runtime::{Functions, Logs};
+use stride_sim::Clock;
+
+use crate::{
+    agents,
+    control::ControlPlane,
+    deployments::{self, DEPLOYMENT_LEN_MAX},
+    functions, health, logs,
+    problem::Problem,
+    state,
+};
+
+/// What the handlers work with.
+pub struct Gateway {
+    /// The node's name, which every answer carries.
+    pub node: HeaderValue,
+    /// Calls functions.
+    pub functions: Arc<Functions>,
+    /// Asks agents.
+    pub engine: Arc<Engine>,
+    /// Takes deployments.
+    pub control: Arc<dyn ControlPlane>,
+    /// What guests print.
+    pub logs: Arc<Logs>,
+    /// The node's clock.
+    pub clock: Clock,
+    /// Set while the node finishes its last requests.
+    pub draining: AtomicBool,
+}
+
+pub(crate) type Shared = Arc<Gateway>;
+
+/// All routes of a node.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/functions/{component}/{function}", post(functions::call))
+        .route("/v1/agents/{kind}", get(agents::list))
+        .route("/v1/agents/{kind}/{key}", get(agents::inspect).delete(agents::remove))
+        .route("/v1/agents/{kind}/{key}/state", get(state::list).put(state::replace))
+        .route("/v1/agents/{kind}/{key}/state/{state_key}", get(state::read).put(state::write).delete(state::delete))
+        .route("/v1/agents/{kind}/{key}/{method}", post(agents::ask))
+        .route(
+            "/v1/deployments",
+            get(deployments::list).post(deployments::create).layer(DefaultBodyLimit::max(DEPLOYMENT_LEN_MAX)),
+        )
+        .route("/v1/logs", get(logs::read))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(health::openapi))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn_with_state(gateway.clone(), name_the_node))
+        .with_state(gateway)
+}
+
+async fn name_the_node(
+    axum::extract::State(gateway): axum::extract::State<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert("stride-node", gateway.node.clone());
+    response
+}
+
+async fn no_route(uri: Uri) -> Problem {
+    Failure::new(Code::NotFound, format!("there is no route {}; see /openapi.json", uri.path())).into()
+}
+
+async fn no_method(method: Method, uri: Uri) -> Problem {
+    let message = format!("{} does not take {method}; see /openapi.json", uri.path());
+    Failure::new(Code::InvalidRequest, message).into()
+}
+
+/// A guest's content type as a header. What is not a valid header value is not passed on.
+pub(crate) fn content_type(text: &str) -> HeaderValue {
+    if text == Payload::JSON {
+        return HeaderValue::from_static(Payload::JSON);
+    }
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+/// How many entries a page has.
+pub(crate) fn page_limit(asked: Option<usize>) -> Result<usize, Failure> {
+    const DEFAULT: usize = 100;
+    const MAX: usize = 1_000;
+    match asked.unwrap_or(DEFAULT) {
+        limit @ 1..=MAX => Ok(limit),
+        other => Err(Failure::new(Code::InvalidRequest, format!("limit is {other}; use 1 to {MAX}"))),
+    }
+}

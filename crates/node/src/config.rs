@@ -1,0 +1,82 @@
+//! The settings of a node: a TOML file, all optional. What the command line says comes on top.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// What a node is started with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where everything durable is. Since 0.1.
+    pub data: PathBuf,
+    /// Where to listen. Since 0.1.
+    pub listen: SocketAddr,
+    /// How many agents may be in memory at a time. Since 0.1.
+    pub live_agents_max: usize,
+    /// How many functions may run at a time, over all components. Since 0.1.
+    pub running_functions_max: usize,
+    /// The size of a journal segment in MiB. Since 0.1.
+    pub journal_segment_mib: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "stride-data".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7373)),
+            live_agents_max: 4_000,
+            running_functions_max: 512,
+            journal_segment_mib: 32,
+        }
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration {path}: {why}")]
+pub struct ConfigError {
+    path: String,
+    why: String,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let wrong = |why: String| ConfigError { path: path.display().to_string(), why };
+        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        // Each instance costs a few of the 65,530 memory mappings that the kernel allows a process.
+        if config.live_agents_max + config.running_functions_max > 5_000 {
+            return Err(wrong("live_agents_max and running_functions_max together must not exceed 5000".into()));
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stride.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path)
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(read("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn unknown_fields_and_impossible_bounds_are_refused() {
+        assert!(read("lisen = \"127.0.0.1:1\"").is_err());
+        assert!(read("live_agents_max = 100000").is_err());
+        assert!(read("listen = \"nowhere\"").is_err());
+    }
+}

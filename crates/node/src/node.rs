@@ -1,0 +1,224 @@
+//! A node from start to end.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{http::HeaderValue, serve::ListenerExt as _};
+use stride_agents::Engine;
+use stride_gateway::{Gateway, install_recorder, router};
+use stride_ids::Failure;
+use stride_journal::{Journal, embedded::EmbeddedJournal};
+use stride_runtime::{Functions, Host, Registry};
+use stride_sim::{Chance, Clock, disk::RealDisk};
+use stride_store::Store;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use crate::{catalog::Catalog, config::Config, control::Control, identity::Identity};
+
+/// How often state goes from memory to the store, and idle agents are looked for.
+const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
+/// After how many such passes the store is made to survive a power loss, so that the journal can let go.
+const PASSES_PER_CHECKPOINT: u32 = 20;
+/// How long requests may take to finish once the node drains.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Why a node did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("data directory {dir}")]
+    Data {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {listen}; choose another address with --listen")]
+    Listen {
+        /// Which.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The journal refused to open.
+    #[error("the journal in {dir}; `stride check {data}` shows more, `stride repair {data}` offers a way out", data = .dir.parent().unwrap_or(dir).display())]
+    Journal {
+        /// Where it is.
+        dir: PathBuf,
+        /// Why.
+        source: stride_journal::Error,
+    },
+    /// The store refused to open.
+    #[error("the store in {dir}; `stride check {data}` shows more", data = .dir.parent().unwrap_or(dir).display())]
+    Store {
+        /// Where it is.
+        dir: PathBuf,
+        /// Why.
+        source: stride_store::Error,
+    },
+    /// Journal and store do not fit together.
+    #[error("the state cannot be recovered")]
+    Recover(#[from] stride_agents::OpenError),
+    /// The runtime or a deployment could not be brought up.
+    #[error("the runtime cannot be brought up")]
+    Runtime(#[source] Failure),
+}
+
+/// A running node.
+pub struct Node {
+    address: SocketAddr,
+    engine: Arc<Engine>,
+    journal: Arc<EmbeddedJournal>,
+    gateway: Arc<Gateway>,
+    clock: Clock,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<io::Result<()>>,
+    maintenance: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts a node; it answers when this returns.
+    ///
+    /// # Errors
+    /// With what is wrong and what to do; nothing acknowledged is given up.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        install_recorder();
+        let (clock, chance) = (Clock::real(), Chance::from_os());
+        let data_error = |source| StartError::Data { dir: config.data.clone(), source };
+        std::fs::create_dir_all(&config.data).map_err(data_error)?;
+        let identity = Identity::of(&config.data, &chance).map_err(data_error)?;
+        let catalog = Catalog::open(&config.data).map_err(data_error)?;
+        // Bound first, so that a second node on the same address says so at once.
+        let listen_error = |source| StartError::Listen { listen: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+
+        let journal = open_journal(&config, &identity, &chance)?;
+        let store = open_store(&config, &identity)?;
+        let settings = stride_runtime::Settings {
+            instances_max: u32::try_from(config.live_agents_max + config.running_functions_max).unwrap_or(u32::MAX),
+            cache_dir: config.data.join("cache"),
+        };
+        let host = Host::new(&settings, clock.clone(), chance.clone()).map_err(StartError::Runtime)?;
+        let host = Arc::new(host);
+        let registry = Arc::new(Registry::default());
+        let control = Control::new(host.clone(), registry.clone(), catalog, clock.clone(), chance);
+        control.restore().await.map_err(StartError::Runtime)?;
+
+        let settings = stride_agents::Settings {
+            cells: identity.cells,
+            live_max: config.live_agents_max,
+            ..stride_agents::Settings::default()
+        };
+        let engine = Engine::open(journal.clone(), store, registry.clone(), clock.clone(), settings).await?;
+        let engine = Arc::new(engine);
+        let gateway = Arc::new(Gateway {
+            node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
+            functions: Arc::new(Functions::new(registry, engine.clone())),
+            engine: engine.clone(),
+            control: Arc::new(control),
+            logs: host.logs().clone(),
+            clock: clock.clone(),
+            draining: AtomicBool::new(false),
+        });
+
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, gateway.clone(), stopped.clone()));
+        let maintenance = tokio::spawn(maintain(engine.clone(), clock.clone(), stopped));
+        Ok(Self { address, engine, journal, gateway, clock, stop, server, maintenance })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the node cannot go on, and says why.
+    pub async fn failed(&self) -> stride_journal::Error {
+        self.journal.stopped().await
+    }
+
+    /// Takes no new requests, finishes those that run, and leaves everything in the store.
+    pub async fn drain(self) {
+        self.gateway.draining.store(true, Ordering::Relaxed);
+        self.stop.send_replace(true);
+        if self.clock.timeout(DRAIN_MAX, self.server).await.is_err() {
+            tracing::warn!(
+                "some requests did not finish within {DRAIN_MAX:?} and are cut off; their turns are not committed"
+            );
+        }
+        if let Err(e) = self.maintenance.await {
+            tracing::warn!(error = %e, "maintenance ended early");
+        }
+        let stored = async {
+            self.engine.materialise().await?;
+            self.engine.checkpoint().await
+        };
+        if let Err(failure) = stored.await {
+            tracing::warn!(%failure, "not everything reached the store; the journal has it, so the next start takes longer");
+        }
+    }
+}
+
+fn open_journal(config: &Config, identity: &Identity, chance: &Chance) -> Result<Arc<EmbeddedJournal>, StartError> {
+    let dir = config.data.join("journal");
+    let settings = stride_journal::embedded::Settings {
+        cells: identity.cells,
+        segment_bytes: config.journal_segment_mib << 20,
+        ..Default::default()
+    };
+    let journal = EmbeddedJournal::open(Arc::new(RealDisk), &dir, settings, chance.clone());
+    journal.map(Arc::new).map_err(|source| StartError::Journal { dir, source })
+}
+
+fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartError> {
+    let dir = config.data.join("store");
+    let store = Store::open(&dir, identity.cells, stride_store::Settings::default());
+    store.map(Arc::new).map_err(|source| StartError::Store { dir, source })
+}
+
+async fn serve(listener: TcpListener, gateway: Arc<Gateway>, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+    // Replies are small and waited for: holding them back to fill a packet would cost 40 ms.
+    let listener = listener.tap_io(|stream| {
+        if let Err(e) = stream.set_nodelay(true) {
+            tracing::debug!(error = %e, "TCP_NODELAY could not be set");
+        }
+    });
+    let stop = async move {
+        // The sender is gone only when the node is; both mean stop.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    axum::serve(listener, router(gateway)).with_graceful_shutdown(stop).await
+}
+
+/// Looks after the engine until the node stops. A pass that fails is tried again, and said once until one succeeds.
+async fn maintain(engine: Arc<Engine>, clock: Clock, mut stopped: watch::Receiver<bool>) {
+    let mut failing = false;
+    let mut passes = 0u32;
+    while clock.timeout(MAINTAIN_EVERY, stopped.wait_for(|stop| *stop)).await.is_err() {
+        engine.passivate_idle();
+        passes = passes.wrapping_add(1);
+        let outcome = async {
+            engine.materialise().await?;
+            if passes.is_multiple_of(PASSES_PER_CHECKPOINT) { engine.checkpoint().await } else { Ok(()) }
+        };
+        match outcome.await {
+            Ok(()) => failing = false,
+            Err(failure) if !failing => {
+                failing = true;
+                tracing::warn!(%failure, "state cannot be brought to the store; it stays in memory and in the journal");
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What wasmtime generates from `wit/stride`, and nothing else.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+wasmtime::component::bindgen!({
+    path: "../../wit/stride",
+    world: "guest",
+    imports: {
+        "stride:guest/agents.ask": async | trappable,
+        default: trappable,
+    },
+    exports: { default: async },
+});

@@ -1,0 +1,70 @@
+//! Agent bodies: an instance that serves one agent, turn after turn.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use stride_agents::{Bodies, Body, Kind, Turn};
+use stride_ids::{Address, CallId, Code, Failure, Name, Payload};
+use wasmtime::Store;
+
+use crate::{
+    bindings::Guest as Bindings,
+    component::Component,
+    failure::{from_guest, out_of_time},
+    guest::{Guest, Reach, from_wit, to_wit},
+    registry::Registry,
+    spec::AgentSpec,
+};
+
+impl Bodies for Registry {
+    fn kind(&self, tenant: &Name, name: &Name) -> Option<Arc<Kind>> {
+        self.served(tenant, name).map(|(_, kind)| kind)
+    }
+
+    fn nearest_kind(&self, tenant: &Name, name: &Name) -> Option<String> {
+        Self::nearest_kind(self, tenant, name)
+    }
+
+    fn start<'a>(&'a self, kind: &'a Arc<Kind>, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
+        Box::pin(async move {
+            let gone = || Failure::not_found("agent type", kind.name.as_str(), None);
+            let (component, _) = self.served(&address.tenant, &kind.name).ok_or_else(gone)?;
+            let spec = component.spec.agents.get(kind.name.as_str()).cloned().unwrap_or_default();
+            let call = CallId(component.host.chance.next_u64());
+            let (store, instance) = component.instantiate(call, spec.memory_bytes, Reach::Nothing).await?;
+            let body: Box<dyn Body> = Box::new(Instance { component, spec, store, instance });
+            Ok(body)
+        })
+    }
+}
+
+struct Instance {
+    component: Arc<Component>,
+    spec: AgentSpec,
+    store: Store<Guest>,
+    instance: Bindings,
+}
+
+impl Body for Instance {
+    fn turn<'a>(
+        &'a mut self,
+        turn: Turn,
+        method: &'a str,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<(Turn, Payload), Failure>> {
+        Box::pin(async move {
+            let host = self.component.host.clone();
+            let address = turn.address().clone();
+            self.store.data_mut().begin_turn(turn, CallId(host.chance.next_u64()));
+            let (handler, input) = (self.instance.stride_guest_handler(), to_wit(input));
+            let run = handler.call_turn(&mut self.store, address.kind.as_str(), address.key.as_str(), method, &input);
+            let outcome = host.clock.timeout(self.spec.timeout, run).await;
+            let outcome = outcome.map_err(|_| out_of_time(self.spec.timeout))?;
+            let answer = outcome.map_err(|e| self.store.data().failure_of(&e))?;
+            let turn = self.store.data_mut().end_turn();
+            let payload = from_wit(answer.map_err(from_guest)?);
+            let turn = turn.ok_or_else(|| Failure::new(Code::Internal, "the turn was lost while it ran"))?;
+            Ok((turn, payload))
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! A component that is compiled, linked against what it may use, and has said what it offers.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use stride_ids::{CallId, Code, Failure, Name};
+use wasmtime::Store;
+
+use crate::{
+    bindings::{Guest as Bindings, GuestPre},
+    code::content_hash,
+    guest::{Guest, Reach},
+    host::Host,
+    logs::Origin,
+    spec::ComponentSpec,
+};
+
+/// What a component may use while it is described.
+const DESCRIBE_MEMORY_BYTES: usize = 64 << 20;
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a component offers, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exports {
+    /// Function names.
+    pub functions: Vec<String>,
+    /// Agent types.
+    pub agents: Vec<ExportedAgent>,
+}
+
+/// One agent type that a component offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportedAgent {
+    /// Its name.
+    pub kind: Name,
+    /// What can be asked.
+    pub methods: Vec<ExportedMethod>,
+}
+
+/// One method of an agent type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportedMethod {
+    /// Its name.
+    pub name: String,
+    /// It changes nothing.
+    pub read_only: bool,
+}
+
+/// A component that is ready to run.
+pub struct Component {
+    /// Whose it is.
+    pub tenant: Name,
+    /// Its name, from its manifest.
+    pub name: Name,
+    /// The beginning of its content hash, in hex.
+    pub version: Arc<str>,
+    /// What it offers.
+    pub exports: Exports,
+    /// What it asks for.
+    pub spec: ComponentSpec,
+    pub(crate) host: Arc<Host>,
+    pre: GuestPre<Guest>,
+}
+
+impl Component {
+    /// Compiles and links a component and asks it what it offers. Takes seconds for large components that are not in
+    /// the cache, so call it where blocking is fine for the compilation.
+    ///
+    /// # Errors
+    /// `invalid_request` if it is not a component for Stride or its spec names something it does not offer,
+    /// `capability_denied` if it imports what the platform does not give.
+    pub async fn load(
+        host: &Arc<Host>,
+        tenant: Name,
+        name: Name,
+        spec: ComponentSpec,
+        wasm: bytes::Bytes,
+    ) -> Result<Self, Failure> {
+        let version = content_hash(&wasm)[..12].into();
+        let compiler = host.clone();
+        let compiled = tokio::task::spawn_blocking(move || compiler.code.load(&compiler.engine, &wasm)).await;
+        let compiled =
+            compiled.map_err(|e| Failure::new(Code::Internal, format!("compilation ended early: {e}")))??;
+        let pre = host.linker.instantiate_pre(&compiled).map_err(|e| not_linked(&e))?;
+        let pre = GuestPre::new(pre).map_err(|e| {
+            let message =
+                format!("the component does not export stride:guest/handler; build it with a Stride SDK ({e})");
+            Failure::new(Code::InvalidRequest, message)
+        })?;
+        let exports = describe(host, &tenant, &name, &pre).await?;
+        check_spec(&spec, &exports)?;
+        Ok(Self { tenant, name, version, exports, spec, host: host.clone(), pre })
+    }
+
+    /// A fresh instance.
+    pub(crate) async fn instantiate(
+        &self,
+        call: CallId,
+        memory_max: usize,
+        reach: Reach,
+    ) -> Result<(Store<Guest>, Bindings), Failure> {
+        let origin = Origin { tenant: self.tenant.clone(), component: self.name.clone(), call };
+        instantiate(&self.host, &self.pre, Guest::new(&self.host, origin, memory_max, reach)).await
+    }
+}
+
+async fn instantiate(host: &Host, pre: &GuestPre<Guest>, guest: Guest) -> Result<(Store<Guest>, Bindings), Failure> {
+    let mut store = Store::new(&host.engine, guest);
+    store.limiter(|guest| &mut guest.memory);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_async_yield_and_update(1);
+    match pre.instantiate_async(&mut store).await {
+        Ok(instance) => Ok((store, instance)),
+        Err(error) => Err(store.data().failure_of(&error)),
+    }
+}
+
+fn not_linked(error: &wasmtime::Error) -> Failure {
+    let message = format!("the component needs something that the platform does not give: {error:#}");
+    Failure::new(Code::CapabilityDenied, message)
+}
+
+async fn describe(host: &Host, tenant: &Name, name: &Name, pre: &GuestPre<Guest>) -> Result<Exports, Failure> {
+    let call = CallId(host.chance.next_u64());
+    let origin = Origin { tenant: tenant.clone(), component: name.clone(), call };
+    let guest = Guest::new(host, origin, DESCRIBE_MEMORY_BYTES, Reach::Nothing);
+    let ask = async {
+        let (mut store, instance) = instantiate(host, pre, guest).await?;
+        let described = instance.stride_guest_handler().call_describe(&mut store).await;
+        described.map_err(|e| store.data().failure_of(&e))
+    };
+    let described = host.clock.timeout(DESCRIBE_TIMEOUT, ask).await;
+    let unwell =
+        |why: String| Failure::new(Code::InvalidRequest, format!("the component cannot say what it offers: {why}"));
+    let described = described.map_err(|_| unwell("it takes too long".into()))?.map_err(|e| unwell(e.to_string()))?;
+
+    let mut agents = Vec::new();
+    for agent in described.agents {
+        let kind = Name::new(&agent.kind).map_err(|e| unwell(e.to_string()))?;
+        let method = |m: crate::bindings::exports::stride::guest::handler::Method| ExportedMethod {
+            name: m.name,
+            read_only: m.read_only,
+        };
+        agents.push(ExportedAgent { kind, methods: agent.methods.into_iter().map(method).collect() });
+    }
+    Ok(Exports { functions: described.functions, agents })
+}
+
+/// Refuses a spec for something that does not exist: most likely a typing error.
+fn check_spec(spec: &ComponentSpec, exports: &Exports) -> Result<(), Failure> {
+    let functions: BTreeSet<&str> = exports.functions.iter().map(String::as_str).collect();
+    let agents: BTreeSet<&str> = exports.agents.iter().map(|agent| agent.kind.as_str()).collect();
+    let named = spec.functions.keys().map(|f| ("functions", f, &functions));
+    for (what, name, known) in named.chain(spec.agents.keys().map(|a| ("agents", a, &agents))) {
+        if known.contains(name.as_str()) {
+            continue;
+        }
+        let hint = match nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "it offers none".to_owned(),
+        };
+        let message = format!("stride.toml has [{what}.{name}], but the component offers no such thing; {hint}");
+        return Err(Failure::new(Code::InvalidRequest, message));
+    }
+    Ok(())
+}
+
+/// The name that is nearest to what somebody typed.
+pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known.into_iter().min_by_key(|name| strsim::damerau_levenshtein(typed, name))
+}

@@ -1,0 +1,99 @@
+//! The one Wasmtime engine of a node, and what is linked into every guest.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use stride_ids::{Code, Failure};
+use stride_sim::{Chance, Clock};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
+use wasmtime_wasi::p2;
+
+use crate::{bindings, code::CodeCache, guest::Guest, logs::Logs};
+
+/// How often a running guest lets others run. Also how late a time limit can strike.
+const TICK: Duration = Duration::from_millis(5);
+/// The stack of a guest, in bytes. Parsers recurse.
+const STACK_BYTES: usize = 1 << 20;
+/// A component from a usual toolchain consists of this many core modules, at most.
+const CORE_INSTANCES_PER_GUEST: u32 = 6;
+
+/// The bounds of a host.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many instances there may be at a time, functions and agents together.
+    pub instances_max: u32,
+    /// Where compiled components are kept.
+    pub cache_dir: PathBuf,
+}
+
+/// Runs guests. One per process.
+pub struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<Guest>,
+    pub(crate) code: CodeCache,
+    pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
+    pub(crate) logs: Arc<Logs>,
+}
+
+impl Host {
+    /// Starts a host.
+    ///
+    /// # Errors
+    /// `internal` if the machine cannot reserve the address space or the cache directory cannot be made.
+    pub fn new(settings: &Settings, clock: Clock, chance: Chance) -> Result<Self, Failure> {
+        let internal = |e: wasmtime::Error| Failure::new(Code::Internal, format!("the runtime cannot start: {e:#}"));
+        let engine = Engine::new(&config(settings)).map_err(internal)?;
+        let mut linker = Linker::new(&engine);
+        p2::add_to_linker_async(&mut linker).map_err(internal)?;
+        bindings::Guest::add_to_linker::<_, HasGuest>(&mut linker, |guest| guest).map_err(internal)?;
+        let code = CodeCache::open(settings.cache_dir.clone(), &engine)?;
+        tick_while_alive(&engine, clock.clone());
+        Ok(Self { engine, linker, code, logs: Arc::new(Logs::new(clock.clone())), clock, chance })
+    }
+
+    /// What guests print.
+    pub fn logs(&self) -> &Arc<Logs> {
+        &self.logs
+    }
+}
+
+/// Tells Wasmtime that host functions work on the whole [`Guest`].
+struct HasGuest;
+
+impl wasmtime::component::HasData for HasGuest {
+    type Data<'a> = &'a mut Guest;
+}
+
+fn config(settings: &Settings) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(settings.instances_max)
+        .total_core_instances(settings.instances_max * CORE_INSTANCES_PER_GUEST)
+        .total_memories(settings.instances_max)
+        .total_tables(settings.instances_max * 2)
+        .total_stacks(settings.instances_max)
+        // What a call dirtied is wiped by writing rather than by asking the kernel, up to this size.
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .concurrency_support(false)
+        .max_wasm_stack(STACK_BYTES)
+        .async_stack_size(2 * STACK_BYTES);
+    config
+}
+
+/// Moves the engine's epoch, which is what makes a running guest yield. Ends with the engine.
+fn tick_while_alive(engine: &Engine, clock: Clock) {
+    let weak = engine.weak();
+    std::thread::spawn(move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            clock.block(TICK);
+        }
+    });
+}

@@ -1,0 +1,101 @@
+//! What is deployed: which component answers to which name, and which serves which agent type.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+use stride_agents::{Kind, Method};
+use stride_ids::{Code, Failure, Name};
+
+use crate::component::{Component, ExportedAgent, nearest};
+
+/// Everything that is deployed on a node. Reads are short and never wait for a deployment.
+#[derive(Default)]
+pub struct Registry {
+    tenants: RwLock<HashMap<Name, Tenant>>,
+}
+
+#[derive(Default)]
+struct Tenant {
+    components: HashMap<Name, Arc<Component>>,
+    kinds: HashMap<Name, (Arc<Component>, Arc<Kind>)>,
+}
+
+impl Tenant {
+    fn check(&self, component: &Component) -> Result<(), Failure> {
+        for agent in &component.exports.agents {
+            if let Some((other, _)) = self.kinds.get(&agent.kind).filter(|(other, _)| other.name != component.name) {
+                let message = format!("agent type `{}` is served by component `{}` already", agent.kind, other.name);
+                return Err(Failure::new(Code::Conflict, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Registry {
+    /// Whether a component could be installed.
+    ///
+    /// # Errors
+    /// `conflict` if another component serves one of its agent types already.
+    pub fn check(&self, component: &Component) -> Result<(), Failure> {
+        match self.tenants.read().get(&component.tenant) {
+            Some(tenant) => tenant.check(component),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a component in place of the one of the same name, if there is one.
+    ///
+    /// # Errors
+    /// As [`Registry::check`].
+    pub fn install(&self, component: Component) -> Result<(), Failure> {
+        let component = Arc::new(component);
+        let mut tenants = self.tenants.write();
+        let tenant = tenants.entry(component.tenant.clone()).or_default();
+        tenant.check(&component)?;
+        tenant.kinds.retain(|_, (served_by, _)| served_by.name != component.name);
+        for agent in &component.exports.agents {
+            let kind = Arc::new(kind_of(&component, agent));
+            tenant.kinds.insert(agent.kind.clone(), (component.clone(), kind));
+        }
+        tenant.components.insert(component.name.clone(), component);
+        Ok(())
+    }
+
+    /// The component of that name.
+    pub fn component(&self, tenant: &Name, name: &Name) -> Result<Arc<Component>, Failure> {
+        let tenants = self.tenants.read();
+        let components = tenants.get(tenant).map(|tenant| &tenant.components);
+        if let Some(component) = components.and_then(|components| components.get(name)) {
+            return Ok(component.clone());
+        }
+        let known = components.into_iter().flat_map(|components| components.keys().map(Name::as_str));
+        Err(Failure::not_found("component", name.as_str(), nearest(name.as_str(), known)))
+    }
+
+    /// The component that serves an agent type, and the type as it declares it.
+    pub(crate) fn served(&self, tenant: &Name, kind: &Name) -> Option<(Arc<Component>, Arc<Kind>)> {
+        self.tenants.read().get(tenant)?.kinds.get(kind).cloned()
+    }
+
+    pub(crate) fn nearest_kind(&self, tenant: &Name, kind: &Name) -> Option<String> {
+        let tenants = self.tenants.read();
+        nearest(kind.as_str(), tenants.get(tenant)?.kinds.keys().map(Name::as_str)).map(str::to_owned)
+    }
+}
+
+fn kind_of(component: &Component, agent: &ExportedAgent) -> Kind {
+    let spec = component.spec.agents.get(agent.kind.as_str()).cloned().unwrap_or_default();
+    let methods: BTreeMap<String, Method> =
+        agent.methods.iter().map(|m| (m.name.clone(), Method { read_only: m.read_only })).collect();
+    Kind {
+        component: component.name.clone(),
+        version: component.version.clone(),
+        name: agent.kind.clone(),
+        methods,
+        idle: spec.idle,
+    }
+}

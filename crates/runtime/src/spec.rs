@@ -1,0 +1,87 @@
+//! What a deployment asks for: limits, bounds and capabilities. Plain data, with the defaults.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use stride_ids::{Address, Name};
+
+/// What one function may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionSpec {
+    /// The most memory one call may have, in bytes.
+    pub memory_bytes: usize,
+    /// The longest one call may take.
+    pub timeout: Duration,
+    /// How many calls run at the same time.
+    pub concurrency: usize,
+    /// How many more calls may wait; the next one is refused with `overloaded`.
+    pub queue: usize,
+}
+
+impl Default for FunctionSpec {
+    fn default() -> Self {
+        Self { memory_bytes: 64 << 20, timeout: Duration::from_secs(30), concurrency: 64, queue: 1024 }
+    }
+}
+
+/// What the agents of one type may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSpec {
+    /// The most memory one agent may have, in bytes.
+    pub memory_bytes: usize,
+    /// The longest one turn may take.
+    pub timeout: Duration,
+    /// How long an agent may do nothing before it leaves memory.
+    pub idle: Duration,
+}
+
+impl Default for AgentSpec {
+    fn default() -> Self {
+        Self { memory_bytes: 64 << 20, timeout: Duration::from_secs(10), idle: Duration::from_secs(300) }
+    }
+}
+
+/// What a component asks for as a whole. A function or agent that is not named gets the defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ComponentSpec {
+    /// By function name.
+    pub functions: BTreeMap<String, FunctionSpec>,
+    /// By agent type.
+    pub agents: BTreeMap<String, AgentSpec>,
+    /// Which agents its functions may ask: `type/key`, where a trailing `*` stands for any rest.
+    pub may_ask: Vec<String>,
+}
+
+impl ComponentSpec {
+    /// Whether the capabilities name this agent of the same tenant.
+    pub(crate) fn grants_ask(&self, tenant: &Name, address: &Address) -> bool {
+        let target = format!("{}/{}", address.kind, address.key);
+        *tenant == address.tenant
+            && self.may_ask.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => target.starts_with(prefix),
+                None => target == *pattern,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stride_ids::AgentKey;
+
+    use super::*;
+
+    #[test]
+    fn a_capability_names_agents_exactly_or_by_prefix_within_the_tenant() {
+        let spec = ComponentSpec { may_ask: vec!["crate/*".into(), "log/main".into()], ..Default::default() };
+        let tenant = Name::default_tenant();
+        let agent = |kind: &str, key: &str| Address {
+            tenant: tenant.clone(),
+            kind: Name::new(kind).unwrap(),
+            key: AgentKey::new(key).unwrap(),
+        };
+        assert!(spec.grants_ask(&tenant, &agent("crate", "serde")));
+        assert!(spec.grants_ask(&tenant, &agent("log", "main")));
+        assert!(!spec.grants_ask(&tenant, &agent("log", "main2")));
+        assert!(!spec.grants_ask(&tenant, &agent("crates", "serde")));
+        assert!(!spec.grants_ask(&Name::new("other").unwrap(), &agent("crate", "serde")));
+    }
+}
