@@ -1,1 +1,25 @@
-fn main() {}
+//! The `stride` binary. This file only assembles: what can be typed is in `cli`, what it does in `commands`, how it ends
+//! in `report`.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod client;
+mod commands;
+mod input;
+mod output;
+mod project;
+mod report;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::end(&error),
+    }
+}

@@ -1,0 +1,60 @@
+//! What can be typed: the table of commands. One file per command is in `commands`, with its arguments beside its code.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+
+/// Where a node is unless someone says otherwise.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:7373";
+
+/// Stride runs functions and durable agents.
+#[derive(Debug, Parser)]
+#[command(name = "stride", version, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 the work failed, 2 wrong usage, 3 the node cannot be reached.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which node to talk to, and as whom.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Node")]
+pub(crate) struct NodeArgs {
+    /// The node's address
+    #[arg(long, global = true, env = "STRIDE_URL", default_value = DEFAULT_URL, value_name = "URL")]
+    pub(crate) url: String,
+    /// The token to show
+    #[arg(long, global = true, env = "STRIDE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// The tenant to work in
+    #[arg(long, global = true, env = "STRIDE_TENANT", value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a project from a template
+    New(commands::new::New),
+    /// Compile a project, as its stride.toml says
+    Build(commands::build::Build),
+    /// Build, upload, wait until it answers, and say what can now be called
+    Deploy(commands::deploy::Deploy),
+    /// List what is deployed
+    Deployments(commands::deployments::Deployments),
+    /// Call a function
+    Call(commands::call::Call),
+    /// Call a function once per file or line, in parallel; one JSON line per input on stdout
+    Map(commands::map::Map),
+    /// Ask an agent and wait for its reply
+    Ask(commands::ask::Ask),
+    /// List, show and remove agents
+    #[command(subcommand)]
+    Agents(commands::agents::Agents),
+    /// See and change an agent's state without running its code
+    #[command(subcommand)]
+    State(commands::state::State),
+    /// What components print
+    Logs(commands::logs::Logs),
+}

@@ -1,0 +1,70 @@
+//! `stride deployments`, and the shape of a deployment.
+
+use clap::Args;
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::{client::Client, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct Deployments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a node says about a deployed component.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Deployment {
+    pub(crate) id: String,
+    pub(crate) component: String,
+    pub(crate) version: String,
+    pub(crate) functions: Vec<String>,
+    pub(crate) agents: Vec<AgentType>,
+    pub(crate) created_at: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AgentType {
+    pub(crate) kind: String,
+    pub(crate) methods: Vec<AgentMethod>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AgentMethod {
+    pub(crate) name: String,
+    pub(crate) read_only: bool,
+}
+
+/// Everything that is deployed.
+pub(crate) async fn deployed(client: &Client) -> anyhow::Result<Vec<Deployment>> {
+    #[derive(Deserialize)]
+    struct List {
+        deployments: Vec<Deployment>,
+    }
+    let list: List = client.json(client.request(Method::GET, &["deployments"])).await?;
+    Ok(list.deployments)
+}
+
+impl Deployments {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let deployments = deployed(client).await?;
+        if self.json {
+            return output::json(&deployments);
+        }
+        let mut table = output::table(&["COMPONENT", "VERSION", "CAN BE CALLED"]);
+        for deployment in &deployments {
+            table.add_row([&deployment.component, &deployment.version, &callable(deployment).join(" ")]);
+        }
+        Ok(output::print(&table)?)
+    }
+}
+
+fn callable(deployment: &Deployment) -> Vec<String> {
+    let functions = deployment.functions.iter().map(|f| format!("{}/{f}", deployment.component));
+    let agents = deployment.agents.iter().map(|agent| {
+        let methods: Vec<_> = agent.methods.iter().map(|method| method.name.as_str()).collect();
+        format!("{}/KEY:{}", agent.kind, methods.join(","))
+    });
+    functions.chain(agents).collect()
+}

@@ -1,0 +1,185 @@
+//! How far a map is: a bar on a terminal, a line every few seconds elsewhere, and a summary at the end.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use stride_sim::Clock;
+
+use super::work::Outcome;
+
+/// How often there is a line where there is no bar.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Counts and shows. Clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    began: Duration,
+    bar: Option<ProgressBar>,
+    /// Zero until it is known.
+    expected: AtomicU64,
+    /// Written by the one task that takes the outcomes.
+    done: AtomicU64,
+    failed: std::sync::Mutex<BTreeMap<String, u64>>,
+    said_at_ms: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn begin(clock: Clock, terminal: bool) -> Self {
+        let bar = terminal.then(|| {
+            let bar = ProgressBar::no_length().with_style(style("{pos} {per_sec} {msg}"));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let began = clock.now();
+        let said_at_ms = AtomicU64::new(millis(began));
+        let (expected, done, failed) = Default::default();
+        Self(Arc::new(Shared { clock, began, bar, expected, done, failed, said_at_ms }))
+    }
+
+    /// Tells how many inputs there are.
+    pub(crate) fn expect(&self, inputs: u64) {
+        self.0.expected.store(inputs, Ordering::Relaxed);
+        if let Some(bar) = &self.0.bar {
+            bar.set_style(style("{bar:32} {pos}/{len} {per_sec} eta {eta} {msg}"));
+            bar.set_length(inputs);
+        }
+    }
+
+    /// Counts an outcome.
+    pub(crate) fn count(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done(_) => {}
+            Outcome::Failed { code, .. } => {
+                let mut failed = self.failed();
+                *failed.entry(code).or_default() += 1;
+                if let Some(bar) = &self.0.bar {
+                    bar.set_message(format!("{} failed", failed.values().sum::<u64>()));
+                }
+            }
+            Outcome::Skipped => return,
+        }
+        self.0.done.fetch_add(1, Ordering::Relaxed);
+        if let Some(bar) = &self.0.bar {
+            bar.inc(1);
+        }
+    }
+
+    /// Waits until the next line is due and says it. On a terminal the bar moves by itself.
+    pub(crate) async fn tick(&self) {
+        if self.0.bar.is_some() {
+            return std::future::pending().await;
+        }
+        let due = self.0.said_at_ms.load(Ordering::Relaxed) + millis(LINE_EVERY);
+        self.0.clock.sleep(Duration::from_millis(due.saturating_sub(millis(self.0.clock.now())))).await;
+        self.0.said_at_ms.store(millis(self.0.clock.now()), Ordering::Relaxed);
+        let of = match self.0.expected.load(Ordering::Relaxed) {
+            0 => String::new(),
+            expected => format!(" of {expected}"),
+        };
+        let Summary { done, failed, took } = self.summary();
+        let failed: u64 = failed.values().sum();
+        eprintln!("map: {done}{of} done, {failed} failed, {:.0}/s", rate(done, took));
+    }
+
+    /// Runs something that prints, with the bar out of the way.
+    pub(crate) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.0.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Says something.
+    pub(crate) fn say(&self, text: &str) {
+        self.aside(|| eprintln!("map: {text}"));
+    }
+
+    /// Takes the bar away and sums up.
+    pub(crate) fn end(&self) -> Summary {
+        if let Some(bar) = &self.0.bar {
+            bar.finish_and_clear();
+        }
+        self.summary()
+    }
+
+    fn summary(&self) -> Summary {
+        let took = self.0.clock.now() - self.0.began;
+        Summary { done: self.0.done.load(Ordering::Relaxed), failed: self.failed().clone(), took }
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
+        self.0.failed.lock().expect("nothing panics while it counts")
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is right")
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn rate(done: u64, took: Duration) -> f64 {
+    done as f64 / took.as_secs_f64().max(0.001)
+}
+
+/// How a map ended.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    done: u64,
+    failed: BTreeMap<String, u64>,
+    took: Duration,
+}
+
+impl Summary {
+    /// How many inputs were worked on, well or not.
+    pub(crate) fn inputs(&self) -> u64 {
+        self.done
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.values().sum()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { done, took, failed } = self;
+        write!(f, "map: {done} inputs, {} failed", self.failed())?;
+        if !failed.is_empty() {
+            let codes: Vec<_> = failed.iter().map(|(code, count)| format!("{code} {count}")).collect();
+            write!(f, " ({})", codes.join(", "))?;
+        }
+        write!(f, ", {:.1} s, {:.0}/s", took.as_secs_f64(), rate(*done, *took))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_counts_failures_by_code_and_leaves_out_what_was_skipped() {
+        let clock = Clock::manual();
+        let progress = Progress::begin(clock.clone(), false);
+        let failed = |code: &str| Outcome::Failed { line: String::new(), code: code.into() };
+        for outcome in [Outcome::Done(String::new()), failed("b"), failed("a"), failed("b"), Outcome::Skipped] {
+            progress.count(outcome);
+        }
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(progress.end().to_string(), "map: 4 inputs, 3 failed (a 1, b 2), 2.0 s, 2/s");
+    }
+}

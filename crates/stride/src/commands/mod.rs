@@ -1,0 +1,34 @@
+//! One file per command: its arguments and what it does.
+
+pub(crate) mod agents;
+pub(crate) mod ask;
+pub(crate) mod build;
+pub(crate) mod call;
+pub(crate) mod deploy;
+pub(crate) mod deployments;
+pub(crate) mod logs;
+pub(crate) mod map;
+pub(crate) mod new;
+pub(crate) mod state;
+
+use crate::{
+    cli::{Cli, Command},
+    client::Client,
+};
+
+/// Runs what was typed.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+    let client = || Client::new(&cli.node);
+    match cli.command {
+        Command::New(new) => new.run(),
+        Command::Build(build) => build.run(),
+        Command::Deploy(deploy) => deploy.run(&client()?).await,
+        Command::Deployments(deployments) => deployments.run(&client()?).await,
+        Command::Call(call) => call.run(&client()?).await,
+        Command::Map(map) => map.run(client()?).await,
+        Command::Ask(ask) => ask.run(&client()?).await,
+        Command::Agents(agents) => agents.run(&client()?).await,
+        Command::State(state) => state.run(&client()?).await,
+        Command::Logs(logs) => logs.run(&client()?).await,
+    }
+}
