@@ -49,8 +49,10 @@ impl Engine {
         let now = self.clock.now();
         let sweep = |address: &Address, known: Stamp| {
             let idle = self.bodies.kind(&address.tenant, &address.kind).map_or(Duration::ZERO, |kind| kind.idle);
-            let idle_since = stamp(now.saturating_sub(idle));
-            if known > idle_since { Verdict::UsedAt(known) } else { self.try_passivate(address, idle_since) }
+            match now.checked_sub(idle).map(stamp) {
+                Some(idle_since) if known <= idle_since => self.try_passivate(address, idle_since),
+                _ => Verdict::UsedAt(known),
+            }
         };
         self.residency.lock().sweep(sweep);
     }

@@ -292,12 +292,12 @@ mod tests {
         assert!(matches!(turn.set("l".into(), "v".into()), Err(TurnError::TooLarge { .. })));
     }
 
-    #[test]
-    fn an_effect_is_held_until_a_receipt_of_its_cell_covers_it() {
+    #[tokio::test]
+    async fn an_effect_is_held_until_a_receipt_of_its_cell_covers_it() {
         use stride_journal::{Journal, memory::MemoryJournal};
-        let journal = MemoryJournal::new(2);
+        let journal = MemoryJournal::new();
         let epoch: Epoch = journal.open(CellId(1)).unwrap().epoch;
-        let first = futures::executor::block_on(journal.append(CellId(1), epoch, "r".into()).unwrap()).unwrap();
+        let first = journal.append(CellId(1), epoch, "r".into()).unwrap().await.unwrap();
         assert!(Held::until(CellId(1), Seq(1), ()).opens_with(&first));
         assert!(!Held::until(CellId(1), Seq(2), ()).opens_with(&first));
         assert!(!Held::until(CellId(0), Seq(1), ()).opens_with(&first));
