@@ -37,16 +37,21 @@ use self::{
 };
 use crate::{Error, Journal, Opened, Pending, Record};
 
+mod check;
 mod commit;
 mod format;
 mod keeper;
 mod recover;
+mod repair;
 mod scan;
 mod segment;
 mod state;
 mod tail;
 mod walk;
 mod writer;
+
+pub use check::{AtRisk, CellReport, DamageReport, Report, SegmentReport, check};
+pub use repair::{GivenUp, RepairPlan, Step, plan_repair};
 
 /// The longest record that any embedded journal takes; small segments take less.
 pub const RECORD_LEN_MAX: usize = 8 << 20;
@@ -95,7 +100,7 @@ impl EmbeddedJournal {
     /// [`Error::Damaged`] if a crash does not explain what is there, [`Error::InUse`], [`Error::CellsFixed`],
     /// [`Error::Invalid`] settings, [`Error::Full`] if a log cannot be begun, and [`Error::Io`].
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, settings: Settings, chance: Chance) -> Result<Self, Error> {
-        check(&settings)?;
+        check_settings(&settings)?;
         let made = disk.create_dir(dir).and_then(|()| match dir.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent),
             _ => Ok(()),
@@ -136,7 +141,7 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<DiskLock, Error> {
     })
 }
 
-fn check(settings: &Settings) -> Result<(), Error> {
+fn check_settings(settings: &Settings) -> Result<(), Error> {
     let len = usize::try_from(settings.segment_bytes).unwrap_or(usize::MAX);
     if settings.cells == 0 {
         return Err(Error::Invalid("a journal needs at least one cell".into()));
@@ -248,12 +253,17 @@ impl Drop for EmbeddedJournal {
             // A thread that panicked has said so already; there is nobody to tell here.
             let _ = thread.join();
         }
-        let end = {
-            let mut tail = shared.tail.lock();
-            tail.seal();
-            tail.end()
-        };
-        // The position before the end is durable when everything is. A failure has stopped the journal and was logged.
-        let _ = shared.settle(CellId(0), Epoch(0), Seq::ZERO, Position(end.0 - 1));
+        // A seal is a group of its own, or it would not prove anything about what was queued.
+        for seal in [false, true] {
+            let end = {
+                let mut tail = shared.tail.lock();
+                if seal {
+                    tail.seal();
+                }
+                tail.end()
+            };
+            // The position before the end is durable when everything is. A failure stopped the journal and was logged.
+            let _ = shared.settle(CellId(0), Epoch(0), Seq::ZERO, Position(end.0 - 1));
+        }
     }
 }

@@ -76,7 +76,7 @@ fn storage_error(doing: String, error: &io::Error) -> Error {
 /// Replaces the last segment by a copy that ends before the torn group.
 fn cut_torn_tail(disk: &dyn Disk, dir: &Path, found: &mut Scan) -> io::Result<()> {
     let Some(last) = found.segments.last_mut() else { return Ok(()) };
-    if !matches!(last.walked.tail, walk::Tail::Torn { .. }) {
+    if !matches!(last.walked.tail, walk::Tail::Torn) {
         return Ok(());
     }
     tracing::info!(

@@ -19,7 +19,7 @@ use super::{
         segment_number,
     },
     state::Cells,
-    walk::{self, Tail, Walked},
+    walk::{self, Roll, Tail, Walked},
 };
 use crate::Error;
 
@@ -72,7 +72,9 @@ pub(crate) struct Damage {
 pub(crate) enum Cure {
     /// Keep what lies before this place.
     CutAt(Position),
-    /// Nothing before the damage says what the cells had: begin a new log behind everything that can be read.
+    /// Nothing before this segment's damage says what the cells had: go on from the next segment's checkpoint.
+    DropFirst(u32),
+    /// There is no checkpoint at all: begin a new log behind everything that can be read.
     Restart,
     /// The log is whole; set a file aside that was prepared for it and holds what it should not.
     SetAside(u32),
@@ -145,8 +147,14 @@ impl Damage {
 
 /// Reads the log in `dir`.
 pub(crate) fn scan(disk: &dyn Disk, dir: &Path) -> Result<Scan, Error> {
+    scan_without(disk, dir, None)
+}
+
+/// Reads the log in `dir` as if this segment were not there.
+pub(crate) fn scan_without(disk: &dyn Disk, dir: &Path, without: Option<u32>) -> Result<Scan, Error> {
     let names = disk.list(dir).map_err(|e| Error::io(format!("list {}", dir.display()), &e))?;
-    let numbers: Vec<u32> = names.iter().filter_map(|name| segment_number(name)).collect();
+    let numbers: Vec<u32> =
+        names.iter().filter_map(|name| segment_number(name)).filter(|n| Some(*n) != without).collect();
     let mut scanner = Scanner { disk, dir, scan: Scan::default() };
     scanner.scan.leftover = names.iter().any(|name| name == TEMPORARY);
     for (nth, number) in numbers.iter().enumerate() {
@@ -210,13 +218,12 @@ impl Scanner<'_> {
         if number != expected {
             let what = "the segment is missing, and there are later ones";
             return Ok(Some(match self.last_tail() {
-                Some(Tail::Rolled { .. }) => Flaw::cut(expected, 0, what),
+                Some(Tail::Rolled(_)) => Flaw::cut(expected, 0, what),
                 _ => Flaw::new(number, 0, "it does not follow the segment before", Cure::SetAside(number)),
             }));
         }
-        let last = self.scan.segments.last().map(|found| (found.walked.tail.clone(), found.header.number));
-        Ok(match last {
-            Some((Tail::Rolled { seed }, _)) if self.scan.spares.is_empty() => self.take_next(number, seed, image),
+        Ok(match self.last_tail().cloned() {
+            Some(Tail::Rolled(roll)) if self.scan.spares.is_empty() => self.take_next(number, roll, image),
             _ => self.take_spare(number, image),
         })
     }
@@ -243,12 +250,12 @@ impl Scanner<'_> {
         }
     }
 
-    fn take_next(&mut self, number: u32, seed: u64, image: Image) -> Option<Flaw> {
+    fn take_next(&mut self, number: u32, roll: Roll, image: Image) -> Option<Flaw> {
         let (header, crc) = match check_header(number, &image.bytes) {
             Ok(header) => header,
             Err(what) => return Some(Flaw::cut(number, 0, what)),
         };
-        if header.seed != seed {
+        if (header.prev_end, header.prev_chain, header.seed) != (roll.at, roll.chain, roll.seed) {
             return Some(Flaw::cut(number, 0, "this is not the segment that the one before was continued in"));
         }
         self.take_log(header, crc, image)
@@ -282,7 +289,7 @@ impl Scanner<'_> {
         let flaw = match &walked.tail {
             Tail::Damaged { what } => Some(Flaw::cut(number, end, what.as_str())),
             Tail::Stray { at, what } => Some(Flaw::new(number, *at, what.as_str(), Cure::Wipe(number, end))),
-            Tail::Rolled { .. } | Tail::Clean | Tail::Torn { .. } => None,
+            Tail::Rolled(_) | Tail::Clean | Tail::Torn => None,
         };
         self.scan.segments.push(Found { header, file: image.file, walked, records, cells: touched });
         flaw
@@ -325,20 +332,24 @@ impl Scanner<'_> {
     /// A log that rolled into a segment that is not there.
     fn missing_end(&self) -> Option<Flaw> {
         match self.last_tail() {
-            Some(Tail::Rolled { .. }) => Some(Flaw::cut(self.next_number(), 0, "the segment is missing")),
+            Some(Tail::Rolled(_)) => Some(Flaw::cut(self.next_number(), 0, "the segment is missing")),
             _ => None,
         }
     }
 
     fn damage(&self, flaw: Flaw, numbers: &[u32]) -> Result<Damage, Error> {
         let mut salvage = Salvage::default();
-        let lost_from = match flaw.cure {
+        let cure = match flaw.cure {
+            Cure::Restart if self.is_begun(numbers.get(1))? => Cure::DropFirst(numbers[0]),
+            cure => cure,
+        };
+        let lost_from = match cure {
             Cure::CutAt(at) => at,
             Cure::Restart => Position::default(),
-            Cure::SetAside(number) => Position::new(number, 0),
+            Cure::SetAside(number) | Cure::DropFirst(number) => Position::new(number, 0),
             Cure::Wipe(number, at) => Position::new(number, at),
         };
-        let only = matches!(flaw.cure, Cure::SetAside(_) | Cure::Wipe(..)).then_some(lost_from.segment());
+        let only = (!matches!(cure, Cure::CutAt(_) | Cure::Restart)).then_some(lost_from.segment());
         for number in numbers.iter().filter(|n| **n >= lost_from.segment() && only.is_none_or(|o| o == **n)) {
             let from = if *number == lost_from.segment() { lost_from.offset() } else { 0 };
             walk::salvage(&self.read(*number)?.bytes, *number, from, |header| salvage.add(header));
@@ -347,9 +358,16 @@ impl Scanner<'_> {
             file: self.dir.join(segment_name(flaw.at.segment())),
             offset: flaw.at.offset() as u64,
             what: flaw.what,
-            cure: flaw.cure,
+            cure,
             salvage,
         })
+    }
+}
+
+impl Scanner<'_> {
+    fn is_begun(&self, number: Option<&u32>) -> Result<bool, Error> {
+        let Some(number) = number else { return Ok(false) };
+        Ok(check_header(*number, &self.read(*number)?.bytes).is_ok())
     }
 }
 

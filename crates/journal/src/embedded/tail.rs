@@ -15,7 +15,7 @@ use stride_ids::{CellId, Epoch, Seq};
 
 use super::{
     RECORD_LEN_MAX,
-    format::{FIRST_FRAME, Kind, Position, ROLL_LEN, frame_len},
+    format::{FIRST_FRAME, Kind, Position, ROLL_LEN, SECTOR, frame_len},
     segment::Segment,
     state::{Cell, Cells, Entry},
     writer::{Frame, Item},
@@ -139,9 +139,14 @@ impl Tail {
 
     /// Ends the log with a seal, unless it has one. Without room there is none, which costs only what a seal adds.
     pub(crate) fn seal(&mut self) {
-        if !self.sealed && self.stopped.is_none() {
-            self.sealed = self.push(Kind::Seal, CellId(0), Epoch(0), Seq::ZERO, Bytes::new()).is_ok();
+        if self.sealed || self.stopped.is_some() {
+            return;
         }
+        // Two frames that are a sector apart: the loss of one sector takes a record's end and this proof at most once.
+        let apart = Bytes::from_static(&[0; SECTOR]);
+        let pushed =
+            [apart, Bytes::new()].map(|payload| self.push(Kind::Seal, CellId(0), Epoch(0), Seq::ZERO, payload));
+        self.sealed = pushed.iter().all(Result::is_ok);
     }
 
     fn push(&mut self, kind: Kind, cell: CellId, epoch: Epoch, seq: Seq, payload: Bytes) -> Result<Position, Error> {

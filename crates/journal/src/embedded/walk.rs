@@ -18,16 +18,26 @@ use super::format::{
 /// What follows the last good frame of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tail {
-    /// The log goes on in the next segment, which was given this seed.
-    Rolled { seed: u64 },
+    /// The log goes on in the next segment.
+    Rolled(Roll),
     /// Nothing.
     Clean,
-    /// A group that was being written when the power went; its remains end before `to`.
-    Torn { to: usize },
+    /// The remains of a group that was being written when the power went.
+    Torn,
     /// Something that a crash does not explain.
     Damaged { what: String },
     /// The segment is whole, but behind its end lies a frame that belongs elsewhere.
     Stray { at: usize, what: String },
+}
+
+/// How a segment was left for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Roll {
+    /// Where the roll frame lies, and the chain before it; the next segment's header repeats both.
+    pub(crate) at: u32,
+    pub(crate) chain: u32,
+    /// The seed that the next segment was given.
+    pub(crate) seed: u64,
 }
 
 /// The good part of a segment.
@@ -68,11 +78,12 @@ pub(crate) fn walk(
             walked.tail = Tail::Damaged { what };
             return walked;
         }
+        let before = walked.chain;
         walked.chain = crc;
         walked.last_group = header.group.0 as usize;
         walked.end = at + header.frame_len();
         if header.kind == Kind::Roll {
-            walked.tail = rolled(&place, &white, at, &header, walked.end);
+            walked.tail = rolled(&place, &white, &header, before);
             return walked;
         }
     }
@@ -115,15 +126,16 @@ fn check_links(header: &Header, at: usize, walked: &Walked) -> Result<(), String
     Ok(())
 }
 
-fn rolled(place: &Place<'_>, white: &Whitening, at: usize, header: &Header, end: usize) -> Tail {
+fn rolled(place: &Place<'_>, white: &Whitening, header: &Header, chain: u32) -> Tail {
+    let at = header.position.offset();
     let mut payload = place.payload(at, header).to_vec();
     white.apply(&mut payload, at + super::format::HEADER_LEN);
     if payload.len() != ROLL_PAYLOAD_LEN || Some(u32_at(&payload, 0)) != place.number.checked_add(1) {
         return Tail::Damaged { what: "the roll frame does not name the next segment".into() };
     }
-    match stray(place.image, end) {
+    match stray(place.image, at + header.frame_len()) {
         Some((at, header)) => Tail::Stray { at, what: astray(&header) },
-        None => Tail::Rolled { seed: u64_at(&payload, 4) },
+        None => Tail::Rolled(Roll { at: at as u32, chain, seed: u64_at(&payload, 4) }),
     }
 }
 
@@ -176,10 +188,7 @@ impl<'a> Place<'a> {
         }
         match self.find_damage(at, bad) {
             Some(what) => Tail::Damaged { what },
-            None => {
-                let last = self.image.iter().rposition(|b| *b != 0).unwrap_or(at);
-                Tail::Torn { to: last + 1 }
-            }
+            None => Tail::Torn,
         }
     }
 
