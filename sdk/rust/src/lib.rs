@@ -1,1 +1,73 @@
-//! (being written)
+//! Write Stride functions and agents in Rust.
+//!
+//! ```
+//! use stride::prelude::*;
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Counter {
+//!     value: u64,
+//! }
+//!
+//! #[stride::agent]
+//! impl Counter {
+//!     /// A turn: durable when the caller sees the reply.
+//!     fn add(&mut self, n: u64) -> u64 {
+//!         self.value += n;
+//!         self.value
+//!     }
+//!     /// `&self` changes nothing and commits nothing.
+//!     fn get(&self) -> u64 {
+//!         self.value
+//!     }
+//! }
+//!
+//! #[stride::function]
+//! fn shout(text: String) -> String {
+//!     text.to_uppercase()
+//! }
+//! ```
+//!
+//! **Arguments.** No argument: the body is ignored. One: the body is its JSON. Several: a JSON array. An argument of type
+//! [`Payload`] takes the bytes and the content type as they are.
+//!
+//! **Results.** Anything that serialises becomes JSON, [`Payload`] goes out as it is. `Result<_, E>`: an error of any
+//! type that can be shown becomes the failure `guest_error`; a [`Failure`] keeps its code, so `?` passes on what an
+//! asked agent or the platform answered.
+//!
+//! **Agents.** The type is `Default + Serialize + Deserialize`; its name in kebab-case is the agent type, unless
+//! `#[stride::agent(name = "...")]` says otherwise. Every method with `&self` or `&mut self` can be asked. The struct
+//! is loaded and saved whole; what is large belongs into [`state`], entry by entry. If a method fails or panics, its
+//! writes are gone, those to the struct as well.
+#![deny(missing_docs)]
+
+// The attributes name this crate by its outside name, also in its own tests and examples.
+extern crate self as stride;
+
+mod bindings;
+mod dispatch;
+mod failure;
+mod payload;
+pub mod state;
+
+pub use dispatch::{Agent, agent};
+pub use failure::{Code, Failure};
+pub use payload::Payload;
+pub use stride_sdk_macros::{agent, function};
+
+/// What a guest usually needs.
+pub mod prelude {
+    pub use serde::{Deserialize, Serialize};
+
+    pub use crate::{Code, Failure, Payload, state};
+}
+
+/// For the attributes; not for people.
+#[doc(hidden)]
+pub mod private {
+    pub use inventory;
+    pub use serde_json;
+
+    pub use crate::dispatch::{
+        AgentExport, Erased, FunctionExport, MethodExport, Reply, arguments, no_arguments, one_argument, serve_agent,
+    };
+}
