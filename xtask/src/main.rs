@@ -1,1 +1,35 @@
-fn main() {}
+//! One door for every chore: `cargo xtask demo`, `test`, `ci`, `build-guests`.
+//!
+//! Only small dependencies, so that the first command of a stranger starts at once; what it then does is run programs.
+#![forbid(unsafe_code)]
+
+mod ci;
+mod demo;
+mod guests;
+mod step;
+mod test;
+
+use clap::Parser;
+
+/// The chores of Stride
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Chore {
+    /// Build the example components for WebAssembly
+    BuildGuests,
+    /// See Stride do its main job on real input: audit the source of every dependency for unsafe code
+    Demo(demo::Demo),
+    /// Run every test
+    Test,
+    /// Run what CI runs
+    Ci,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Chore::parse() {
+        Chore::BuildGuests => guests::build(&guests::ALL),
+        Chore::Demo(demo) => demo.run(),
+        Chore::Test => test::run(),
+        Chore::Ci => ci::run(),
+    }
+}
