@@ -115,7 +115,7 @@ impl EmbeddedJournal {
                 journal.start("journal-commit", Shared::run_committer)?;
                 journal.start("journal-keep", Shared::run_keeper)?;
             }
-            Threads::None => journal.shared.keep_all(),
+            Threads::None => {}
         }
         Ok(journal)
     }
@@ -155,12 +155,18 @@ fn check_settings(settings: &Settings) -> Result<(), Error> {
 
 impl Journal for EmbeddedJournal {
     fn open(&self, cell: CellId) -> Result<Opened, Error> {
+        if self.shared.threads == Threads::None {
+            self.shared.keep_all();
+        }
         let (epoch, last, at) = self.shared.tail.lock().take_over(cell)?;
         self.shared.settle(cell, epoch, last, at)?;
         Ok(Opened { epoch, last })
     }
 
     fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error> {
+        if self.shared.threads == Threads::None {
+            self.shared.keep_all();
+        }
         let (seq, at) = self.shared.tail.lock().append(cell, epoch, record)?;
         Ok(self.wait(cell, epoch, seq, at))
     }

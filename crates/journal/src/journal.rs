@@ -12,7 +12,8 @@ use stride_ids::{CellId, Epoch, Seq};
 /// A place where records become durable, in order, per cell.
 pub trait Journal: Send + Sync + 'static {
     /// Takes a cell over. Whoever had it before is fenced: its appends are refused from now on.
-    /// The new epoch is durable before it is returned.
+    /// The new epoch, and every record that was ordered before it, is durable before this returns. It blocks for about
+    /// one sync.
     fn open(&self, cell: CellId) -> Result<Opened, Error>;
 
     /// Orders one record behind all that were appended to the cell before, without waiting. The order of calls is the
@@ -20,14 +21,16 @@ pub trait Journal: Send + Sync + 'static {
     /// take the record back.
     ///
     /// # Errors
-    /// [`Error::Fenced`], [`Error::TooLarge`], [`Error::Full`] and [`Error::Stopped`]; nothing was ordered then.
+    /// [`Error::Fenced`], [`Error::TooLarge`], [`Error::Full`], [`Error::Busy`] and [`Error::Stopped`]; nothing was
+    /// ordered then, and only after `Full` and `Busy` can the same append succeed later.
     fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error>;
 
-    /// Waits until everything up to `seq` of the cell is durable. `seq` must have been ordered in this epoch or be
-    /// part of what [`Journal::open`] reported.
+    /// Waits until everything up to `seq` of the cell is durable: what a read must do before it shows what it saw.
+    /// `seq` must have been ordered in this epoch or be part of what [`Journal::open`] reported; otherwise the
+    /// `Pending` ends in [`Error::NotOrdered`]. An older epoch ends in [`Error::Fenced`].
     fn settled(&self, cell: CellId, epoch: Epoch, seq: Seq) -> Pending;
 
-    /// The records of a cell after `after`, in order, with no gap.
+    /// The durable records of a cell after `after`, in order, with no gap.
     ///
     /// # Errors
     /// [`Error::Gap`] if records after `after` were truncated, [`Error::Damaged`] if stored bytes are wrong.

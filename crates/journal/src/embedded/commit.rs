@@ -74,9 +74,6 @@ impl Shared {
         if self.write_queued() && !self.hand_over() {
             while self.write_queued() {}
         }
-        if self.threads == Threads::None {
-            self.keep_all();
-        }
     }
 
     /// Lets the committer thread go on, if there is one.

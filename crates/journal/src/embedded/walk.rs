@@ -11,8 +11,8 @@
 //! 4. everything was written, and it is wrong: damage.
 
 use super::format::{
-    ALIGN, FIRST_FRAME, FRAME_LEN_MIN, Header, Kind, PADDING_MIN, Position, ROLL_PAYLOAD_LEN, SECTOR, SegmentHeader,
-    Whitening, is_zero, u32_at, u64_at,
+    ALIGN, FIRST_FRAME, FRAME_LEN_MIN, HEADER_LEN, Header, Kind, PADDING_MIN, Position, ROLL_PAYLOAD_LEN, SECTOR,
+    SegmentHeader, Whitening, is_zero, u32_at, u64_at,
 };
 
 /// What follows the last good frame of a segment.
@@ -129,7 +129,7 @@ fn check_links(header: &Header, at: usize, walked: &Walked) -> Result<(), String
 fn rolled(place: &Place<'_>, white: &Whitening, header: &Header, chain: u32) -> Tail {
     let at = header.position.offset();
     let mut payload = place.payload(at, header).to_vec();
-    white.apply(&mut payload, at + super::format::HEADER_LEN);
+    white.apply(&mut payload, at + HEADER_LEN);
     if payload.len() != ROLL_PAYLOAD_LEN || Some(u32_at(&payload, 0)) != place.number.checked_add(1) {
         return Tail::Damaged { what: "the roll frame does not name the next segment".into() };
     }
@@ -178,7 +178,7 @@ impl<'a> Place<'a> {
     }
 
     fn payload(&self, at: usize, header: &Header) -> &'a [u8] {
-        let from = at + super::format::HEADER_LEN;
+        let from = at + HEADER_LEN;
         &self.image[from..from + header.payload_len as usize]
     }
 
@@ -249,3 +249,6 @@ impl<'a> Place<'a> {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,7 @@ fn every_damaged_log_can_be_repaired_and_keeps_what_lies_before() {
 fn the_plan_says_what_is_given_up() {
     let (closed, _, model) = logs();
     let disk = damaged(&closed, 0, 1500);
-    let plan = plan_repair(Arc::new(disk.clone()), dir(), &SMALL).expect("plan");
+    let plan = plan_repair(Arc::new(disk), dir(), &SMALL).expect("plan");
     for (nth, promised) in model.0.iter().enumerate() {
         let cell = CellId(nth as u16);
         let given_up = plan.gives_up.iter().find(|g| g.cell == cell).expect("every cell has records behind");
