@@ -39,8 +39,20 @@ type TemplateFile = (&'static str, &'static str);
 impl Template {
     fn files(self) -> &'static [TemplateFile] {
         match self {
-            Self::Function => &[],
-            Self::Agent => &[],
+            Self::Function => &[
+                ("Cargo.toml", include_str!("../../templates/function/Cargo.toml.template")),
+                ("stride.toml", include_str!("../../templates/function/stride.toml")),
+                ("src/lib.rs", include_str!("../../templates/function/lib.rs")),
+                ("README.md", include_str!("../../templates/function/README.md")),
+                (".gitignore", include_str!("../../templates/function/gitignore.template")),
+            ],
+            Self::Agent => &[
+                ("Cargo.toml", include_str!("../../templates/agent/Cargo.toml.template")),
+                ("stride.toml", include_str!("../../templates/agent/stride.toml")),
+                ("src/lib.rs", include_str!("../../templates/agent/lib.rs")),
+                ("README.md", include_str!("../../templates/agent/README.md")),
+                (".gitignore", include_str!("../../templates/agent/gitignore.template")),
+            ],
         }
     }
 }
