@@ -35,6 +35,8 @@ pub(crate) struct NodeArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a node in the foreground
+    Up(commands::up::Up),
     /// Start a project from a template
     New(commands::new::New),
     /// Compile a project, as its stride.toml says
@@ -57,4 +59,8 @@ pub(crate) enum Command {
     State(commands::state::State),
     /// What components print
     Logs(commands::logs::Logs),
+    /// Verify a data directory while no node runs on it
+    Check(commands::check::Check),
+    /// Say what repairing a data directory would give up, then do it if that is agreed to
+    Repair(commands::repair::Repair),
 }

@@ -1,8 +1,8 @@
-//! A project on disk: its `stride.toml`, as far as building needs it. The node checks the rest when it is deployed.
+//! A project on disk: its `stride.toml` and what building it leaves.
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use stride_node::Manifest;
 
 use crate::report::Trouble;
 
@@ -17,18 +17,6 @@ pub(crate) struct Project {
     pub(crate) artifact: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    name: String,
-    build: Option<Build>,
-}
-
-#[derive(Deserialize)]
-struct Build {
-    command: String,
-    artifact: PathBuf,
-}
-
 impl Project {
     /// Reads the project in `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Self, Trouble> {
@@ -39,13 +27,14 @@ impl Project {
                 .why(format!("{}: {e}", path.display()))
                 .next(next)
         })?;
-        let Manifest { name, build } = toml::from_str(&manifest)
-            .map_err(|e| Trouble::failed(format!("{} is wrong", path.display())).why(e.to_string().trim_end()))?;
-        let Build { command, artifact } = build.ok_or_else(|| {
+        let Manifest { name, build, .. } = Manifest::parse(&manifest)
+            .map_err(|e| Trouble::failed(format!("{} is wrong", path.display())).why(e.to_string()))?;
+        let build = build.ok_or_else(|| {
             Trouble::failed(format!("{} does not say how to build {name}", path.display()))
                 .next("add a [build] section with `command` and `artifact`")
         })?;
-        Ok(Self { dir: dir.to_owned(), name, manifest, command, artifact: dir.join(artifact) })
+        let artifact = dir.join(build.artifact);
+        Ok(Self { dir: dir.to_owned(), name: name.into(), manifest, command: build.command, artifact })
     }
 }
 

@@ -4,12 +4,15 @@ pub(crate) mod agents;
 pub(crate) mod ask;
 pub(crate) mod build;
 pub(crate) mod call;
+pub(crate) mod check;
 pub(crate) mod deploy;
 pub(crate) mod deployments;
 pub(crate) mod logs;
 pub(crate) mod map;
 pub(crate) mod new;
+pub(crate) mod repair;
 pub(crate) mod state;
+pub(crate) mod up;
 
 use crate::{
     cli::{Cli, Command},
@@ -20,6 +23,7 @@ use crate::{
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let client = || Client::new(&cli.node);
     match cli.command {
+        Command::Up(up) => up.run().await,
         Command::New(new) => new.run(),
         Command::Build(build) => build.run(),
         Command::Deploy(deploy) => deploy.run(&client()?).await,
@@ -30,5 +34,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Agents(agents) => agents.run(&client()?).await,
         Command::State(state) => state.run(&client()?).await,
         Command::Logs(logs) => logs.run(&client()?).await,
+        Command::Check(check) => check.run(),
+        Command::Repair(repair) => repair.run(),
     }
 }

@@ -33,26 +33,27 @@ enum Template {
     Agent,
 }
 
-/// A file of a template: where it goes and what is in it, with `{{name}}`, `{{name_snake}}` and `{{sdk}}` to fill in.
+/// The files of a template with where they go. They hold `{{name}}`, `{{name_snake}}` and `{{sdk}}` to fill in; what
+/// would mean something to Cargo or git in our own tree has another name there.
+macro_rules! files {
+    ($template:literal) => {
+        &[
+            ("stride.toml", include_str!(concat!("../../templates/", $template, "/stride.toml"))),
+            ("Cargo.toml", include_str!(concat!("../../templates/", $template, "/Cargo.toml.template"))),
+            ("src/lib.rs", include_str!(concat!("../../templates/", $template, "/lib.rs"))),
+            ("README.md", include_str!(concat!("../../templates/", $template, "/README.md"))),
+            (".gitignore", include_str!(concat!("../../templates/", $template, "/gitignore.template"))),
+        ]
+    };
+}
+
 type TemplateFile = (&'static str, &'static str);
 
 impl Template {
     fn files(self) -> &'static [TemplateFile] {
         match self {
-            Self::Function => &[
-                ("Cargo.toml", include_str!("../../templates/function/Cargo.toml.template")),
-                ("stride.toml", include_str!("../../templates/function/stride.toml")),
-                ("src/lib.rs", include_str!("../../templates/function/lib.rs")),
-                ("README.md", include_str!("../../templates/function/README.md")),
-                (".gitignore", include_str!("../../templates/function/gitignore.template")),
-            ],
-            Self::Agent => &[
-                ("Cargo.toml", include_str!("../../templates/agent/Cargo.toml.template")),
-                ("stride.toml", include_str!("../../templates/agent/stride.toml")),
-                ("src/lib.rs", include_str!("../../templates/agent/lib.rs")),
-                ("README.md", include_str!("../../templates/agent/README.md")),
-                (".gitignore", include_str!("../../templates/agent/gitignore.template")),
-            ],
+            Self::Function => files!("function"),
+            Self::Agent => files!("agent"),
         }
     }
 }
@@ -92,13 +93,32 @@ fn write(dir: &Path, name: &str, sdk: &str, files: &[TemplateFile]) -> anyhow::R
     }
     for (path, text) in files {
         let path: PathBuf = dir.join(path);
-        let text = text
-            .replace("{{name}}", name)
-            .replace("{{name_snake}}", &name.replace('-', "_").to_lowercase())
-            .replace("{{sdk}}", sdk);
+        let text =
+            text.replace("{{name}}", name).replace("{{name_snake}}", &name.replace('-', "_")).replace("{{sdk}}", sdk);
         let parent = path.parent().unwrap_or(dir);
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_placeholder_is_filled_in_and_the_manifest_is_one() {
+        for template in [Template::Function, Template::Agent] {
+            let dir = tempfile::tempdir().unwrap();
+            let project = dir.path().join("my-project");
+            write(&project, "my-project", &sdk().unwrap(), template.files()).unwrap();
+            for (path, _) in template.files() {
+                let text = std::fs::read_to_string(project.join(path)).unwrap();
+                assert!(!text.contains("{{"), "{path}: {text}");
+            }
+            let opened = crate::project::Project::open(&project).unwrap();
+            assert!(opened.artifact.ends_with("my_project.wasm"));
+            assert!(write(&project, "my-project", "", template.files()).is_err(), "it must not overwrite");
+        }
+    }
 }

@@ -53,18 +53,23 @@ enum Kind {
 struct Tree {
     glob: String,
     base: PathBuf,
+    exclude: Vec<Pattern>,
 }
 
 type Each<'a> = &'a mut dyn FnMut(Input) -> ControlFlow<()>;
 
 impl Source {
     /// The files that match `globs`.
-    pub(crate) fn files(globs: &[String], relative_to: Option<PathBuf>) -> Result<Self, Trouble> {
+    pub(crate) fn files(globs: &[String], exclude: &[String], relative_to: Option<PathBuf>) -> Result<Self, Trouble> {
+        let pattern = |text: &String| {
+            let wrong = |e: glob::PatternError| Trouble::usage(format!("`{text}` is not a glob")).why(e.to_string());
+            Pattern::new(text).map_err(wrong)
+        };
+        let exclude: Vec<_> = exclude.iter().map(pattern).collect::<Result<_, _>>()?;
         let mut trees = Vec::new();
         for text in globs {
-            let mut tree = Tree::of(text);
-            let wrong = |e: glob::PatternError| Trouble::usage(format!("`{text}` is not a glob")).why(e.to_string());
-            Pattern::new(&tree.glob).map_err(wrong)?;
+            let mut tree = Tree { exclude: exclude.clone(), ..Tree::of(text) };
+            pattern(&tree.glob)?;
             if let Some(base) = &relative_to {
                 tree.base.clone_from(base);
             }
@@ -137,13 +142,13 @@ impl Tree {
         let path = Path::new(text);
         if path.is_dir() {
             let glob = format!("{}/**/*", Pattern::escape(text.trim_end_matches('/')));
-            return Self { glob, base: path.to_owned() };
+            return Self { glob, base: path.to_owned(), exclude: Vec::new() };
         }
         if path.is_file() {
             let base = path.parent().unwrap_or(Path::new("")).to_owned();
-            return Self { glob: Pattern::escape(text), base };
+            return Self { glob: Pattern::escape(text), base, exclude: Vec::new() };
         }
-        Self { glob: text.to_owned(), base: fixed_part(text) }
+        Self { glob: text.to_owned(), base: fixed_part(text), exclude: Vec::new() }
     }
 
     fn walk(&self, each: Each<'_>) -> ControlFlow<()> {
@@ -160,6 +165,9 @@ impl Tree {
                 continue;
             }
             let told = path.strip_prefix(&self.base).unwrap_or(&path).to_owned();
+            if self.exclude.iter().any(|exclude| exclude.matches_path(&told)) {
+                continue;
+            }
             each(Input { name: told.display().to_string(), content: Content::File { path, told } })?;
         }
         ControlFlow::Continue(())
@@ -228,7 +236,7 @@ mod tests {
     }
 
     fn files(dir: &Path, glob: &str) -> Source {
-        Source::files(&[dir.join(glob).display().to_string()], None).unwrap()
+        Source::files(&[dir.join(glob).display().to_string()], &[], None).unwrap()
     }
 
     #[test]
@@ -238,8 +246,16 @@ mod tests {
         assert_eq!(names(&files(dir.path(), "a-1.0/**/*.rs")), ["src/.hidden/x.rs", "src/lib.rs"]);
         assert_eq!(names(&files(dir.path(), "a-1.0/src/lib.rs")), ["lib.rs"]);
         let glob = dir.path().join("a-1.0/*").display().to_string();
-        let source = Source::files(&[glob], Some(dir.path().to_owned())).unwrap();
+        let source = Source::files(&[glob], &[], Some(dir.path().to_owned())).unwrap();
         assert_eq!(names(&source), ["a-1.0/README"]);
+    }
+
+    #[test]
+    fn what_is_excluded_is_matched_as_it_is_told() {
+        let dir = tree();
+        let glob = dir.path().join("**/*.rs").display().to_string();
+        let source = Source::files(&[glob], &["*/src/.*/*".into(), "top.rs".into()], None).unwrap();
+        assert_eq!(names(&source), ["a-1.0/src/lib.rs", "we[i]rd*.rs"]);
     }
 
     #[test]
@@ -268,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_glob_that_is_none_is_refused() {
-        assert!(Source::files(&["a/***".into()], None).is_err());
+        assert!(Source::files(&["a/***".into()], &[], None).is_err());
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub(crate) struct Map {
     /// Send each line of this file (- for stdin), which has to be JSON
     #[arg(long, value_name = "FILE", conflicts_with = "files")]
     lines: Option<PathBuf>,
+    /// Leave out files whose path, as it is told, matches this
+    #[arg(long, num_args = 1.., value_name = "GLOB", requires = "files")]
+    exclude: Vec<String>,
     /// Tell paths relative to this directory instead of the part of the glob without wildcards
     #[arg(long, value_name = "DIR", requires = "files")]
     relative_to: Option<PathBuf>,
@@ -67,7 +70,7 @@ impl Map {
         let jobs = jobs.min(JOBS_MAX);
         let source = match self.lines {
             Some(path) => Source::lines(path)?,
-            None => Source::files(&self.files, self.relative_to)?,
+            None => Source::files(&self.files, &self.exclude, self.relative_to)?,
         };
         let source = Arc::new(source.limited(self.limit.unwrap_or(usize::MAX)));
         must_be_deployed(&client, &self.target).await?;

@@ -1,0 +1,82 @@
+//! `stride up`: a node in the foreground.
+
+use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use stride_node::{Config, Node};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{output, report::Trouble};
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Where everything durable is [default: stride-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7373]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// A file with settings; what is typed comes on top
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to log on stderr, such as info or stride_agents=debug
+    #[arg(long, env = "STRIDE_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+impl Up {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        log_to_stderr(&self.log)?;
+        let mut config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        if let Some(data) = self.data {
+            config.data = data;
+        }
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        // Listened to from the beginning: who stops a node that is still starting must not be ignored.
+        let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);
+        let node = tokio::select! {
+            node = Box::pin(Node::start(config)) => node.context("the node did not start")?,
+            () = either(&mut interrupt, &mut terminate) => return Ok(()),
+        };
+        output::line(format_args!("stride ready http://{}", node.address()))?;
+
+        tokio::select! {
+            error = node.failed() => {
+                let trouble = Trouble::failed("the node had to stop").why(error.to_string());
+                return Err(trouble.next("free the disk if it is full, then start the node again; nothing acknowledged is lost").into());
+            }
+            () = either(&mut interrupt, &mut terminate) => {}
+        }
+        tracing::info!("draining: running requests finish, state goes to the store");
+        tokio::select! {
+            () = Box::pin(node.drain()) => tracing::info!("drained"),
+            () = either(&mut interrupt, &mut terminate) => tracing::warn!("not drained; the next start takes longer"),
+        }
+        Ok(())
+    }
+}
+
+fn signals(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("cannot listen to signals")
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn log_to_stderr(filter: &str) -> Result<(), Trouble> {
+    let wrong = |e: tracing_subscriber::filter::ParseError| {
+        Trouble::usage(format!("`{filter}` is not a log filter")).why(e.to_string()).next("use one such as --log info")
+    };
+    let filter: EnvFilter = filter.parse().map_err(wrong)?;
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+    Ok(())
+}
