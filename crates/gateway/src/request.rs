@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     extract::{FromRequestParts, Query},
     http::{HeaderMap, header, request::Parts},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 use stride_ids::{Address, AgentKey, Code, Failure, InvalidName, Name, Payload};
 use stride_sim::Clock;
@@ -73,26 +74,30 @@ pub(crate) async fn payload(headers: &HeaderMap, body: Body) -> Result<Payload, 
     Ok(Payload { content_type: content_type.to_owned(), body: bytes(headers, body).await? })
 }
 
+/// How much of a body that is too large is read all the same. A client that still sends when the connection closes sees
+/// a broken pipe instead of the answer; past this, that is what it gets.
+const DISCARDED_MAX: usize = 64 << 20;
+
 /// The whole body, which must not be over the limit of payloads.
 pub(crate) async fn bytes(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
-    let too_large = || {
-        let message = format!("the body is over the limit of {} bytes", Payload::LEN_MAX);
-        Failure::new(Code::PayloadTooLarge, message)
-    };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    if announced.is_some_and(|announced: u64| announced > Payload::LEN_MAX as u64) {
-        return Err(too_large());
-    }
-    to_bytes(body, Payload::LEN_MAX).await.map_err(|e| {
-        let mut cause = std::error::Error::source(&e);
-        while let Some(error) = cause {
-            if error.to_string().contains("length limit exceeded") {
-                return too_large();
-            }
-            cause = error.source();
+    let mut collected = BytesMut::with_capacity(announced.unwrap_or(0).min(Payload::LEN_MAX));
+    let mut len = 0usize;
+    let mut stream = body.into_data_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|e| invalid(format!("the body could not be read: {e}")))?;
+        len = len.saturating_add(chunk.len());
+        if len <= Payload::LEN_MAX {
+            collected.extend_from_slice(&chunk);
+        } else if len > DISCARDED_MAX {
+            break;
         }
-        invalid(format!("the body could not be read: {e}"))
-    })
+    }
+    if len > Payload::LEN_MAX {
+        let message = format!("the body is over the limit of {} bytes", Payload::LEN_MAX);
+        return Err(Failure::new(Code::PayloadTooLarge, message));
+    }
+    Ok(collected.freeze())
 }
 
 /// The query string, refused as a problem when it does not fit.

@@ -1,14 +1,12 @@
 //! The command line, through the real binary: what it prints, and how it ends.
 
-mod support;
-
 use std::{
     path::Path,
     process::{Command, Output},
 };
 
+use crate::support::{Node, data, root};
 use serde_json::{Value, json};
-use support::{Node, data, root};
 
 fn stride(url: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stride"));
@@ -149,7 +147,7 @@ async fn a_refusal_is_status_1_with_its_code_why_and_what_next() {
     }
     prints(&node, &["call", "faulty/prints", "\"a line\""]);
     let logs = prints(&node, &["logs", "--component", "faulty", "--json"]);
-    let printed = logs.lines().any(|line| serde_json::from_str::<Value>(line).unwrap()["text"] == "a line");
+    let printed = logs.lines().any(|line| serde_json::from_str::<Value>(line).unwrap()["text"] == "stdout: a line");
     assert!(printed, "{logs}");
 }
 

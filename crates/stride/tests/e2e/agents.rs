@@ -1,10 +1,8 @@
 //! Agents through the real binary and HTTP.
 
-mod support;
-
+use crate::support::{Node, Reply, data};
 use reqwest::Method;
 use serde_json::json;
-use support::{Node, Reply, data};
 
 #[tokio::test]
 async fn a_turn_is_durable_when_its_reply_is_seen() {
@@ -167,7 +165,8 @@ async fn agents_are_listed_in_key_order_page_by_page() {
     let mut after = String::new();
     loop {
         let page = node.get(&format!("/v1/agents/counter?limit=10{after}")).await.json();
-        listed.extend(page["agents"].as_array().unwrap().iter().map(|a| a["key"].as_str().unwrap().replace('/', "%2F")));
+        listed
+            .extend(page["agents"].as_array().unwrap().iter().map(|a| a["key"].as_str().unwrap().replace('/', "%2F")));
         let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
     }

@@ -1,5 +1,4 @@
 //! What the end-to-end tests share: real components, a real node as a process of its own, and HTTP.
-#![allow(dead_code, reason = "every test binary uses its part of it")]
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -12,12 +11,12 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode, multipart};
 use serde_json::Value;
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// Builds the example components once per test binary; Cargo makes that cheap when they are fresh.
-pub fn examples() -> PathBuf {
+pub(crate) fn examples() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
@@ -35,27 +34,36 @@ pub fn examples() -> PathBuf {
 }
 
 /// A node as a process. Dropping it kills the process.
-pub struct Node {
+pub(crate) struct Node {
     process: Child,
-    pub url: String,
-    pub http: Client,
+    pub(crate) url: String,
+    pub(crate) http: Client,
 }
 
 impl Node {
     /// Starts a node on `data` and waits until it says that it is ready.
-    pub fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         Self::try_start(data, &[]).unwrap_or_else(|stderr| panic!("the node did not start: {stderr}"))
     }
 
     /// Starts a node with more arguments; what it wrote to stderr if it ends before it is ready.
-    pub fn try_start(data: &Path, arguments: &[&str]) -> Result<Self, String> {
+    pub(crate) fn try_start(data: &Path, arguments: &[&str]) -> Result<Self, String> {
+        Self::try_start_with(data, "127.0.0.1:0", arguments)
+    }
+
+    /// Starts a node on `data` that listens on `address`.
+    pub(crate) fn try_start_at(data: &Path, address: &str) -> Result<Self, String> {
+        Self::try_start_with(data, address, &[])
+    }
+
+    fn try_start_with(data: &Path, address: &str, arguments: &[&str]) -> Result<Self, String> {
         let stderr_path = data.with_extension("stderr");
         let stderr = std::fs::File::create(&stderr_path).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_stride"))
             .arg("up")
             .arg("--data")
             .arg(data)
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", address])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -73,58 +81,58 @@ impl Node {
     }
 
     /// Ends the process at once, as a power switch would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Asks the process to end, and waits until it has.
-    pub fn terminate(mut self) -> std::process::ExitStatus {
+    pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
         let status = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
         assert!(status.success());
         self.process.wait().unwrap()
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url))
     }
 
-    pub fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    pub(crate) fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.request(Method::POST, path).body(body)
     }
 
     /// Deploys one of the examples with the manifest that it has.
-    pub async fn deploy(&self, example: &str) -> Value {
+    pub(crate) async fn deploy(&self, example: &str) -> Value {
         let manifest = std::fs::read_to_string(root().join("examples").join(example).join("stride.toml")).unwrap();
         self.deploy_with(example, &manifest).await.json_of(StatusCode::CREATED)
     }
 
     /// Deploys one of the examples with another manifest.
-    pub async fn deploy_with(&self, example: &str, manifest: &str) -> Reply {
+    pub(crate) async fn deploy_with(&self, example: &str, manifest: &str) -> Reply {
         let component = std::fs::read(examples().join(format!("{example}.wasm"))).unwrap();
         self.deploy_bytes(component, manifest).await
     }
 
-    pub async fn deploy_bytes(&self, component: Vec<u8>, manifest: &str) -> Reply {
+    pub(crate) async fn deploy_bytes(&self, component: Vec<u8>, manifest: &str) -> Reply {
         let form = multipart::Form::new()
             .text("manifest", manifest.to_owned())
             .part("component", multipart::Part::bytes(component));
         Reply::of(self.request(Method::POST, "/v1/deployments").multipart(form)).await
     }
 
-    pub async fn call(&self, function: &str, body: &str) -> Reply {
+    pub(crate) async fn call(&self, function: &str, body: &str) -> Reply {
         Reply::of(self.post(&format!("/v1/functions/{function}"), body.to_owned())).await
     }
 
-    pub async fn ask(&self, agent: &str, method: &str, body: &str) -> Reply {
+    pub(crate) async fn ask(&self, agent: &str, method: &str, body: &str) -> Reply {
         Reply::of(self.post(&format!("/v1/agents/{agent}/{method}"), body.to_owned())).await
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         Reply::of(self.request(Method::GET, path)).await
     }
 }
@@ -139,14 +147,14 @@ impl Drop for Node {
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: reqwest::header::HeaderMap,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Reply {
-    pub async fn of(request: RequestBuilder) -> Self {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         Self { status, headers, body: response.text().await.unwrap() }
@@ -154,19 +162,19 @@ impl Reply {
 
     /// The body as JSON, if the status is the expected one.
     #[track_caller]
-    pub fn json_of(&self, status: StatusCode) -> Value {
+    pub(crate) fn json_of(&self, status: StatusCode) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         self.json_of(StatusCode::OK)
     }
 
     /// The problem's code and detail, if this is a well-formed problem.
     #[track_caller]
-    pub fn problem(&self) -> (String, String) {
+    pub(crate) fn problem(&self) -> (String, String) {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
         let problem: Value = serde_json::from_str(&self.body).unwrap();
         assert_eq!(problem["status"], self.status.as_u16());
@@ -176,7 +184,7 @@ impl Reply {
 
     /// Checks the code of a problem and that its message says something.
     #[track_caller]
-    pub fn fails_with(&self, code: &str, says: &str) {
+    pub(crate) fn fails_with(&self, code: &str, says: &str) {
         let (found, detail) = self.problem();
         assert_eq!(found, code, "{detail}");
         assert!(detail.contains(says), "`{detail}` does not say `{says}`");
@@ -184,7 +192,7 @@ impl Reply {
 }
 
 /// A data directory that is gone after the test.
-pub fn data() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn data() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     (dir, data)

@@ -1,9 +1,7 @@
 //! Functions through the real binary and HTTP.
 
-mod support;
-
+use crate::support::{Node, Reply, data};
 use serde_json::json;
-use support::{Node, Reply, data};
 
 #[tokio::test]
 async fn a_function_answers_in_a_fresh_instance_and_says_where_the_time_went() {
