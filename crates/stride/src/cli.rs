@@ -63,4 +63,6 @@ pub(crate) enum Command {
     Check(commands::check::Check),
     /// Say what repairing a data directory would give up, then do it if that is agreed to
     Repair(commands::repair::Repair),
+    /// Measure this machine: the micro-benchmarks with their baselines in the same run
+    Bench(commands::bench::Bench),
 }

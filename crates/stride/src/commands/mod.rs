@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod ask;
+pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod call;
 pub(crate) mod check;
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Agents(agents) => agents.run(&client()?).await,
         Command::State(state) => state.run(&client()?).await,
         Command::Logs(logs) => logs.run(&client()?).await,
+        Command::Bench(bench) => Box::pin(bench.run()).await,
         Command::Check(check) => check.run(),
         Command::Repair(repair) => repair.run(),
     }

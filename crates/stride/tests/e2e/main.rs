@@ -1,4 +1,5 @@
 //! End to end: the real binary, real components, HTTP. One test binary, so that it is linked once.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 mod agents;
 mod cli;

@@ -1,0 +1,79 @@
+//! `stride bench`: what the promises of speed are measured with. Every figure stands beside its baseline, measured in the
+//! same run and interleaved with it, because machines are shared and noisy. Everything started here, the load included,
+//! runs on the CPUs that this process may use: `taskset -c 0 stride bench` pins both ends to one core.
+
+mod density;
+mod echo;
+mod functions;
+mod log;
+mod node;
+mod start;
+mod table;
+mod traffic;
+mod turns;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use stride_sim::Clock;
+
+use self::table::Figures;
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure; everything if left out
+    #[arg(value_enum)]
+    case: Option<Case>,
+    /// One JSON array instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Case {
+    /// Function calls over HTTP against a bare echo server, and in process
+    Functions,
+    /// Asks over HTTP against a bare echo server and a bare append, alone and 64 at a time
+    Turns,
+    /// The journal against the bare disk and against fjall
+    Log,
+    /// Memory per live agent and of sleeping ones
+    Density,
+    /// From start to ready with many sleeping agents
+    Start,
+    /// Only the bare echo server, for the other cases
+    #[value(hide = true)]
+    EchoServer,
+}
+
+impl Bench {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        if self.case == Some(Case::EchoServer) {
+            return echo::serve().await;
+        }
+        let clock = Clock::real();
+        let cases = match self.case {
+            Some(case) => vec![case],
+            None => vec![Case::Log, Case::Functions, Case::Turns, Case::Density, Case::Start],
+        };
+        let mut figures = Figures::default();
+        for case in cases {
+            eprintln!("measuring {case:?} ...");
+            match case {
+                Case::Functions => functions::measure(&clock, &mut figures).await,
+                Case::Turns => turns::measure(&clock, &mut figures).await,
+                Case::Log => log::measure(&clock, &mut figures).await,
+                Case::Density => density::measure(&clock, &mut figures).await,
+                Case::Start => start::measure(&clock, &mut figures).await,
+                Case::EchoServer => Ok(()),
+            }
+            .with_context(|| format!("cannot measure {case:?}"))?;
+        }
+        if self.json {
+            return output::json(&figures.rows);
+        }
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        output::line(format_args!("on {cpus} CPU(s); load, node and baselines share them"))?;
+        Ok(output::print(&figures.table())?)
+    }
+}

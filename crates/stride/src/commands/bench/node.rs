@@ -1,0 +1,98 @@
+//! The processes that are measured: a node, or the bare echo server.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, ensure};
+use reqwest::multipart::{Form, Part};
+
+use crate::{project::Project, report::Trouble};
+
+/// A server in a process of its own, killed when it is dropped.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// The bare echo server.
+    pub(crate) fn echo() -> anyhow::Result<Self> {
+        Self::start(Command::new(std::env::current_exe()?).args(["bench", "echo-server"]))
+    }
+
+    /// A node on `data`.
+    pub(crate) fn node(data: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["up", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(data);
+        Self::start(&mut command)
+    }
+
+    fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let mut process = command.stdout(Stdio::piped()).spawn()?;
+        let stdout = process.stdout.take().context("a piped stdout is there")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let address = line.trim().strip_prefix("stride ready http://").context("the server did not start")?;
+        Ok(Self { process, address: address.parse()? })
+    }
+
+    /// Builds and deploys an example of the checkout that this binary was built from.
+    pub(crate) async fn deploy(&self, example: &str) -> anyhow::Result<()> {
+        let (project, component) = build_example(example)?;
+        let form = Form::new().text("manifest", project.manifest).part("component", Part::bytes(component));
+        let url = format!("http://{}/v1/deployments", self.address);
+        reqwest::Client::new().post(url).multipart(form).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn resident(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("there is no VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("VmRSS has no value")?.parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Asks the process to drain and end, and waits until it has.
+    pub(crate) fn terminate(mut self) -> anyhow::Result<()> {
+        let pid = self.process.id().to_string();
+        ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "the node cannot be ended");
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // If it has ended already, that is as well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The component of an example.
+pub(crate) fn example_component(example: &str) -> anyhow::Result<Vec<u8>> {
+    Ok(build_example(example)?.1)
+}
+
+fn build_example(example: &str) -> anyhow::Result<(Project, Vec<u8>)> {
+    let project = Project::open(&example_dir(example)?)?;
+    let built = Command::new("sh").args(["-c", &project.command]).current_dir(&project.dir).output()?;
+    ensure!(built.status.success(), "{example} does not build: {}", String::from_utf8_lossy(&built.stderr));
+    let component = std::fs::read(&project.artifact)?;
+    Ok((project, component))
+}
+
+fn example_dir(example: &str) -> Result<PathBuf, Trouble> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(example);
+    if dir.is_dir() {
+        return Ok(dir);
+    }
+    Err(Trouble::failed(format!("the example {example} is not there"))
+        .why(format!("{} is where this binary was built", dir.display()))
+        .next("run the benches with a binary built from a checkout that is still there"))
+}
