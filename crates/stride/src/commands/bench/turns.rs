@@ -34,7 +34,7 @@ async fn alone(clock: &Clock, figures: &mut Figures, echo: &Server, node: &Serve
     let (mut to_echo, mut to_node) = (Connection::open(echo.address).await?, Connection::open(node.address).await?);
     let file = zero_file(&dir.join("bare"))?;
     let mut at = 0;
-    let [mut bare, mut append, mut read, mut durable] = [const { () }; 4].map(|()| Latencies::new());
+    let [mut bare, mut append, mut read, mut durable] = [(); 4].map(|()| Latencies::new());
     one_by_one(clock, &mut to_node, &add, REQUESTS, &mut Latencies::new()).await?;
     for _ in 0..ROUNDS {
         one_by_one(clock, &mut to_echo, &bare_request, REQUESTS, &mut bare).await?;
