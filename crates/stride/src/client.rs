@@ -11,7 +11,10 @@ use reqwest::{
 use serde::{Deserialize, de::DeserializeOwned};
 use stride_ids::{Code, Name};
 
-use crate::{cli::NodeArgs, report::Trouble};
+use crate::{
+    cli::{DEFAULT_URL, NodeArgs},
+    report::Trouble,
+};
 
 /// Why a request brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -73,19 +76,22 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(node: &NodeArgs) -> anyhow::Result<Self> {
         let wrong = |why: &str| Trouble::usage(format!("`{}` is not the address of a node", node.url)).why(why);
-        let base: Url = node.url.parse().map_err(|_| wrong("it is not a URL such as http://127.0.0.1:7373"))?;
+        // An empty variable is how a shell says that there is none.
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let url = if node.url.is_empty() { DEFAULT_URL } else { &node.url };
+        let base: Url = url.parse().map_err(|_| wrong("it is not a URL such as http://127.0.0.1:7373"))?;
         if base.scheme() != "http" {
             return Err(wrong("this version speaks http only; for https, put a proxy in front").into());
         }
         let mut headers = HeaderMap::new();
-        if let Some(token) = &node.token {
+        if let Some(token) = given(&node.token) {
             let value = HeaderValue::from_str(&format!("Bearer {token}"));
             let mut value = value.map_err(|_| Trouble::usage("the token has characters that no header can carry"))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        if let Some(tenant) = &node.tenant {
-            let tenant = Name::new(tenant).map_err(|e| Trouble::usage(e.to_string()))?;
+        if let Some(tenant) = given(&node.tenant) {
+            let tenant = Name::new(&tenant).map_err(|e| Trouble::usage(e.to_string()))?;
             headers.insert("stride-tenant", HeaderValue::from_str(tenant.as_str())?);
         }
         // A node is named outright, usually on this machine: a proxy meant for the web would only be in the way.
@@ -188,6 +194,13 @@ mod tests {
         assert_eq!((error.code(), error.overloaded()), ("overloaded", Some(Duration::from_secs(3))));
         let error = refusal(StatusCode::BAD_GATEWAY, None, b"<html>");
         assert_eq!((error.code(), error.overloaded()), ("internal", None));
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_none() {
+        let empty = || Some(String::new());
+        let client = Client::new(&NodeArgs { url: String::new(), token: empty(), tenant: empty() }).unwrap();
+        assert_eq!(client.url(), DEFAULT_URL);
     }
 
     #[test]

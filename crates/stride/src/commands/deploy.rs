@@ -50,7 +50,8 @@ impl Deploy {
         }
         output::line(format_args!("deployed {} {} ({})", deployment.component, deployment.version, deployment.id))?;
         let url = client.url();
-        let known = std::env::var("STRIDE_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
+        let known = std::env::var("STRIDE_URL").ok().filter(|url| !url.is_empty());
+        let known = known.as_deref().unwrap_or(DEFAULT_URL);
         let node = if url == known.trim_end_matches('/') { String::new() } else { format!(" --url {url}") };
         Ok(lines(&deployment, &node, url).into_iter().try_for_each(output::line)?)
     }

@@ -49,11 +49,12 @@ impl Server {
         Ok(())
     }
 
-    /// Resident memory, in bytes.
+    /// Resident memory in bytes, each page that is shared counted once (`Pss`): all bodies of a component share the pages of
+    /// its memory image that they have not written to.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("there is no VmRSS")?;
-        let kib: u64 = line.split_whitespace().nth(1).context("VmRSS has no value")?.parse()?;
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id()))?;
+        let line = rollup.lines().find(|line| line.starts_with("Pss:")).context("there is no Pss")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("Pss has no value")?.parse()?;
         Ok(kib * 1024)
     }
 

@@ -9,7 +9,7 @@ mod progress;
 mod work;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     num::NonZeroUsize,
     ops::ControlFlow,
     path::PathBuf,
@@ -100,7 +100,7 @@ impl Map {
             let Some(outcome) = outcome else { break };
             if let Outcome::Done(line) | Outcome::Failed { line, .. } = &outcome {
                 // A reader that has gone ends the map: nobody would see the rest.
-                progress.aside(|| writeln!(io::stdout().lock(), "{line}"))?;
+                progress.result(line)?;
             }
             progress.count(outcome);
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    io::{self, IsTerminal as _, Write as _},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use stride_sim::Clock;
 
 use super::work::Outcome;
@@ -38,7 +39,7 @@ struct Shared {
 impl Progress {
     pub(crate) fn begin(clock: Clock, terminal: bool) -> Self {
         let bar = terminal.then(|| {
-            let bar = ProgressBar::no_length().with_style(style("{pos} {per_sec} {msg}"));
+            let bar = ProgressBar::no_length().with_style(style("{pos} {rate} {msg}"));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -52,7 +53,7 @@ impl Progress {
     pub(crate) fn expect(&self, inputs: u64) {
         self.0.expected.store(inputs, Ordering::Relaxed);
         if let Some(bar) = &self.0.bar {
-            bar.set_style(style("{bar:32} {pos}/{len} {per_sec} eta {eta} {msg}"));
+            bar.set_style(style("{bar:32} {pos}/{len} {rate} eta {eta} {msg}"));
             bar.set_length(inputs);
         }
     }
@@ -93,8 +94,14 @@ impl Progress {
         eprintln!("map: {done}{of} done, {failed} failed, {:.0}/s", rate(done, took));
     }
 
+    /// Prints a result. The bar makes room only if both are on a terminal: drawing it anew for every line has its price.
+    pub(crate) fn result(&self, line: &str) -> io::Result<()> {
+        let print = || writeln!(io::stdout().lock(), "{line}");
+        if io::stdout().is_terminal() { self.aside(print) } else { print() }
+    }
+
     /// Runs something that prints, with the bar out of the way.
-    pub(crate) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+    fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.0.bar {
             Some(bar) => bar.suspend(print),
             None => print(),
@@ -125,7 +132,11 @@ impl Progress {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the template is right")
+    let style = ProgressStyle::with_template(template).expect("the template is right");
+    style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // It writes into memory, which does not fail.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    })
 }
 
 fn millis(duration: Duration) -> u64 {
