@@ -62,7 +62,7 @@ async fn the_embedded_journal_keeps_the_contract_on_tokio() {
 
 #[tokio::test]
 async fn the_embedded_journal_keeps_the_contract_on_one_tokio_thread() {
-    contract::all(|| Embedded::on(SimDisk::new(Chance::seeded(1)), Settings { cells: 4, ..Settings::default() })).await;
+    contract::all(|| Embedded::on(SimDisk::new(Chance::seeded(1)), small(Threads::Own))).await;
 }
 
 #[test]

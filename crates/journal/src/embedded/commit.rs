@@ -3,7 +3,7 @@
 //! Waking a sleeping thread costs about as much as a third of a sync, so an append that is alone must not need one: the
 //! first [`Wait`] that is polled while nobody writes becomes the leader and writes everything that is queued, itself.
 //! If more is queued by then, the load is not one caller, and the committer thread goes on, so that no async worker is
-//! held for long.
+//! held for long; after such a crowd's group it also begins the next one.
 //!
 //! Always true: while something is queued, a leader or the committer thread is on it or a `Wait` exists whose poll, or
 //! drop, makes it so. The lock of [`Tail`] is never held during I/O. After the first error nothing is written.
@@ -195,6 +195,12 @@ impl Future for Wait {
                 return Poll::Ready(Ok(self.receipt));
             }
             tail.check_running()?;
+            let crowded = tail.crowded && self.shared.threads == Threads::Own && !tail.closing;
+            if crowded && !tail.committing {
+                tail.committing = true;
+                tail.handed_over = true;
+                self.shared.committer.notify_one();
+            }
             if tail.committing {
                 if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     tail.waiters.push((self.at, cx.waker().clone()));

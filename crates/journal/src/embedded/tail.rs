@@ -53,11 +53,17 @@ pub(crate) struct Tail {
     pub(crate) mourners: Vec<Waker>,
     /// Somebody is writing.
     pub(crate) committing: bool,
+    /// More than one caller wanted the newest group, so the next one is the committer thread's: a leader would write its own
+    /// record alone while the others queue behind it.
+    pub(crate) crowded: bool,
     /// The committer thread is to go on with what is queued.
     pub(crate) handed_over: bool,
     pub(crate) closing: bool,
     pub(crate) stopped: Option<String>,
 }
+
+/// A group of more records than this is a crowd's.
+const CROWD: usize = 2;
 
 impl Tail {
     /// The end of a log whose last segment is `segment`, filled up to `at`.
@@ -76,6 +82,7 @@ impl Tail {
             waiters: Vec::new(),
             mourners: Vec::new(),
             committing: false,
+            crowded: false,
             handed_over: false,
             closing: false,
             stopped: None,
@@ -187,6 +194,7 @@ impl Tail {
     /// Everything that waits to be written.
     pub(crate) fn take_queue(&mut self) -> Vec<Item> {
         self.queue_len = 0;
+        self.crowded = self.queue.len() > CROWD;
         std::mem::take(&mut self.queue)
     }
 

@@ -13,7 +13,7 @@ use stride_sim::{
 };
 
 use crate::{
-    driver::{Model, SMALL, dir, open},
+    driver::{Driver, Model, SMALL, dir, open},
     every_byte::{files, logs},
 };
 
@@ -150,4 +150,41 @@ fn nothing_offline_runs_beside_a_node() {
     let plan = plan_repair(Arc::new(closed.clone()), dir(), &SMALL);
     assert!(matches!(plan.map(drop), Err(Error::InUse { .. })));
     assert!(matches!(open(&closed, SMALL).map(drop), Err(Error::InUse { .. })));
+}
+
+/// The one lie about a last group that leaves a trace: the group is found where it does not belong.
+#[test]
+fn a_last_group_that_landed_in_another_file_is_refused_and_can_be_repaired() {
+    let mut driver = Driver::new(SimDisk::new(Chance::seeded(7)), SMALL);
+    driver.open().expect("open");
+    // The long record does not fit behind the short one, so the first segment ends early.
+    [40, 2900, 130].iter().for_each(|len| driver.append(&[*len]).expect("append"));
+    driver.crash();
+    let (killed, model) = (&driver.disk, &driver.model);
+    let report = check(killed, dir()).expect("check");
+    let last = report.segments.last().expect("a segment").clone();
+    // The last group is one record of 130 bytes.
+    let (from, to) = (last.bytes_used as usize - 256, last.bytes_used as usize);
+    let finished = report.segments[..report.segments.len() - 1].iter();
+    let slack = finished.map(|segment| (segment.file.clone(), segment.bytes_used as usize));
+    let targets: Vec<_> = slack.chain([(report.spares[0].clone(), 1024)]).collect();
+    let mut seen = 0;
+    for (file, behind) in targets {
+        let at = behind.next_multiple_of(512) + from % 512;
+        if at + 256 > 4096 {
+            continue;
+        }
+        let disk = killed.fork(Chance::seeded(1));
+        let group = disk.contents(&last.file).expect("contents")[from..to].to_vec();
+        disk.tamper(&last.file, |bytes| bytes[from..to].fill(0));
+        disk.tamper(&file, |bytes| bytes[at..at + 256].copy_from_slice(&group));
+        let refused = open(&disk, SMALL).map(drop);
+        let told = |told: &str, offset: u64| told == file.display().to_string() && offset == at as u64;
+        assert!(matches!(&refused, Err(Error::Damaged { file, offset, .. }) if told(file, *offset)), "{refused:?}");
+        assert_eq!(repair(&disk), 1);
+        let all: usize = model.0.iter().map(|cell| cell.ordered.len()).sum();
+        assert_eq!(check_rest(&disk, model), all - 1);
+        seen += 1;
+    }
+    assert!(seen >= 2, "a finished segment and a spare: {seen}");
 }

@@ -4,8 +4,8 @@
 //! changes the view and waits in line; a sync moves the line into what is durable; [`SimDisk::crash`] forgets the view.
 //!
 //! What a crash does to writes that were never synced: each 512-byte sector of each write is there or not, by chance,
-//! and sometimes one write stops at a byte, with nothing of it after that byte. Directory changes that were not synced
-//! happened up to some point of their order and not beyond.
+//! and sometimes one write stops at a byte, with nothing of it after that byte. Of directory
+//! changes that were not synced, those up to some point of their order happened, or any of them.
 //! A device that lies is asked for by [`Faults`]: a write is lost or lands elsewhere although its sync succeeded. A
 //! failed sync leaves each sector durable or not, and forgets that it was dirty, as Linux does.
 

@@ -119,3 +119,13 @@ fn salvage_finds_the_good_records_behind_damage() {
     salvage(&image, 1, FRAMES[0] + 1, |header| found.push(header.seq));
     assert_eq!(found, [Seq(3), Seq(4), Seq(5)]);
 }
+
+#[test]
+fn a_group_that_landed_elsewhere_is_damage_where_it_is_missing() {
+    let walked = spoiled(|image| {
+        image.copy_within(FRAMES[4]..FRAMES[5], FRAMES[4] + 2 * SECTOR);
+        image[FRAMES[4]..FRAMES[4] + 2 * SECTOR].fill(0);
+    });
+    let what = damaged(&walked).unwrap();
+    assert!(walked.end == FRAMES[4] && what.contains("was written for 00000001.log:4992"), "{what}");
+}

@@ -182,14 +182,24 @@ impl World {
             let inode = &mut self.inodes[inode];
             inode.view.clone_from(&inode.durable);
         }
-        let changes = std::mem::take(&mut self.unsynced_names);
-        let happened = self.chance.below(changes.len() as u64 + 1) as usize;
-        changes[..happened].iter().for_each(|change| change.apply(&mut self.durable_names));
+        self.keep_some_names();
         self.names.clone_from(&self.durable_names);
         self.locks.clear();
         self.boot += 1;
         self.crash_at = None;
         self.down = false;
+    }
+
+    /// Makes directory changes durable by chance: some of the first in their order, or any of them.
+    fn keep_some_names(&mut self) {
+        let changes = std::mem::take(&mut self.unsynced_names);
+        let (ordered, first) = (self.chance.hits(500), self.chance.below(changes.len() as u64 + 1) as usize);
+        for (nth, change) in changes.iter().enumerate() {
+            let happened = if ordered { nth < first } else { self.chance.hits(500) };
+            if happened {
+                change.apply(&mut self.durable_names);
+            }
+        }
     }
 
     /// Makes by chance all, none or some of the sectors of these writes durable; sometimes the last write stops at a
