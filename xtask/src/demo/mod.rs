@@ -54,7 +54,8 @@ pub(crate) struct Mapped {
 impl Demo {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         guests::install_target()?;
-        run(&mut cargo(["build", "--release", "-p", "stride"]))?;
+        // With the features that the whole workspace needs, as the tests have them: Wasmtime is then built once for both.
+        run(&mut cargo(["build", "--release", "--workspace", "--bin", "stride"]))?;
         let sources = match &self.path {
             Some(path) => Sources::of(path)?,
             None => Sources::registry()?,
