@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use stride_ids::{Code, Failure};
 use stride_sim::{Chance, Clock};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 use wasmtime_wasi::p2;
 
 use crate::{bindings, code::CodeCache, guest::Guest, logs::Logs};
@@ -13,6 +13,8 @@ use crate::{bindings, code::CodeCache, guest::Guest, logs::Logs};
 const TICK: Duration = Duration::from_millis(5);
 /// The stack of a guest, in bytes. Parsers recurse.
 const STACK_BYTES: usize = 1 << 20;
+/// How much of an unused place in the pool stays in memory, in bytes, so that the next call does not fault it in.
+const KEPT_RESIDENT_BYTES: usize = 1 << 20;
 /// A component from a usual toolchain consists of this many core modules, at most.
 const CORE_INSTANCES_PER_GUEST: u32 = 6;
 
@@ -65,16 +67,18 @@ impl wasmtime::component::HasData for HasGuest {
 }
 
 fn config(settings: &Settings) -> Config {
+    let scans = PoolingAllocationConfig::is_pagemap_scan_available();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(settings.instances_max)
         .total_core_instances(settings.instances_max * CORE_INSTANCES_PER_GUEST)
         .total_memories(settings.instances_max)
         .total_tables(settings.instances_max * 2)
         .total_stacks(settings.instances_max)
-        // What a call dirtied is wiped by writing rather than by asking the kernel, up to this size.
-        .linear_memory_keep_resident(256 << 10)
-        .table_keep_resident(64 << 10)
-        .async_stack_keep_resident(64 << 10);
+        // Where the kernel tells which pages a call dirtied, those are wiped by writing, which is cheaper than giving
+        // them back and faulting them in again. Elsewhere the kernel takes all of them back.
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(if scans { KEPT_RESIDENT_BYTES } else { 0 })
+        .table_keep_resident(if scans { KEPT_RESIDENT_BYTES } else { 0 });
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
