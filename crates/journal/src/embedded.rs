@@ -167,7 +167,11 @@ impl Journal for EmbeddedJournal {
         if self.shared.threads == Threads::None {
             self.shared.keep_all();
         }
-        let (seq, at) = self.shared.tail.lock().append(cell, epoch, record)?;
+        let mut ordered = self.shared.tail.lock().append(cell, epoch, &record);
+        if matches!(ordered, Err(Error::Busy(_))) && self.shared.await_supply() {
+            ordered = self.shared.tail.lock().append(cell, epoch, &record);
+        }
+        let (seq, at) = ordered?;
         Ok(self.wait(cell, epoch, seq, at))
     }
 

@@ -16,8 +16,8 @@ pub trait Journal: Send + Sync + 'static {
     /// one sync.
     fn open(&self, cell: CellId) -> Result<Opened, Error>;
 
-    /// Orders one record behind all that were appended to the cell before, without waiting. The order of calls is the
-    /// order of records. Space for the record is certain once this returns `Ok`; dropping the [`Pending`] does not
+    /// Orders one record behind all that were appended to the cell before, without waiting for the disk (a backend that
+    /// is overrun may hold the caller back for a moment before it refuses). The order of calls is the order of records. Space for the record is certain once this returns `Ok`; dropping the [`Pending`] does not
     /// take the record back.
     ///
     /// # Errors

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) committer: Condvar,
     /// Tells the keeper thread that a spare was used or a segment is unwanted.
     pub(crate) keeper: Condvar,
+    /// Tells appends that a segment was prepared, or could not be.
+    pub(crate) supply: Condvar,
 }
 
 impl Shared {
@@ -61,6 +63,7 @@ impl Shared {
             writer: Mutex::new(end.writer),
             committer: Condvar::new(),
             keeper: Condvar::new(),
+            supply: Condvar::new(),
         }
     }
 
@@ -233,8 +236,8 @@ impl Drop for Wait {
     }
 }
 
-/// Runs what blocks for about as long as a sync takes, and lets an async worker's other tasks go on meanwhile.
-fn may_block(work: impl FnOnce()) {
+/// Runs what blocks for a moment, and lets an async worker's other tasks go on meanwhile.
+pub(crate) fn may_block<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),

@@ -7,12 +7,20 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use super::{commit::Shared, format::segment_name, segment::Segment};
+use super::{
+    Threads,
+    commit::{Shared, may_block},
+    format::segment_name,
+    segment::Segment,
+};
 
 /// How many segments are kept ready.
 const SPARES: usize = 2;
 /// How long a failed preparation rests before it is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// How long an append waits for a segment that is on its way.
+const SUPPLY_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// What a look at the log led to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,6 +76,18 @@ impl Shared {
         while self.keep_once() == Kept::Did {}
     }
 
+    /// Waits a moment for the segment that the keeper thread is preparing, and says whether it is worth trying again.
+    /// A burst on a young log can be faster than zeros; an error to every caller would cost more than this pause.
+    pub(crate) fn await_supply(&self) -> bool {
+        if self.threads == Threads::None {
+            return false;
+        }
+        may_block(|| {
+            let mut tail = self.tail.lock();
+            !self.supply.wait_while_for(&mut tail, |tail| tail.is_undersupplied(), SUPPLY_WAIT_MAX).timed_out()
+        })
+    }
+
     fn remove(&self, segment: &Arc<Segment>) -> Kept {
         let path = self.dir.join(segment_name(segment.number));
         let removed = match self.disk.remove(&path) {
@@ -91,6 +111,7 @@ impl Shared {
         let seed = self.chance.next_u64();
         let prepared = Segment::prepare(&*self.disk, &self.dir, number, self.segment_bytes, seed, &[]);
         let mut tail = self.tail.lock();
+        self.supply.notify_all();
         match prepared {
             Ok(segment) => {
                 tail.spare_refused = None;

@@ -117,14 +117,14 @@ impl Tail {
     }
 
     /// Orders a record and says where it will lie.
-    pub(crate) fn append(&mut self, id: CellId, epoch: Epoch, record: Bytes) -> Result<(Seq, Position), Error> {
+    pub(crate) fn append(&mut self, id: CellId, epoch: Epoch, record: &Bytes) -> Result<(Seq, Position), Error> {
         self.check_running()?;
         let seq = self.owned(id, epoch)?.last.next();
         if record.len() > self.record_len_max {
             return Err(Error::TooLarge { len: record.len(), max: self.record_len_max });
         }
         let payload_len = record.len() as u32;
-        let position = self.push(Kind::Record, id, epoch, seq, record)?;
+        let position = self.push(Kind::Record, id, epoch, seq, record.clone())?;
         let cell = self.cell(id)?;
         cell.last = seq;
         cell.index.push_back(Entry { position, payload_len });
@@ -215,6 +215,11 @@ impl Tail {
             }
         }
         Ok(())
+    }
+
+    /// Whether the log may have to wait for a segment that is on its way.
+    pub(crate) fn is_undersupplied(&self) -> bool {
+        self.spares.is_empty() && self.spare_refused.is_none() && self.stopped.is_none()
     }
 
     /// The oldest segment, if nobody wants anything in it and the log has durably moved on.
