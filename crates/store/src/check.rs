@@ -1,13 +1,15 @@
 //! Verifying a store offline.
 
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::{collections::HashSet, fmt, ops::Bound, path::Path};
 
-use fjall::Database;
-use fjall::KeyspaceCreateOptions;
+use stride_ids::{Address, CellId, Seq};
 
 use crate::{
     error::Error,
     key::{self, RowKey},
+    store::{created_with, read_summary},
+    summary::Summary,
+    tree::Tree,
     value,
 };
 
@@ -22,6 +24,8 @@ pub struct Report {
     pub orphans: Vec<String>,
     /// The values of all sound rows, in bytes.
     pub bytes: u64,
+    /// The last record of every cell that the rows hold.
+    pub positions: Vec<(CellId, Seq)>,
     /// What is damaged, and what that puts at risk.
     pub damage: Vec<String>,
 }
@@ -39,44 +43,84 @@ impl fmt::Display for Report {
     }
 }
 
-/// Reads every row of a store and verifies its checksum. No process may have it open; fjall cannot be opened without
-/// writing (it finishes what it was doing), so this does what a start of the node would do, and nothing more.
+/// Verifies everything in a store: the manifest, the checksum of every table and every row, that every row is in its
+/// cell, and that the rows of every cell are as many as were written and have their digest, so that a row which is
+/// missing or stale without a trace is noticed too.
+///
+/// No process may have the store open. The tree cannot be opened without tidying up: files that no manifest names
+/// (left by a crash) are removed, which a start of the node would do as well. The manifest is verified before.
 ///
 /// # Errors
 /// If the store cannot be opened at all.
 pub fn check(dir: &Path) -> Result<Report, Error> {
-    let failed = |e: fjall::Error| Error::from_fjall("be opened", dir, &e);
-    let database = Database::builder(dir).open().map_err(failed)?;
-    let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failed)?;
     let mut report = Report::default();
-    let (mut with_header, mut with_state) = (BTreeSet::new(), BTreeSet::new());
-    for stored in rows.iter() {
-        let (key, sealed) = match stored.into_inner() {
+    if !Tree::exists(dir)? {
+        return Ok(report);
+    }
+    let tree = Tree::open(dir, 1 << 20)?;
+    tree.verify_tables(|damage| report.damage.push(damage.to_string()));
+    let cells = match created_with(&tree) {
+        Ok(cells) => cells.unwrap_or(0),
+        Err(e) => {
+            report.damage.push(e.to_string());
+            return Ok(report);
+        }
+    };
+    for cell in (0..cells).map(CellId) {
+        check_cell(&tree, cell, cells, &mut report);
+    }
+    Ok(report)
+}
+
+fn check_cell(tree: &Tree, cell: CellId, cells: u16, report: &mut Report) {
+    let prefix = cell.0.to_be_bytes();
+    let end = key::after_all(&prefix);
+    let rows = tree.snapshot().range(Bound::Included(&prefix[..]), Bound::Excluded(&end));
+    let (mut headers, mut orphans) = (HashSet::<Address>::new(), HashSet::new());
+    let (mut found, mut complete) = (Summary::default(), true);
+    for row in rows {
+        let (key, sealed) = match row {
             Ok(row) => row,
             Err(e) => {
-                report.damage.push(failed(e).to_string());
+                report.damage.push(format!("{cell}: {e}"));
+                complete = false;
                 break;
             }
         };
-        match value::open(&key, &sealed) {
-            Ok(value) => {
+        if *key == key::position_of(cell) {
+            continue;
+        }
+        match (value::open(&key, &sealed), RowKey::decode(&key)) {
+            (Ok(value), Some(row)) if row.agent().cell(cells) == cell => {
                 report.rows += 1;
                 report.bytes += value.len() as u64;
+                found.add(value::checksum(&key, &value));
+                // Headers come before all other rows of a cell.
+                match row {
+                    RowKey::Header(agent) => drop(headers.insert(agent)),
+                    RowKey::Map(agent, _) | RowKey::Reply(agent, _) if !headers.contains(&agent) => {
+                        orphans.insert(agent.to_string());
+                    }
+                    RowKey::Map(..) | RowKey::Reply(..) => {}
+                }
             }
-            Err(e) => report.damage.push(e.to_string()),
-        }
-        match RowKey::decode(&key) {
-            Some(RowKey::Header(agent)) => {
-                with_header.insert(agent);
-            }
-            Some(row) => {
-                with_state.insert(row.agent().clone());
-            }
-            None if key::is_position(&key) => {}
-            None => report.damage.push(value::damaged(&key).to_string()),
+            (Ok(_), _) => report.damage.push(format!("{cell}: a row that does not belong there")),
+            (Err(e), _) => report.damage.push(e.to_string()),
         }
     }
-    report.agents = with_header.len() as u64;
-    report.orphans = with_state.difference(&with_header).map(ToString::to_string).collect();
-    Ok(report)
+    report.agents += headers.len() as u64;
+    let mut orphans: Vec<_> = orphans.into_iter().collect();
+    orphans.sort_unstable();
+    report.orphans.append(&mut orphans);
+    match read_summary(tree, cell) {
+        Err(e) => report.damage.push(format!("{cell}: its position: {e}")),
+        Ok(stored) => {
+            report.positions.push((cell, stored.seq));
+            if complete && !found.same_rows(&stored) {
+                let (found, stored) = (found.rows, stored.rows);
+                let what = format!("{cell} has {found} sound rows where {stored} were written, or stale ones");
+                report.damage.push(format!("{what}; at risk: any agent of the cell"));
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong, split by what the caller should do.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 /// Why the store could not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -11,6 +11,16 @@ pub enum Error {
     Locked {
         /// Where the store is.
         dir: String,
+    },
+    /// The number of cells is fixed when a store is created.
+    #[error("{dir} was created with {stored} cells and cannot be opened with {asked}")]
+    CellsFixed {
+        /// Where the store is.
+        dir: String,
+        /// What it was created with.
+        stored: u16,
+        /// What was asked for.
+        asked: u16,
     },
     /// Stored bytes are wrong. Nothing is returned in their place.
     #[error("the store is damaged: {what}; at risk: {at_risk}")]
@@ -31,16 +41,31 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn from_fjall(doing: &'static str, dir: &Path, error: &fjall::Error) -> Self {
+    pub(crate) fn from_io(doing: &'static str, path: &Path, error: &io::Error) -> Self {
+        Self::Io { doing, why: format!("{}: {error}", path.display()) }
+    }
+
+    /// Something in the tree's files is not as it was written.
+    pub(crate) fn damaged_files(path: &Path, what: impl std::fmt::Display) -> Self {
+        Self::Damaged {
+            what: format!("{}: {what}", path.display()),
+            at_risk: "all state that the journal no longer holds".into(),
+        }
+    }
+
+    /// What the tree answered, by what the caller should do. Files that end early or are gone are damage: trying again
+    /// does not help.
+    pub(crate) fn from_tree(doing: &'static str, dir: &Path, error: &lsm_tree::Error) -> Self {
+        use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
         match error {
-            fjall::Error::Locked => Self::Locked { dir: dir.display().to_string() },
-            fjall::Error::Io(e) => Self::Io { doing, why: e.to_string() },
-            fjall::Error::Poisoned => Self::Io { doing, why: "an earlier write failed".into() },
-            fjall::Error::Storage(fjall::LsmError::Io(e)) => Self::Io { doing, why: e.to_string() },
-            other => Self::Damaged {
-                what: format!("{} ({other})", dir.display()),
-                at_risk: "state that the journal no longer holds".into(),
-            },
+            lsm_tree::Error::Io(e) if matches!(e.kind(), InvalidData | NotFound | UnexpectedEof) => {
+                Self::damaged_files(dir, format_args!("it cannot {doing}: {e}"))
+            }
+            lsm_tree::Error::Io(e) => Self::from_io(doing, dir, e),
+            lsm_tree::Error::ChecksumMismatch { .. } => {
+                Self::damaged_files(dir, format_args!("it cannot {doing}: a block does not match its checksum"))
+            }
+            other => Self::damaged_files(dir, format_args!("it cannot {doing}: {other:?}")),
         }
     }
 }

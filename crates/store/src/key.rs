@@ -66,14 +66,28 @@ impl RowKey {
     }
 }
 
+/// Where the store keeps what it was created with. It lies behind all cells, of which there are fewer than 65,535.
+pub(crate) const CREATED: [u8; 3] = [0xff, 0xff, POSITION];
+
 /// Where a cell's position is kept.
-pub(crate) fn position_of(cell: CellId) -> Vec<u8> {
-    prefix(cell, POSITION)
+pub(crate) fn position_of(cell: CellId) -> [u8; 3] {
+    let [high, low] = cell.0.to_be_bytes();
+    [high, low, POSITION]
 }
 
-/// Whether this is the key of a position.
-pub(crate) fn is_position(key: &[u8]) -> bool {
-    key.len() == 3 && key[2] == POSITION
+/// The cell of a stored key.
+pub(crate) fn cell_of(key: &[u8]) -> Option<CellId> {
+    key.first_chunk().map(|cell| CellId(u16::from_be_bytes(*cell)))
+}
+
+/// The first key that comes after all keys that start with `prefix`. None of ours is all ones, because no cell is.
+pub(crate) fn after_all(prefix: &[u8]) -> Vec<u8> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff).map_or(0, |at| at + 1);
+    let mut end = prefix[..last].to_vec();
+    if let Some(byte) = end.last_mut() {
+        *byte += 1;
+    }
+    end
 }
 
 /// What the headers of a tenant's agents of a type in a cell begin with; the agent's key follows.
@@ -155,6 +169,16 @@ mod tests {
             assert_eq!(RowKey::decode(&key[..len]), None, "{len}");
         }
         assert_eq!(RowKey::decode(&position_of(CellId(3))), None);
+        assert_eq!(RowKey::decode(&CREATED), None);
+    }
+
+    #[test]
+    fn nothing_that_starts_with_a_prefix_comes_after_its_end() {
+        for prefix in [&[0, 1][..], &[0, 0xff], &[7, 0xff, 0xff], &[1, 2, 3]] {
+            let end = after_all(prefix);
+            assert!(end.as_slice() > prefix && end.as_slice() > [prefix, &[0xff; 9]].concat().as_slice());
+            assert!(!end.starts_with(prefix));
+        }
     }
 
     #[test]

@@ -1,21 +1,28 @@
 //! Materialised state of cells: what the journal's records add up to, behind the journal and off the commit path.
 //!
 //! ```text
-//! stage ─► active ─ freeze ─► frozen ─ materialise ─► fjall (one atomic batch: rows and positions) ─ persist ─► disk
-//! get   ─► active, then frozen, then fjall
+//! stage ─► active ─ freeze ─► frozen ─ materialise ─► memtable ─ persist ─► sorted tables on disk
+//! get   ─► active, then frozen, then the tree (memtable, tables)
 //! ```
-//! Always true: the store knows for every cell which record it holds, and writes rows and that position in one atomic
-//! batch; whatever it loses shows as an older position, which the journal replays or refuses. A row that it returns is
-//! the row that was written: every value carries a checksum over its key and itself.
-//! Not here: what a row means (see `agents`).
+//! Always true: rows and the position that they belong to reach the disk in one table, named by one checksummed
+//! manifest; so whatever the store loses shows as an older position, which the journal replays or refuses. A row that
+//! it returns is the row that was written: every block, and every value over its key, carries a checksum.
+//! Not here: a log (the journal is the log, so the tree has none); what a row means (see `agents`).
+//!
+//! Why it is built this way, with what was measured and rejected: `docs/design/0002-store.md`.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod check;
+mod compactor;
 mod error;
 mod key;
+mod manifest;
+mod scan;
 mod staged;
 mod store;
+mod summary;
+mod tree;
 mod value;
 
 pub use check::{Report, check};

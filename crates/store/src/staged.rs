@@ -1,13 +1,16 @@
-//! Rows in memory that fjall does not hold yet: one generation that grows, and one that is being written.
+//! Rows in memory that the tree does not hold yet: one generation that grows, and one that is being written.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    iter::Peekable,
     ops::Bound,
     sync::Arc,
 };
 
 use bytes::Bytes;
 use stride_ids::{CellId, Seq};
+
+use crate::scan::StagedRow;
 
 /// Rows by encoded key; none is a deletion.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Bytes>>;
@@ -48,18 +51,37 @@ impl Staged {
         self.active.rows.get(key).or_else(frozen).cloned()
     }
 
-    /// Copies what is staged from `from` on as long as keys start with `prefix`.
-    pub(crate) fn range(&self, prefix: &[u8], from: Bound<&[u8]>) -> Rows {
-        let mut found = Rows::new();
-        // The active generation is newer, so it comes second and wins.
-        for generation in self.frozen.as_deref().into_iter().chain([&self.active]) {
-            let rows = generation.rows.range::<[u8], _>((from, Bound::Unbounded));
-            found.extend(rows.take_while(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())));
+    /// Copies what is staged between two keys, in order, until `limit` rows that are no deletions were found: whoever
+    /// wants `limit` rows finds them among these and stored ones without looking further.
+    pub(crate) fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> Vec<StagedRow> {
+        let mut active = self.active.rows.range::<[u8], _>((from, to)).peekable();
+        let mut frozen = self.frozen.iter().flat_map(|frozen| frozen.rows.range::<[u8], _>((from, to))).peekable();
+        let (mut found, mut live) = (Vec::new(), 0);
+        while live < limit {
+            let Some((key, value)) = first_of(&mut active, &mut frozen) else { break };
+            live += usize::from(value.is_some());
+            found.push((key.clone(), value.clone()));
         }
         found
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.active.bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+    }
+}
+
+/// The next of two ordered sequences; where both have a key, the newer one's.
+fn first_of<'a, K: Ord + 'a, V: 'a>(
+    newer: &mut Peekable<impl Iterator<Item = (&'a K, &'a V)>>,
+    older: &mut Peekable<impl Iterator<Item = (&'a K, &'a V)>>,
+) -> Option<(&'a K, &'a V)> {
+    match (newer.peek(), older.peek()) {
+        (Some((new, _)), Some((old, _))) if new > old => older.next(),
+        (Some((new, _)), Some((old, _))) if new == old => {
+            older.next();
+            newer.next()
+        }
+        (Some(_), _) => newer.next(),
+        (None, _) => older.next(),
     }
 }

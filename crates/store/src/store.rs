@@ -1,24 +1,28 @@
-//! The store: two generations in memory over one fjall keyspace.
-//!
-//! One keyspace on purpose: its writes are recovered as a prefix of what was written, and rows and positions are
-//! written in the same batch, so a loss can only show as an older position.
+//! The store: two generations in memory over the tree.
 
 use std::{
-    collections::BTreeMap,
+    cmp::Reverse,
+    collections::BinaryHeap,
     ops::Bound,
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 use stride_ids::{Address, AgentKey, CellId, Name, Seq};
 
 use crate::{
+    compactor::Compactor,
     error::Error,
     key::{self, RowKey},
+    scan::Scan,
     staged::{Generation, Staged},
+    summary::Summary,
+    tree::Tree,
     value,
 };
 
@@ -27,7 +31,7 @@ use crate::{
 pub struct Settings {
     /// For blocks that were read, in bytes.
     pub cache_bytes: u64,
-    /// For rows before they are sorted to disk, in bytes.
+    /// For materialised rows before they are written into a table on disk, in bytes.
     pub memtable_bytes: u64,
 }
 
@@ -48,30 +52,24 @@ pub struct Write {
 
 /// The materialised state of all cells of a node.
 pub struct Store {
-    dir: PathBuf,
+    // Dropped first: its thread works on the tree.
+    compactor: Compactor,
+    tree: Arc<Tree>,
     cells: u16,
-    settings: Settings,
-    /// None while it has to be opened anew after a failed write.
-    database: RwLock<Option<Open>>,
+    memtable_bytes: u64,
     staged: RwLock<Staged>,
-    positions: RwLock<Vec<Seq>>,
+    summaries: RwLock<Vec<Summary>>,
     /// One writer at a time.
     writing: Mutex<()>,
+    abandoned: AtomicBool,
 }
 
-struct Open {
-    database: Database,
-    rows: Keyspace,
-}
-
-impl Open {
-    fn at(dir: &Path, settings: &Settings) -> Result<Self, Error> {
-        let failed = |e: fjall::Error| Error::from_fjall("be opened", dir, &e);
-        let builder = Database::builder(dir).cache_size(settings.cache_bytes).worker_threads(1);
-        let database = builder.open().map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(settings.memtable_bytes);
-        let rows = database.keyspace("rows", options).map_err(failed)?;
-        Ok(Self { database, rows })
+/// Writes what is materialised, so that the next start has less to replay. It may fail; the journal has everything.
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !self.abandoned.load(Ordering::Relaxed) && self.tree.unflushed_bytes() > 0 {
+            let _ = self.tree.flush();
+        }
     }
 }
 
@@ -79,25 +77,33 @@ impl Store {
     /// Opens the store in a directory, or creates it.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process has it, [`Error::Damaged`] if what is there cannot be trusted.
+    /// [`Error::Locked`] if another process has it, [`Error::CellsFixed`] if it was created with other cells,
+    /// [`Error::Damaged`] if what is there cannot be trusted.
     pub fn open(dir: &Path, cells: u16, settings: Settings) -> Result<Self, Error> {
-        let open = Open::at(dir, &settings)?;
-        let positions =
-            (0..cells).map(|cell| read_position(&open.rows, dir, CellId(cell))).collect::<Result<_, _>>()?;
+        let tree = Arc::new(Tree::open(dir, settings.cache_bytes)?);
+        if let Some(stored) = created_with(&tree)?
+            && stored != cells
+        {
+            return Err(Error::CellsFixed { dir: dir.display().to_string(), stored, asked: cells });
+        }
+        let summaries = (0..cells).map(|cell| read_summary(&tree, CellId(cell))).collect::<Result<Vec<_>, _>>()?;
+        let compactor = Compactor::start(tree.clone()).map_err(|e| Error::from_io("start its thread", dir, &e))?;
+        compactor.nudge();
         Ok(Self {
-            dir: dir.to_owned(),
+            compactor,
+            tree,
             cells,
-            settings,
-            database: RwLock::new(Some(open)),
+            memtable_bytes: settings.memtable_bytes,
             staged: RwLock::default(),
-            positions: RwLock::new(positions),
+            summaries: RwLock::new(summaries),
             writing: Mutex::default(),
+            abandoned: AtomicBool::new(false),
         })
     }
 
     /// The last record of a cell that is materialised.
     pub fn position(&self, cell: CellId) -> Seq {
-        self.positions.read()[usize::from(cell.0)]
+        self.summaries.read()[usize::from(cell.0)].seq
     }
 
     /// Makes writes visible to reads at once, in memory only. Called in journal order per cell.
@@ -105,6 +111,7 @@ impl Store {
         let encoded: Vec<_> = writes.into_iter().map(|write| (write.row.encode(self.cells), write.value)).collect();
         let mut staged = self.staged.write();
         for (key, value) in encoded {
+            debug_assert_eq!(key::cell_of(&key), Some(cell), "a record changes rows of its own cell only");
             staged.active.put(key, value);
         }
         staged.active.positions.insert(cell, seq);
@@ -119,12 +126,13 @@ impl Store {
         if let Some(staged) = self.staged.read().get(&key) {
             return Ok(staged);
         }
-        let open = self.opened()?;
-        let stored = open.rows.get(&key).map_err(|e| self.failed("be read", &e))?;
-        stored.map(|sealed| value::open(&key, &sealed)).transpose()
+        self.tree.get(&key)?.map(|sealed| value::open(&key, &sealed)).transpose()
     }
 
     /// Entries of an agent's keyed map whose key starts with `prefix` and comes after `after`, in order.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
     pub fn scan_map(
         &self,
         agent: &Address,
@@ -135,15 +143,18 @@ impl Store {
         let base = key::map_of(agent, self.cells);
         let full = [&base, prefix.as_bytes()].concat();
         let after = after.filter(|after| *after >= prefix).map(|after| [&base, after.as_bytes()].concat());
-        let rows = self.scan(&full, after.as_deref(), limit)?;
-        let entry = |(key, value): (Vec<u8>, Bytes)| {
+        let entry = |row: Result<(Vec<u8>, Bytes), Error>| {
+            let (key, value) = row?;
             let name = String::from_utf8(key[base.len()..].to_vec()).map_err(|_| value::damaged(&key))?;
             Ok((name, value))
         };
-        rows.into_iter().map(entry).collect()
+        self.scan(&full, after.as_deref(), limit).take(limit).map(entry).collect()
     }
 
     /// The agents of a type over all cells, in key order, after `after`.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
     pub fn list_agents(
         &self,
         tenant: &Name,
@@ -151,22 +162,38 @@ impl Store {
         after: Option<&AgentKey>,
         limit: usize,
     ) -> Result<Vec<Address>, Error> {
-        let mut merged = BTreeMap::new();
-        for cell in (0..self.cells).map(CellId) {
-            let prefix = key::headers_of(cell, tenant, kind);
-            let after = after.map(|after| [&prefix, after.as_str().as_bytes()].concat());
-            for (key, _) in self.scan(&prefix, after.as_deref(), limit)? {
-                let Some(RowKey::Header(agent)) = RowKey::decode(&key) else { return Err(value::damaged(&key)) };
-                merged.insert(agent.key.clone(), agent);
-            }
-            while merged.len() > limit {
-                merged.pop_last();
-            }
+        let prefixes = (0..self.cells).map(|cell| key::headers_of(CellId(cell), tenant, kind));
+        let mut scans: Vec<_> = {
+            // All cells at one moment.
+            let staged = self.staged.read();
+            let from = |prefix: Vec<u8>| {
+                let after = after.map(|after| [&prefix, after.as_str().as_bytes()].concat());
+                self.scan_of(&staged, &prefix, after.as_deref(), limit)
+            };
+            prefixes.map(from).collect()
+        };
+        let mut next_of = |cell: usize| -> Result<Option<Reverse<(AgentKey, usize)>>, Error> {
+            let Some((key, _)) = scans[cell].next().transpose()? else { return Ok(None) };
+            let Some(RowKey::Header(agent)) = RowKey::decode(&key) else { return Err(value::damaged(&key)) };
+            Ok(Some(Reverse((agent.key, cell))))
+        };
+        let mut heads = BinaryHeap::new();
+        for cell in 0..usize::from(self.cells) {
+            heads.extend(next_of(cell)?);
         }
-        Ok(merged.into_values().collect())
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let Some(Reverse((key, cell))) = heads.pop() else { break };
+            found.push(Address { tenant: tenant.clone(), kind: kind.clone(), key });
+            heads.extend(next_of(cell)?);
+        }
+        Ok(found)
     }
 
     /// Every row of one agent.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
     pub fn agent_rows(&self, agent: &Address) -> Result<Vec<RowKey>, Error> {
         let mut rows = Vec::new();
         let header = RowKey::Header(agent.clone());
@@ -174,7 +201,8 @@ impl Store {
             rows.push(header);
         }
         for prefix in [key::map_of(agent, self.cells), key::replies_of(agent, self.cells)] {
-            for (key, _) in self.scan(&prefix, None, usize::MAX)? {
+            for row in self.scan(&prefix, None, usize::MAX) {
+                let (key, _) = row?;
                 rows.push(RowKey::decode(&key).ok_or_else(|| value::damaged(&key))?);
             }
         }
@@ -187,135 +215,130 @@ impl Store {
     }
 
     /// Freezes what is staged now. Returns for every cell the record that must be durable in the journal before
-    /// [`Store::materialise`] may be called; none if nothing is staged or a frozen generation waits already.
+    /// [`Store::materialise`] may be called; none if nothing is staged. While a frozen generation waits, that one's
+    /// records are returned again, so that whoever was cut off between the two calls cannot skip the wait.
     pub fn freeze(&self) -> Option<Vec<(CellId, Seq)>> {
         let mut staged = self.staged.write();
-        if staged.frozen.is_some() || staged.active.positions.is_empty() {
-            return None;
+        if staged.frozen.is_none() {
+            if staged.active.positions.is_empty() {
+                return None;
+            }
+            staged.frozen = Some(Arc::new(std::mem::take(&mut staged.active)));
         }
-        let frozen = std::mem::take(&mut staged.active);
-        let positions = frozen.positions.iter().map(|(cell, seq)| (*cell, *seq)).collect();
-        staged.frozen = Some(Arc::new(frozen));
-        Some(positions)
+        staged.frozen.as_ref().map(|frozen| frozen.positions.iter().map(|(cell, seq)| (*cell, *seq)).collect())
     }
 
-    /// Writes the frozen generation with its positions in one atomic batch, and drops it from memory. Does nothing if
-    /// there is none. A failure keeps it in memory, so the next call tries again.
+    /// Adds the frozen generation with its positions to the tree in one atomic batch, and lets it go. Does nothing if
+    /// there is none. Tables are written here only when the tree's memory is full.
+    ///
+    /// # Errors
+    /// The disk is full, say. Nothing is lost and reads go on: what could not be written stays in memory, and the next
+    /// call tries again.
     pub fn materialise(&self) -> Result<(), Error> {
         let _one = self.writing.lock();
+        self.make_room()?;
         let Some(frozen) = self.staged.read().frozen.clone() else { return Ok(()) };
-        self.ensure_open()?;
-        if let Err(e) = self.write(&frozen) {
-            self.close();
-            return Err(e);
-        }
-        let mut positions = self.positions.write();
-        for (cell, seq) in &frozen.positions {
-            positions[usize::from(cell.0)] = *seq;
-        }
-        drop(positions);
+        let summaries = self.summaries_with(&frozen)?;
+        let sealed = |(key, value): (&Vec<u8>, &Option<Bytes>)| value.as_ref().map(|value| value::seal(key, value));
+        let rows = frozen.rows.iter().map(|row| (row.0.as_slice(), sealed(row)));
+        let positions: Vec<_> = frozen.positions.keys().map(|cell| (*cell, key::position_of(*cell))).collect();
+        let positions = positions.iter().map(|(cell, key)| {
+            let summary = summaries[usize::from(cell.0)].encode();
+            (key.as_slice(), Some(value::seal(key, &summary)))
+        });
+        let created = (&key::CREATED[..], Some(value::seal(&key::CREATED, &created(self.cells))));
+        self.tree.insert(rows.chain(positions).chain([created]));
+        *self.summaries.write() = summaries;
         self.staged.write().frozen = None;
-        Ok(())
+        self.make_room()
     }
 
     /// Makes what is materialised survive a power loss. Returns the durable position of every cell, up to which the
     /// journal may be truncated.
+    ///
+    /// # Errors
+    /// As [`Store::materialise`]; and if tables on disk turn out to be damaged while they are merged.
     pub fn persist(&self) -> Result<Vec<(CellId, Seq)>, Error> {
         let _one = self.writing.lock();
-        let positions = self.positions.read().clone();
-        self.ensure_open()?;
-        let persisted = self.opened()?.database.persist(PersistMode::SyncAll);
-        if let Err(e) = persisted {
-            self.close();
-            return Err(self.failed("be synced", &e));
+        let summaries = self.summaries.read().clone();
+        if self.tree.unflushed_bytes() > 0 {
+            self.flush()?;
         }
-        Ok(positions.into_iter().enumerate().map(|(cell, seq)| (CellId(cell as u16), seq)).collect())
+        self.tree.merges()?;
+        Ok(summaries.iter().enumerate().map(|(cell, summary)| (CellId(cell as u16), summary.seq)).collect())
     }
 
-    fn write(&self, generation: &Generation) -> Result<(), Error> {
-        let open = self.opened()?;
-        let mut batch = open.database.batch();
-        for (key, value) in &generation.rows {
-            match value {
-                Some(value) => batch.insert(&open.rows, key.as_slice(), value::seal(key, value)),
-                None => batch.remove(&open.rows, key.as_slice()),
-            }
-        }
-        for (cell, seq) in &generation.positions {
-            let key = key::position_of(*cell);
-            let sealed = value::seal(&key, &seq.0.to_le_bytes());
-            batch.insert(&open.rows, key, sealed);
-        }
-        batch.commit().map_err(|e| self.failed("be written", &e))
+    /// Ends as a crash would, without writing what is only in memory. For tests of recovery.
+    pub fn abandon(self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    fn opened(&self) -> Result<MappedRwLockReadGuard<'_, Open>, Error> {
-        let closed = |_| Error::Io { doing: "be read", why: "it is being opened anew after a failed write".into() };
-        RwLockReadGuard::try_map(self.database.read(), Option::as_ref).map_err(closed)
+    fn make_room(&self) -> Result<(), Error> {
+        if self.tree.unflushed_bytes() >= self.memtable_bytes { self.flush() } else { Ok(()) }
     }
 
-    /// After a failed write fjall refuses all others, so it is closed, and opened anew before the next write. What it
-    /// holds then is a prefix of what was written; the rest is still staged.
-    fn close(&self) {
-        *self.database.write() = None;
-    }
-
-    fn ensure_open(&self) -> Result<(), Error> {
-        let mut database = self.database.write();
-        if database.is_none() {
-            *database = Some(Open::at(&self.dir, &self.settings)?);
-        }
+    fn flush(&self) -> Result<(), Error> {
+        self.tree.flush()?;
+        self.compactor.nudge();
         Ok(())
     }
 
-    /// Rows whose key starts with `prefix` and comes after `after`, staged ones over stored ones.
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, Error> {
-        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        // Staged rows first: what leaves memory meanwhile is then found in fjall, never in neither.
-        let mut staged = self.staged.read().range(prefix, from).into_iter().peekable();
-        let open = self.opened()?;
-        let mut found = Vec::new();
-        let mut push = |key: Vec<u8>, value: Option<Bytes>| {
-            found.extend(value.map(|value| (key, value)));
-            found.len() < limit
-        };
-        for stored in open.rows.range::<&[u8], _>((from, Bound::Unbounded)) {
-            let (key, sealed) = stored.into_inner().map_err(|e| self.failed("be read", &e))?;
-            if !key.starts_with(prefix) {
-                break;
+    /// What the cells add up to once a generation is written. Needs the rows that it replaces.
+    fn summaries_with(&self, generation: &Generation) -> Result<Vec<Summary>, Error> {
+        let mut summaries = self.summaries.read().clone();
+        for (key, value) in &generation.rows {
+            let Some(cell) = key::cell_of(key) else { continue };
+            let summary = &mut summaries[usize::from(cell.0)];
+            if let Some(old) = self.tree.get(key)? {
+                summary.remove(value::checksum_of(key, &old)?);
             }
-            while let Some((key, value)) = staged.next_if(|(staged, _)| staged.as_slice() < &*key) {
-                if !push(key, value) {
-                    return Ok(found);
-                }
-            }
-            let row = match staged.next_if(|(staged, _)| staged.as_slice() == &*key) {
-                Some(newer) => newer,
-                None => (key.to_vec(), Some(value::open(&key, &sealed)?)),
-            };
-            if !push(row.0, row.1) {
-                return Ok(found);
+            if let Some(value) = value {
+                summary.add(value::checksum(key, value));
             }
         }
-        for (key, value) in staged {
-            if !push(key, value) {
-                break;
-            }
+        for (cell, seq) in &generation.positions {
+            summaries[usize::from(cell.0)].seq = *seq;
         }
-        Ok(found)
+        Ok(summaries)
     }
 
-    fn failed(&self, doing: &'static str, error: &fjall::Error) -> Error {
-        Error::from_fjall(doing, &self.dir, error)
+    /// Rows whose key starts with `prefix` and comes after `after`. Only the first `limit` may be taken.
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Scan {
+        self.scan_of(&self.staged.read(), prefix, after, limit)
+    }
+
+    /// The lock on what is staged keeps both sides at one moment: nothing can be frozen, and so nothing newer can be
+    /// materialised, while it is held.
+    fn scan_of(&self, staged: &Staged, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Scan {
+        let (from, to) = (after.map_or(Bound::Included(prefix), Bound::Excluded), key::after_all(prefix));
+        let to = Bound::Excluded(to.as_slice());
+        Scan::new(staged.range(from, to, limit), self.tree.snapshot().range(from, to))
     }
 }
 
-/// The position that is stored for a cell, zero if there is none.
-fn read_position(rows: &Keyspace, dir: &Path, cell: CellId) -> Result<Seq, Error> {
+/// What a store is created with: the version of its format, and the cells.
+const FORMAT: u8 = 1;
+
+fn created(cells: u16) -> [u8; 3] {
+    let [high, low] = cells.to_be_bytes();
+    [FORMAT, high, low]
+}
+
+/// With how many cells the store was created; none if nothing was ever written into it.
+pub(crate) fn created_with(tree: &Tree) -> Result<Option<u16>, Error> {
+    let Some(sealed) = tree.get(&key::CREATED)? else { return Ok(None) };
+    match *value::open(&key::CREATED, &sealed)? {
+        [FORMAT, high, low] => Ok(Some(u16::from_be_bytes([high, low]))),
+        _ => Err(Error::Damaged {
+            what: "it was written by another version of Stride, or it is not a store".into(),
+            at_risk: "nothing, as long as it is not opened with this version".into(),
+        }),
+    }
+}
+
+/// What is stored for a cell, zeros if nothing is.
+pub(crate) fn read_summary(tree: &Tree, cell: CellId) -> Result<Summary, Error> {
     let key = key::position_of(cell);
-    let stored = rows.get(&key).map_err(|e| Error::from_fjall("be read", dir, &e))?;
-    let Some(sealed) = stored else { return Ok(Seq::ZERO) };
-    let bytes = value::open(&key, &sealed)?;
-    let bytes: [u8; 8] = bytes.as_ref().try_into().map_err(|_| value::damaged(&key))?;
-    Ok(Seq(u64::from_le_bytes(bytes)))
+    let Some(sealed) = tree.get(&key)? else { return Ok(Summary::default()) };
+    Summary::decode(&key, &value::open(&key, &sealed)?)
 }

@@ -18,6 +18,11 @@ pub(crate) fn open(key: &[u8], sealed: &[u8]) -> Result<Bytes, Error> {
     }
 }
 
+/// The checksum that a sealed value carries, unverified.
+pub(crate) fn checksum_of(key: &[u8], sealed: &[u8]) -> Result<u32, Error> {
+    sealed.first_chunk().map(|sum| u32::from_le_bytes(*sum)).ok_or_else(|| damaged(key))
+}
+
 /// The error for a row whose bytes are wrong.
 pub(crate) fn damaged(key: &[u8]) -> Error {
     let at_risk = match RowKey::decode(key) {
@@ -27,7 +32,8 @@ pub(crate) fn damaged(key: &[u8]) -> Error {
     Error::Damaged { what: "a row does not match its checksum".into(), at_risk }
 }
 
-fn checksum(key: &[u8], value: &[u8]) -> u32 {
+/// The checksum of a row.
+pub(crate) fn checksum(key: &[u8], value: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(key), value)
 }
 
