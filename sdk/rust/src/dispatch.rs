@@ -1,14 +1,15 @@
-//! From the host's bytes to a user's function or method, and back.
+//! What the attributes registered, and how the host's calls find it.
+//!
+//! Always true: the struct of an agent stays in memory only after a turn that succeeded. Whatever fails drops it, as the
+//! host drops the turn's writes, and the next turn loads what was last committed.
 
-use std::{any::Any, cell::RefCell, fmt::Display};
+use std::{any::Any, cell::RefCell, collections::BTreeSet};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    bindings::{
-        exports::stride::guest::handler,
-        stride::guest::{agents, state},
-    },
+    agent::{agent, set_current},
+    bindings::{exports::stride::guest::handler, stride::guest::state},
     failure::{Code, Failure},
     payload::Payload,
 };
@@ -21,6 +22,9 @@ pub struct FunctionExport {
     pub call: fn(Payload) -> Result<Payload, Failure>,
 }
 
+/// Serves one message to the agent that is in memory, if there is one.
+pub(crate) type Serve = fn(&mut Option<Box<dyn Any>>, &str, Payload) -> Result<Payload, Failure>;
+
 /// An agent type as `#[stride::agent]` registers it.
 pub struct AgentExport {
     /// The agent type.
@@ -28,7 +32,7 @@ pub struct AgentExport {
     /// What can be asked.
     pub methods: &'static [MethodExport],
     /// Serves one message to the agent that is in memory, if there is one.
-    pub serve: fn(&mut Option<Box<dyn Any>>, &str, Payload) -> Result<Payload, Failure>,
+    pub serve: Serve,
 }
 
 /// A method of an agent type.
@@ -47,14 +51,27 @@ thread_local! {
     static SERVED: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
 }
 
+/// Everything that can be called. Panics, and so fails the deployment, if one name means two things.
 pub(crate) fn describe() -> handler::Exports {
-    let functions = inventory::iter::<FunctionExport>().map(|function| function.name.to_owned()).collect();
+    let functions: Vec<_> = inventory::iter::<FunctionExport>().map(|function| function.name.to_owned()).collect();
     let method = |m: &MethodExport| handler::Method { name: m.name.to_owned(), read_only: m.read_only };
     let agent = |agent: &AgentExport| handler::Agent {
         kind: agent.kind.to_owned(),
         methods: agent.methods.iter().map(method).collect(),
     };
-    handler::Exports { functions, agents: inventory::iter::<AgentExport>().map(agent).collect() }
+    let agents: Vec<_> = inventory::iter::<AgentExport>().map(agent).collect();
+    if let Some(twice) = repeated(functions.iter().map(String::as_str)) {
+        panic!("two functions are called `{twice}`");
+    }
+    if let Some(twice) = repeated(agents.iter().map(|agent| agent.kind.as_str())) {
+        panic!("two #[stride::agent] blocks are for the agent type `{twice}`; put its methods into one");
+    }
+    handler::Exports { functions, agents }
+}
+
+fn repeated<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.find(|name| !seen.insert(*name))
 }
 
 pub(crate) fn call(name: &str, input: Payload) -> Result<Payload, Failure> {
@@ -66,76 +83,13 @@ pub(crate) fn call(name: &str, input: Payload) -> Result<Payload, Failure> {
 
 pub(crate) fn turn(kind: &str, key: &str, method: &str, input: Payload) -> Result<Payload, Failure> {
     let mut agents = inventory::iter::<AgentExport>();
-    let agent = agents.find(|agent| agent.kind == kind);
-    let agent = agent.ok_or_else(|| Failure::new(Code::NotFound, format!("there is no agent type `{kind}`")))?;
-    CURRENT.set(Some((kind.to_owned(), key.to_owned())));
-    // Taken out while it is used: what fails is not put back, and the next turn loads what was last committed.
+    let found = agents.find(|agent| agent.kind == kind);
+    let found = found.ok_or_else(|| Failure::new(Code::NotFound, format!("there is no agent type `{kind}`")))?;
+    set_current(agent(kind, key));
     let mut served = SERVED.take();
-    let answer = (agent.serve)(&mut served, method, input)?;
+    let answer = (found.serve)(&mut served, method, input)?;
     SERVED.set(served);
     Ok(answer)
-}
-
-thread_local! {
-    static CURRENT: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
-}
-
-/// The type and key of the agent whose turn this is; none in a function.
-pub(crate) fn current() -> Option<(String, String)> {
-    CURRENT.with_borrow(Clone::clone)
-}
-
-/// Another agent, by its address within the tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agent {
-    kind: String,
-    key: String,
-}
-
-/// The agent `kind/key`.
-///
-/// ```no_run
-/// # fn example() -> Result<(), stride::Failure> {
-/// let total: u64 = stride::agent("counter", "alice").ask("add", &5)?;
-/// # Ok(())
-/// # }
-/// ```
-pub fn agent(kind: impl Into<String>, key: impl Into<String>) -> Agent {
-    Agent { kind: kind.into(), key: key.into() }
-}
-
-impl Agent {
-    /// The agent whose turn this is; none in a function.
-    pub fn current() -> Option<Self> {
-        current().map(|(kind, key)| Self { kind, key })
-    }
-
-    /// Its type.
-    pub fn kind(&self) -> &str {
-        &self.kind
-    }
-
-    /// Its key.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Asks and waits for the durable answer. `arguments` is what the method takes: `&()` for none, the value for one,
-    /// a tuple for several. Needs the capability `agents` in stride.toml.
-    ///
-    /// # Errors
-    /// Whatever the agent or the platform answered, with its code.
-    pub fn ask<R: DeserializeOwned>(&self, method: &str, arguments: &impl Serialize) -> Result<R, Failure> {
-        let body = serde_json::to_vec(arguments).map_err(|e| {
-            Failure::new(Code::InvalidRequest, format!("the arguments of `{method}` are not JSON: {e}"))
-        })?;
-        let answer = agents::ask(&self.kind, &self.key, method, &Payload::json(body).into())?;
-        serde_json::from_slice(&answer.body).map_err(|e| {
-            let message =
-                format!("`{}/{}` answered `{method}` with something else than expected: {e}", self.kind, self.key);
-            Failure::new(Code::InvalidRequest, message)
-        })
-    }
 }
 
 /// Serves one message to an agent: loads it if need be, runs the method, saves it after a method that may change it.
@@ -168,91 +122,18 @@ fn load<T: Default + DeserializeOwned>() -> Result<T, Failure> {
     })
 }
 
-/// Checks nothing: whoever takes no arguments does not mind a body.
-pub fn no_arguments(_: &Payload) {}
-
-/// Decodes the one argument of a function from the body.
-pub fn one_argument<T: DeserializeOwned>(input: &Payload, name: &str) -> Result<T, Failure> {
-    serde_json::from_slice(&input.body).map_err(|e| invalid_argument(input, name, &e))
-}
-
-/// Decodes several arguments from a JSON array.
-pub fn arguments<T: DeserializeOwned>(input: &Payload, names: &str) -> Result<T, Failure> {
-    serde_json::from_slice(&input.body).map_err(|e| {
-        let message = format!("the body has to be a JSON array of the arguments [{names}]: {e}");
-        Failure::new(Code::InvalidRequest, message)
-    })
-}
-
-fn invalid_argument(input: &Payload, name: &str, error: &serde_json::Error) -> Failure {
-    let hint = if input.body.is_empty() {
-        " (the body is empty)"
-    } else if error.is_syntax() {
-        " (a text needs quotes: \"...\")"
-    } else {
-        ""
-    };
-    let message = format!("the body has to be JSON for the argument `{name}`: {error}{hint}");
-    Failure::new(Code::InvalidRequest, message)
-}
-
-/// What a function's result becomes. The attributes choose the conversion by the form of the result's type.
-pub trait Reply {
-    /// The payload that goes out.
-    fn reply(self) -> Result<Payload, Failure>;
-}
-
-impl<T: Serialize> Reply for T {
-    fn reply(self) -> Result<Payload, Failure> {
-        let bytes = serde_json::to_vec(&self)
-            .map_err(|e| Failure::new(Code::Internal, format!("the reply is not JSON: {e}")))?;
-        Ok(Payload::json(bytes))
-    }
-}
-
-/// An error of any type as a failure: a [`Failure`] stays what it is, everything else is the guest's own error.
-pub struct Erased;
-
-impl Erased {
-    /// Converts.
-    pub fn failure<E: Display + 'static>(error: E) -> Failure {
-        let boxed: Box<dyn Any> = Box::new(error);
-        match boxed.downcast::<Failure>() {
-            Ok(failure) => *failure,
-            Err(other) => {
-                let error = other.downcast::<E>().expect("it was put in as an E");
-                Failure::new(Code::GuestError, error.to_string())
-            }
-        }
-    }
+/// The failure for a method that is not there.
+pub fn no_method(name: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("there is no method `{name}`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn body(text: &str) -> Payload {
-        Payload::json(text)
-    }
-
     #[test]
-    fn arguments_that_do_not_fit_say_what_would() {
-        let error = one_argument::<String>(&body("hello"), "text").unwrap_err();
-        assert!(matches!(error.code, Code::InvalidRequest));
-        assert!(error.message.contains("`text`") && error.message.contains("needs quotes"), "{error}");
-        let error = one_argument::<u64>(&body(""), "n").unwrap_err();
-        assert!(error.message.contains("the body is empty"), "{error}");
-        let error = arguments::<(u64, u64)>(&body("[1]"), "from, to").unwrap_err();
-        assert!(error.message.contains("[from, to]"), "{error}");
-        assert_eq!(arguments::<(u64, String)>(&body("[1, \"a\"]"), "n, s").unwrap(), (1, "a".into()));
-    }
-
-    #[test]
-    fn a_failure_keeps_its_code_and_other_errors_become_guest_errors() {
-        let denied = Erased::failure(Failure::new(Code::CapabilityDenied, "no"));
-        assert!(matches!(denied.code, Code::CapabilityDenied));
-        let own = Erased::failure("out of luck");
-        assert!(matches!(own.code, Code::GuestError));
-        assert_eq!(own.message, "out of luck");
+    fn a_name_that_means_two_things_is_found() {
+        assert_eq!(repeated(["a", "b", "a", "b"].into_iter()), Some("a"));
+        assert_eq!(repeated(["a", "b"].into_iter()), None);
     }
 }

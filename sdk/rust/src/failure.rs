@@ -6,7 +6,7 @@ use crate::bindings::stride::guest::types as wit;
 pub use crate::bindings::stride::guest::types::Code;
 
 /// Why a call or an ask failed: a stable code, and a message for people.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What a program decides on.
     pub code: Code,

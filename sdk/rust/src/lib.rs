@@ -27,6 +27,10 @@
 //! }
 //! ```
 //!
+//! A project depends on `stride-sdk` and on `serde` with its feature `derive`: what serde derives names the crate `serde`,
+//! so the SDK cannot bring it along. `stride new` sets both up. Nothing else is needed: the SDK itself exports what the
+//! host looks for.
+//!
 //! **Arguments.** No argument: the body is ignored. One: the body is its JSON. Several: a JSON array. An argument of type
 //! [`Payload`] takes the bytes and the content type as they are.
 //!
@@ -43,13 +47,15 @@
 // The attributes name this crate by its outside name, also in its own tests and examples.
 extern crate self as stride;
 
+mod agent;
 mod bindings;
+mod convert;
 mod dispatch;
 mod failure;
 mod payload;
 pub mod state;
 
-pub use dispatch::{Agent, agent};
+pub use agent::{Agent, agent};
 pub use failure::{Code, Failure};
 pub use payload::Payload;
 pub use stride_sdk_macros::{agent, function};
@@ -65,9 +71,9 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod private {
     pub use inventory;
-    pub use serde_json;
 
-    pub use crate::dispatch::{
-        AgentExport, Erased, FunctionExport, MethodExport, Reply, arguments, no_arguments, one_argument, serve_agent,
+    pub use crate::{
+        convert::{arguments, failure, one_argument, reply},
+        dispatch::{AgentExport, FunctionExport, MethodExport, no_method, serve_agent},
     };
 }

@@ -18,7 +18,7 @@ impl Payload {
     }
 
     /// A parameter of the content type, such as `path` in `application/octet-stream; path="src/main.rs"`.
-    /// Percent-encoding in it is decoded.
+    /// Percent-encoding in it is decoded; quotes around it may be there or not, a `;` has to be encoded.
     ///
     /// ```
     /// let payload = stride::Payload { content_type: "text/plain; path=\"a%20b.rs\"".into(), body: vec![] };
@@ -42,11 +42,15 @@ fn percent_decode(text: &str) -> Option<String> {
             bytes.push(*first);
             continue;
         }
-        let (hex, tail) = tail.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
+        let [high, low, tail @ ..] = tail else { return None };
+        bytes.push(hex_digit(*high)? << 4 | hex_digit(*low)?);
         rest = tail;
     }
     String::from_utf8(bytes).ok()
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| digit.try_into().ok())
 }
 
 impl From<wit::Payload> for Payload {
@@ -70,7 +74,7 @@ mod tests {
         let param = |content_type: &str| Payload { content_type: content_type.into(), body: vec![] }.param("path");
         assert_eq!(param("a/b; x=1; PATH=c%2Fd"), Some("c/d".into()));
         assert_eq!(param("a/b; path=\"%C3%BC\""), Some("ü".into()));
-        for broken in ["a/b", "a/b; path", "a/b; path=%f", "a/b; path=%zz", "a/b; path=%ff"] {
+        for broken in ["a/b", "a/b; path", "a/b; path=%f", "a/b; path=%zz", "a/b; path=%+f", "a/b; path=%ff"] {
             assert_eq!(param(broken), None, "{broken}");
         }
     }

@@ -1,9 +1,10 @@
 //! `#[stride::agent]`
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{
-    Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitStr, Result, Type, parse::Parser as _, spanned::Spanned as _,
+    Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Result, Type, parse::Parser as _,
+    spanned::Spanned as _,
 };
 
 use crate::signature;
@@ -17,7 +18,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         return Err(Error::new(block.generics.span(), "an agent cannot be generic: its state has to have one shape"));
     }
     let kind = match chosen_name(attribute)? {
-        Some(name) => name.value(),
+        Some(name) => checked(name.value(), name.span())?,
         None => kind_of(&block.self_ty)?,
     };
     let methods: Vec<_> = block.items.iter().filter_map(askable).collect::<Result<_>>()?;
@@ -27,11 +28,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             "has no method that takes &self or &mut self, so nothing could be asked",
         ));
     }
-    let ty = &block.self_ty;
-    let exports = methods.iter().map(|method| {
-        let (name, read_only) = (method.name(), method.read_only);
-        quote! { ::stride::private::MethodExport { name: #name, read_only: #read_only } }
-    });
+    let (ty, input) = (&block.self_ty, signature::input());
+    let exports = methods.iter().map(Method::export);
     let arms = methods.iter().map(|method| method.arm(ty)).collect::<Result<Vec<_>>>()?;
     Ok(quote! {
         #block
@@ -39,14 +37,11 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             fn __serve(
                 served: &mut ::core::option::Option<::std::boxed::Box<dyn ::core::any::Any>>,
                 method: &str,
-                input: ::stride::Payload,
+                #input: ::stride::Payload,
             ) -> ::core::result::Result<::stride::Payload, ::stride::Failure> {
                 match method {
                     #(#arms)*
-                    other => ::core::result::Result::Err(::stride::Failure::new(
-                        ::stride::Code::NotFound,
-                        ::std::format!("there is no method `{other}`"),
-                    )),
+                    other => ::core::result::Result::Err(::stride::private::no_method(other)),
                 }
             }
             ::stride::private::inventory::submit! {
@@ -72,18 +67,24 @@ fn askable(item: &ImplItem) -> Option<Result<Method<'_>>> {
 }
 
 impl Method<'_> {
-    fn name(&self) -> String {
-        self.item.sig.ident.to_string()
+    fn export(&self) -> TokenStream {
+        let (name, read_only) = (signature::name(&self.item.sig.ident), self.read_only);
+        let conditions = signature::conditions(&self.item.attrs);
+        quote! { #(#conditions)* ::stride::private::MethodExport { name: #name, read_only: #read_only } }
     }
 
     fn arm(&self, ty: &Type) -> Result<TokenStream> {
-        let (text, ident, read_only) = (self.name(), &self.item.sig.ident, self.read_only);
+        let (ident, read_only) = (&self.item.sig.ident, self.read_only);
+        let name = signature::name(ident);
+        let conditions = signature::conditions(&self.item.attrs);
         let arguments = signature::arguments(&self.item.sig)?;
-        let names = arguments.iter().map(|(name, _)| name);
+        let variables = signature::variables(&arguments);
+        let agent = Ident::new("agent", Span::mixed_site());
         let decode = signature::decode(&arguments);
-        let encode = signature::encode(&self.item.sig, &quote! { #ty::#ident(agent, #(#names),*) });
+        let encode = signature::encode(&self.item.sig, &quote! { <#ty>::#ident(#agent, #(#variables),*) });
         Ok(quote! {
-            #text => ::stride::private::serve_agent::<#ty>(served, #read_only, |agent| {
+            #(#conditions)*
+            #name => ::stride::private::serve_agent::<#ty>(served, #read_only, |#agent| {
                 #decode
                 #encode
             }),
@@ -104,21 +105,34 @@ fn chosen_name(attribute: TokenStream) -> Result<Option<LitStr>> {
     Ok(name)
 }
 
-/// `CrateAudit` is asked as `crate-audit`.
+fn checked(name: String, span: Span) -> Result<String> {
+    signature::check_name(&name, span).map(|()| name)
+}
+
 fn kind_of(ty: &Type) -> Result<String> {
     let last = match ty {
         Type::Path(path) => path.path.segments.last(),
         _ => None,
     };
-    let name = last.ok_or_else(|| Error::new(ty.span(), "an agent is a named type"))?.ident.to_string();
-    let mut kind = String::new();
-    for (i, c) in name.char_indices() {
-        if c.is_uppercase() && i > 0 {
-            kind.push('-');
+    let last = last.ok_or_else(|| Error::new(ty.span(), "an agent is a named type"))?;
+    checked(kebab_case(&signature::name(&last.ident)), last.ident.span())
+}
+
+/// `CrateAudit` is asked as `crate-audit`, `HTTPServer` as `http-server`.
+fn kebab_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut kebab = String::new();
+    for (i, letter) in letters.iter().enumerate() {
+        let lower = |at: Option<&char>| at.is_some_and(|c| c.is_lowercase() || c.is_ascii_digit());
+        let begins_word = i > 0
+            && letter.is_uppercase()
+            && (lower(letters.get(i - 1)) || (letters[i - 1].is_uppercase() && lower(letters.get(i + 1))));
+        if begins_word {
+            kebab.push('-');
         }
-        kind.extend(c.to_lowercase());
+        kebab.extend(letter.to_lowercase());
     }
-    Ok(kind)
+    kebab
 }
 
 #[cfg(test)]
@@ -141,6 +155,28 @@ mod tests {
     }
 
     #[test]
+    fn words_are_told_apart_by_their_capitals() {
+        let cases = [
+            ("Counter", "counter"),
+            ("CrateAudit", "crate-audit"),
+            ("HTTPServer", "http-server"),
+            ("V2Api", "v2-api"),
+            ("Crate_Audit", "crate_audit"),
+            ("A", "a"),
+        ];
+        for (name, kebab) in cases {
+            assert_eq!(kebab_case(name), kebab);
+        }
+    }
+
+    #[test]
+    fn a_method_that_is_compiled_out_is_not_exported_either() {
+        let item = quote! { impl A { fn get(&self) {} #[cfg(test)] fn probe(&self) {} } };
+        let expanded = expand(TokenStream::new(), item).unwrap().to_string();
+        assert_eq!(expanded.matches("cfg (test)").count(), 3, "the method, its arm and its export: {expanded}");
+    }
+
+    #[test]
     fn methods_are_read_only_by_their_receiver_and_helpers_are_not_exported() {
         let item = quote! { impl A { fn get(&self) {} fn set(&mut self) {} fn helper() {} } };
         let expanded = expand(TokenStream::new(), item).unwrap().to_string();
@@ -157,6 +193,9 @@ mod tests {
         refused(none(), quote! { impl A { async fn get(&self) {} } }, "cannot be async");
         refused(none(), quote! { impl<T> A<T> { fn get(&self) {} } }, "cannot be generic");
         refused(none(), quote! { impl Clone for A { fn clone(&self) -> A { A } } }, "not on a trait's");
+        refused(none(), quote! { impl (A, B) { fn get(&self) {} } }, "named type");
+        refused(none(), quote! { impl Ä { fn get(&self) {} } }, "`ä` cannot be called");
+        refused(quote! { name = "a b" }, quote! { impl A { fn get(&self) {} } }, "`a b` cannot be called");
         refused(quote! { nmae = "a" }, quote! { impl A { fn get(&self) {} } }, "unknown option");
     }
 }
