@@ -1,4 +1,5 @@
 //! The engine on a journal in memory, with bodies that are plain Rust.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::{
     collections::BTreeMap,
