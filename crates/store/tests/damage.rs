@@ -169,7 +169,7 @@ fn judge(image: &Image, truth: &Truth, dir: &Path, path: &Path, bytes: Option<&[
     let noticed = check(dir).map_or(true, |report| !report.damage.is_empty());
     assert!(noticed, "{what}: check says nothing");
     image.restore(dir, path, bytes);
-    println!("{what}");
+    eprintln!("{what}");
     outcome(dir, truth)
 }
 
