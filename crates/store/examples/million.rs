@@ -22,6 +22,7 @@ const HEADER_LEN: usize = 60;
 /// How many agents go into one batch.
 const BATCH: u64 = 10_000;
 const READS: u64 = 20_000;
+const PERSISTS: usize = 50;
 const BACKENDS: [&str; 3] = ["store", "fjall", "redb"];
 const REDB_ROWS: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("rows");
 
@@ -102,6 +103,30 @@ fn load_store(agents: u64, dir: &Path, chance: &Chance, clock: &Clock, start: Du
     }
     store.persist().unwrap();
     loaded("store", clock.now().saturating_sub(start));
+    let mut took: Vec<_> = (0..PERSISTS).map(|_| persist_some(&store, &mut last, agents, chance, clock)).collect();
+    took.sort_unstable();
+    let millis = |at: usize| took[at].as_secs_f64() * 1000.0;
+    println!(
+        "  store: 1,000 changed agents materialised and persisted in {:.1} ms p50, {:.1} ms at most, of {PERSISTS}",
+        millis(took.len() / 2),
+        millis(took.len() - 1)
+    );
+}
+
+/// What a checkpoint costs whoever waits for it; tables are merged beside it.
+fn persist_some(store: &Store, last: &mut [Seq], agents: u64, chance: &Chance, clock: &Clock) -> Duration {
+    for _ in 0..1_000 {
+        let agent = agent(chance.below(agents));
+        let cell = agent.cell(CELLS_EMBEDDED);
+        let value = Some(Bytes::from(state(chance)));
+        // The position stays, so that the sum of all still tells how many agents there are.
+        store.stage(cell, last[usize::from(cell.0)], vec![Write { row: RowKey::Header(agent), value }]);
+    }
+    let start = clock.now();
+    store.freeze();
+    store.materialise().unwrap();
+    store.persist().unwrap();
+    clock.now().saturating_sub(start)
 }
 
 fn open_fjall(dir: &Path) -> (fjall::Database, fjall::Keyspace) {
