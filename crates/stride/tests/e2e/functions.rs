@@ -67,7 +67,7 @@ async fn calls_run_to_a_bound_then_queue_to_a_bound_then_are_refused() {
     let node = Node::start(&data);
     let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 2\nqueue = 3\ntimeout = \"20s\"";
     assert_eq!(node.deploy_with("faulty", manifest).await.status, 201);
-    let calls = (0..8).map(|_| node.call("faulty/sleeps", "300"));
+    let calls = (0..8).map(|_| node.call("faulty/sleeps", "1000"));
     let replies: Vec<Reply> = futures::future::join_all(calls).await;
     let (answered, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.status == 200);
     assert_eq!((answered.len(), refused.len()), (5, 3));
