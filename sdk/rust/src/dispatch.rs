@@ -43,12 +43,15 @@ pub struct MethodExport {
     pub read_only: bool,
 }
 
+/// The agent that is in memory, as whichever type it is.
+pub type Served = Option<Box<dyn Any>>;
+
 inventory::collect!(FunctionExport);
 inventory::collect!(AgentExport);
 
 thread_local! {
     /// The agent that this instance serves, once it has been loaded.
-    static SERVED: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+    static SERVED: RefCell<Served> = const { RefCell::new(None) };
 }
 
 /// Everything that can be called. Panics, and so fails the deployment, if one name means two things.
@@ -94,7 +97,7 @@ pub(crate) fn turn(kind: &str, key: &str, method: &str, input: Payload) -> Resul
 
 /// Serves one message to an agent: loads it if need be, runs the method, saves it after a method that may change it.
 pub fn serve_agent<T: Default + Serialize + DeserializeOwned + 'static>(
-    served: &mut Option<Box<dyn Any>>,
+    served: &mut Served,
     read_only: bool,
     run: impl FnOnce(&mut T) -> Result<Payload, Failure>,
 ) -> Result<Payload, Failure> {

@@ -74,6 +74,6 @@ pub mod private {
 
     pub use crate::{
         convert::{arguments, failure, one_argument, reply},
-        dispatch::{AgentExport, FunctionExport, MethodExport, no_method, serve_agent},
+        dispatch::{AgentExport, FunctionExport, MethodExport, Served, no_method, serve_agent},
     };
 }

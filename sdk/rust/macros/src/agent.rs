@@ -35,7 +35,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         #block
         const _: () = {
             fn __serve(
-                served: &mut ::core::option::Option<::std::boxed::Box<dyn ::core::any::Any>>,
+                served: &mut ::stride::private::Served,
                 method: &str,
                 #input: ::stride::Payload,
             ) -> ::core::result::Result<::stride::Payload, ::stride::Failure> {

@@ -143,7 +143,8 @@ fn encode_value(ty: &Type, value: &TokenStream) -> TokenStream {
     if ends_with(ty, "Payload") {
         quote! { ::core::result::Result::Ok(#value) }
     } else {
-        quote_spanned! { ty.span()=> ::stride::private::reply(&#value) }
+        // Bound first, so that a type that cannot be serialised is reported where the signature has it.
+        quote_spanned! { ty.span()=> match #value { value => ::stride::private::reply(&value) } }
     }
 }
 
