@@ -184,15 +184,19 @@ fn with_image(judge_all: impl FnOnce(&Image, &Truth, &Path)) {
     judge_all(&image, &truth, &dir);
 }
 
-fn flip_every(stride: usize) {
+/// Flips bits in every `stride`th byte of tables and in every byte of other files; all eight where `all_bits` says so.
+fn flip_every(stride: usize, all_bits: impl Fn(&Path, usize, usize) -> bool) {
     with_image(|image, truth, dir| {
         for (path, original) in &image.0 {
             let stride = if path.starts_with("rows/tables") { stride } else { 1 };
             for at in (0..original.len()).step_by(stride) {
-                let mut bytes = original.clone();
-                bytes[at] ^= 1 << (at % 8);
-                let what = format!("a bit of byte {at} of {} is flipped", path.display());
-                judge(image, truth, dir, path, Some(&bytes), &what);
+                let bits = if all_bits(path, at, original.len()) { 0..8 } else { at % 8..at % 8 + 1 };
+                for bit in bits {
+                    let mut bytes = original.clone();
+                    bytes[at] ^= 1 << bit;
+                    let what = format!("bit {bit} of byte {at} of {} is flipped", path.display());
+                    judge(image, truth, dir, path, Some(&bytes), &what);
+                }
             }
         }
     });
@@ -200,13 +204,14 @@ fn flip_every(stride: usize) {
 
 #[test]
 fn a_flipped_bit_is_noticed_and_never_believed() {
-    flip_every(STRIDE);
+    flip_every(STRIDE, |path, _, _| path.ends_with("current"));
 }
 
 #[test]
 #[ignore = "every byte of every table takes minutes"]
 fn a_flipped_bit_at_every_byte_is_noticed_and_never_believed() {
-    flip_every(1);
+    // What leads to the rows stands in the manifest and at the ends of tables.
+    flip_every(1, |path, at, len| !path.starts_with("rows/tables") || at + 1024 > len);
 }
 
 #[test]
