@@ -12,7 +12,7 @@ use crate::{
 /// Decodes the only argument from the body. `name` and `expected`, its type, are for whoever got it wrong.
 pub fn one_argument<T: DeserializeOwned>(input: &Payload, name: &str, expected: &str) -> Result<T, Failure> {
     serde_json::from_slice(&input.body).map_err(|e| {
-        let hint = hint(&input.body, &e);
+        let hint = hint(&input.body, expected, &e);
         invalid(format!("the body has to be JSON for the argument `{name}` of type `{expected}`: {e}{hint}"))
     })
 }
@@ -30,12 +30,15 @@ fn invalid(message: String) -> Failure {
 }
 
 /// The two mistakes that everybody makes once.
-fn hint(body: &[u8], error: &serde_json::Error) -> &'static str {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    match first {
+fn hint(body: &[u8], expected: &str, error: &serde_json::Error) -> &'static str {
+    // Numbers and bool are the types with a small first letter, and quotes would not help there.
+    let may_be_text = expected.starts_with(char::is_uppercase);
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => " (the body is empty)",
-        // Not the beginning of anything in JSON but `true`, `false` and `null`, so most likely a bare text.
-        Some(byte) if error.is_syntax() && !b"{[\"-0123456789".contains(byte) => " (a text needs quotes: \"...\")",
+        // Nothing in JSON begins like this but `true`, `false` and `null`, so most likely it is a bare text.
+        Some(byte) if error.is_syntax() && may_be_text && !b"{[\"-0123456789".contains(byte) => {
+            " (a text needs quotes: \"...\")"
+        }
         Some(_) => "",
     }
 }
@@ -85,11 +88,16 @@ mod tests {
         refused::<u64>("", "u64", &["(the body is empty)"]);
         refused::<u64>("\"five\"", "u64", &["invalid type: string \"five\""]);
         refused::<u64>("-1", "u64", &["-1"]);
-        let failure = one_argument::<u64>(&Payload::json("{not json"), "it", "u64").unwrap_err();
-        assert!(!failure.message.contains("quotes"), "{failure}");
-        let failure = one_argument::<u64>(&Payload::json("5 6"), "it", "u64").unwrap_err();
-        assert!(failure.message.contains("trailing"), "{failure}");
+        refused::<u64>("5 6", "u64", &["trailing"]);
         assert_eq!(one_argument::<u64>(&Payload::json(" 5\n"), "it", "u64").unwrap(), 5);
+    }
+
+    #[test]
+    fn quotes_are_proposed_only_where_they_would_help() {
+        for (body, expected) in [("five", "u64"), ("{not json", "String"), ("[1", "String"), ("\"open", "String")] {
+            let failure = one_argument::<String>(&Payload::json(body), "it", expected).unwrap_err();
+            assert!(!failure.message.contains("needs quotes"), "{failure}");
+        }
     }
 
     #[test]

@@ -3,7 +3,11 @@
 //! Always true: the struct of an agent stays in memory only after a turn that succeeded. Whatever fails drops it, as the
 //! host drops the turn's writes, and the next turn loads what was last committed.
 
-use std::{any::Any, cell::RefCell, collections::BTreeSet};
+use std::{
+    any::Any,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -54,27 +58,27 @@ thread_local! {
     static SERVED: RefCell<Served> = const { RefCell::new(None) };
 }
 
-/// Everything that can be called. Panics, and so fails the deployment, if one name means two things.
+/// Everything that can be called, by name: the order of registration is the linker's. Panics, and so fails the
+/// deployment, if one name means two things.
 pub(crate) fn describe() -> handler::Exports {
-    let functions: Vec<_> = inventory::iter::<FunctionExport>().map(|function| function.name.to_owned()).collect();
+    let mut functions = BTreeSet::new();
+    for FunctionExport { name, .. } in inventory::iter::<FunctionExport> {
+        assert!(functions.insert(*name), "two functions are called `{name}`");
+    }
+    let mut kinds = BTreeMap::new();
+    for AgentExport { kind, methods, .. } in inventory::iter::<AgentExport> {
+        let twice = kinds.insert(*kind, *methods).is_some();
+        assert!(!twice, "two #[stride::agent] blocks are for the agent type `{kind}`; put its methods into one");
+    }
     let method = |m: &MethodExport| handler::Method { name: m.name.to_owned(), read_only: m.read_only };
-    let agent = |agent: &AgentExport| handler::Agent {
-        kind: agent.kind.to_owned(),
-        methods: agent.methods.iter().map(method).collect(),
+    let agent = |(kind, methods): (&str, &[MethodExport])| handler::Agent {
+        kind: kind.to_owned(),
+        methods: methods.iter().map(method).collect(),
     };
-    let agents: Vec<_> = inventory::iter::<AgentExport>().map(agent).collect();
-    if let Some(twice) = repeated(functions.iter().map(String::as_str)) {
-        panic!("two functions are called `{twice}`");
+    handler::Exports {
+        functions: functions.into_iter().map(str::to_owned).collect(),
+        agents: kinds.into_iter().map(agent).collect(),
     }
-    if let Some(twice) = repeated(agents.iter().map(|agent| agent.kind.as_str())) {
-        panic!("two #[stride::agent] blocks are for the agent type `{twice}`; put its methods into one");
-    }
-    handler::Exports { functions, agents }
-}
-
-fn repeated<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let mut seen = BTreeSet::new();
-    names.find(|name| !seen.insert(*name))
 }
 
 pub(crate) fn call(name: &str, input: Payload) -> Result<Payload, Failure> {
@@ -128,15 +132,4 @@ fn load<T: Default + DeserializeOwned>() -> Result<T, Failure> {
 /// The failure for a method that is not there.
 pub fn no_method(name: &str) -> Failure {
     Failure::new(Code::NotFound, format!("there is no method `{name}`"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_means_two_things_is_found() {
-        assert_eq!(repeated(["a", "b", "a", "b"].into_iter()), Some("a"));
-        assert_eq!(repeated(["a", "b"].into_iter()), None);
-    }
 }

@@ -10,5 +10,8 @@ struct Greeting {
 
 #[stride::function]
 fn greet(name: String) -> Greeting {
-    Greeting { text: format!("Hello, {name}!"), letters: name.chars().count() }
+    Greeting {
+        text: format!("Hello, {name}!"),
+        letters: name.chars().count(),
+    }
 }
