@@ -27,6 +27,8 @@ use crate::{catalog::Catalog, config::Config, control::Control, identity::Identi
 const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
 /// After how many such passes the store is made to survive a power loss, so that the journal can let go.
 const PASSES_PER_CHECKPOINT: u32 = 20;
+/// After how many passes the instances that were made ahead are given back, if nobody called for them.
+const PASSES_PER_RELEASE: u32 = 4;
 /// How long requests may take to finish once the node drains.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -122,9 +124,10 @@ impl Node {
         };
         let engine = Engine::open(journal.clone(), store, registry.clone(), clock.clone(), settings).await?;
         let engine = Arc::new(engine);
+        let functions = Arc::new(Functions::new(registry, engine.clone()));
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
-            functions: Arc::new(Functions::new(registry, engine.clone())),
+            functions: functions.clone(),
             engine: engine.clone(),
             control: Arc::new(control),
             logs: host.logs().clone(),
@@ -134,7 +137,7 @@ impl Node {
 
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(serve(listener, gateway.clone(), stopped.clone()));
-        let maintenance = tokio::spawn(maintain(engine.clone(), clock.clone(), stopped));
+        let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
         Ok(Self { address, engine, journal, gateway, clock, stop, server, maintenance })
     }
 
@@ -201,13 +204,16 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>, mut stopped: watch:
     axum::serve(listener, router(gateway)).with_graceful_shutdown(stop).await
 }
 
-/// Looks after the engine until the node stops. A pass that fails is tried again, and said once until one succeeds.
-async fn maintain(engine: Arc<Engine>, clock: Clock, mut stopped: watch::Receiver<bool>) {
+/// Looks after the node until it stops. A pass that fails is tried again, and said once until one succeeds.
+async fn maintain(engine: Arc<Engine>, functions: Arc<Functions>, clock: Clock, mut stopped: watch::Receiver<bool>) {
     let mut failing = false;
     let mut passes = 0u32;
     while clock.timeout(MAINTAIN_EVERY, stopped.wait_for(|stop| *stop)).await.is_err() {
         engine.passivate_idle();
         passes = passes.wrapping_add(1);
+        if passes.is_multiple_of(PASSES_PER_RELEASE) {
+            functions.release_idle();
+        }
         let outcome = async {
             engine.materialise().await?;
             if passes.is_multiple_of(PASSES_PER_CHECKPOINT) { engine.checkpoint().await } else { Ok(()) }

@@ -9,7 +9,7 @@ use wasmtime::Store;
 
 use crate::{
     bindings::Guest as Bindings,
-    component::Component,
+    component::{Component, Prepared},
     failure::{from_guest, out_of_time},
     guest::{Guest, Reach, from_wit, to_wit},
     registry::Registry,
@@ -30,8 +30,7 @@ impl Bodies for Registry {
             let gone = || Failure::not_found("agent type", kind.name.as_str(), None);
             let (component, _) = self.served(&address.tenant, &kind.name).ok_or_else(gone)?;
             let spec = component.spec.agents.get(kind.name.as_str()).cloned().unwrap_or_default();
-            let call = CallId(component.host.chance.next_u64());
-            let (store, instance) = component.instantiate(call, spec.memory_bytes, Reach::Nothing).await?;
+            let Prepared { store, instance } = component.prepare(spec.memory_bytes).await?;
             let body: Box<dyn Body> = Box::new(Instance { component, spec, store, instance });
             Ok(body)
         })
@@ -55,7 +54,7 @@ impl Body for Instance {
         Box::pin(async move {
             let host = self.component.host.clone();
             let address = turn.address().clone();
-            self.store.data_mut().begin_turn(turn, CallId(host.chance.next_u64()));
+            self.store.data_mut().begin(CallId(host.chance.next_u64()), Reach::Turn(turn));
             let (handler, input) = (self.instance.stride_guest_handler(), to_wit(input));
             let run = handler.call_turn(&mut self.store, address.kind.as_str(), address.key.as_str(), method, &input);
             let outcome = host.clock.timeout(self.spec.timeout, run).await;

@@ -6,7 +6,7 @@ use stride_ids::{CallId, Code, Failure, Name};
 use wasmtime::Store;
 
 use crate::{
-    bindings::{Guest as Bindings, GuestPre},
+    bindings::{Guest as Bindings, GuestPre, stride::guest::types},
     code::content_hash,
     guest::{Guest, Reach},
     host::Host,
@@ -91,25 +91,47 @@ impl Component {
         Ok(Self { tenant, name, version, exports, spec, host: host.clone(), pre })
     }
 
-    /// A fresh instance.
-    pub(crate) async fn instantiate(
-        &self,
-        call: CallId,
-        memory_max: usize,
-        reach: Reach,
-    ) -> Result<(Store<Guest>, Bindings), Failure> {
-        let origin = Origin { tenant: self.tenant.clone(), component: self.name.clone(), call };
-        instantiate(&self.host, &self.pre, Guest::new(&self.host, origin, memory_max, reach)).await
+    /// A fresh instance, which may use so much memory and can reach nothing yet.
+    pub(crate) async fn prepare(&self, memory_max: usize) -> Result<Prepared, Failure> {
+        let origin = Origin { tenant: self.tenant.clone(), component: self.name.clone(), call: CallId(0) };
+        instantiate(&self.host, &self.pre, Guest::new(&self.host, origin, memory_max)).await
     }
 }
 
-async fn instantiate(host: &Host, pre: &GuestPre<Guest>, guest: Guest) -> Result<(Store<Guest>, Bindings), Failure> {
+/// An instance that waits for work.
+pub(crate) struct Prepared {
+    pub(crate) store: Store<Guest>,
+    pub(crate) instance: Bindings,
+}
+
+impl Prepared {
+    /// From now on the instance works for a call, and may reach this much.
+    pub(crate) fn begin_call(&mut self, call: CallId, reach: Reach) {
+        self.store.data_mut().begin(call, reach);
+        // The epoch has moved on since the instance was made.
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Runs a function: its own answer, or what ended it.
+    pub(crate) async fn call(
+        &mut self,
+        function: &str,
+        input: &types::Payload,
+    ) -> Result<Result<types::Payload, types::Failure>, Failure> {
+        let outcome = self.instance.stride_guest_handler().call_call(&mut self.store, function, input).await;
+        let answer = outcome.map_err(|e| self.store.data().failure_of(&e))?;
+        self.store.data().end_output();
+        Ok(answer)
+    }
+}
+
+async fn instantiate(host: &Host, pre: &GuestPre<Guest>, guest: Guest) -> Result<Prepared, Failure> {
     let mut store = Store::new(&host.engine, guest);
     store.limiter(|guest| &mut guest.memory);
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
     match pre.instantiate_async(&mut store).await {
-        Ok(instance) => Ok((store, instance)),
+        Ok(instance) => Ok(Prepared { store, instance }),
         Err(error) => Err(store.data().failure_of(&error)),
     }
 }
@@ -122,9 +144,9 @@ fn not_linked(error: &wasmtime::Error) -> Failure {
 async fn describe(host: &Host, tenant: &Name, name: &Name, pre: &GuestPre<Guest>) -> Result<Exports, Failure> {
     let call = CallId(host.chance.next_u64());
     let origin = Origin { tenant: tenant.clone(), component: name.clone(), call };
-    let guest = Guest::new(host, origin, DESCRIBE_MEMORY_BYTES, Reach::Nothing);
+    let guest = Guest::new(host, origin, DESCRIBE_MEMORY_BYTES);
     let ask = async {
-        let (mut store, instance) = instantiate(host, pre, guest).await?;
+        let Prepared { mut store, instance } = instantiate(host, pre, guest).await?;
         let described = instance.stride_guest_handler().call_describe(&mut store).await;
         described.map_err(|e| store.data().failure_of(&e))
     };

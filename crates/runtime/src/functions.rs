@@ -1,4 +1,7 @@
 //! Functions: every call gets an instance of its own, which is gone when the call is over.
+//!
+//! Making an instance and clearing away a used one take longer than most calls, and both can happen while the caller reads
+//! its reply: after a call, the next one's instance is made ahead. It is still used once.
 
 use std::{
     collections::HashMap,
@@ -15,10 +18,11 @@ use stride_ids::{CallId, Code, Failure, Name, Payload};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    component::{Component, nearest},
+    component::{Component, Prepared, nearest},
     failure::{from_guest, out_of_time},
     guest::{Reach, from_wit, to_wit},
     registry::Registry,
+    spares::{SPARES_MAX, Spares},
     spec::FunctionSpec,
 };
 
@@ -31,7 +35,7 @@ pub struct Called {
     pub payload: Payload,
     /// Waiting for a place to run.
     pub queue: Duration,
-    /// Making the instance.
+    /// Making the instance; next to nothing if it was made ahead.
     pub start: Duration,
     /// Running user code.
     pub run: Duration,
@@ -53,6 +57,7 @@ pub struct Functions {
     registry: Arc<Registry>,
     engine: Arc<Engine>,
     gates: RwLock<HashMap<GateKey, Arc<Gate>>>,
+    spares: Arc<Semaphore>,
     succeeded: AtomicU64,
     failed: AtomicU64,
     active: AtomicU64,
@@ -65,6 +70,8 @@ struct Gate {
     spec: FunctionSpec,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    spares: Spares,
+    replacing: Arc<Semaphore>,
 }
 
 impl Functions {
@@ -74,6 +81,7 @@ impl Functions {
             registry,
             engine,
             gates: RwLock::default(),
+            spares: Arc::new(Semaphore::new(SPARES_MAX as usize)),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             active: AtomicU64::new(0),
@@ -122,7 +130,7 @@ impl Functions {
         let gate = self.gate(&component, function);
         let _place = gate.enter(function).await?;
         let queue = clock.now() - began;
-        let run = self.run(component.clone(), &gate.spec, function, input);
+        let run = self.run(component.clone(), &gate, function, input);
         let mut called = match clock.timeout(gate.spec.timeout, run).await {
             Ok(outcome) => outcome?,
             Err(_) => return Err(out_of_time(gate.spec.timeout)),
@@ -134,23 +142,36 @@ impl Functions {
     async fn run(
         &self,
         component: Arc<Component>,
-        spec: &FunctionSpec,
+        gate: &Arc<Gate>,
         function: &str,
         input: Payload,
     ) -> Result<Called, Failure> {
         let host = component.host.clone();
         let call = CallId(host.chance.next_u64());
         let began = host.clock.now();
+        let mut prepared = match gate.spares.take(&component) {
+            Some(spare) => spare,
+            None => component.prepare(gate.spec.memory_bytes).await?,
+        };
         let reach = Reach::Agents { component: component.clone(), engine: self.engine.clone() };
-        let (mut store, instance) = component.instantiate(call, spec.memory_bytes, reach).await?;
+        prepared.begin_call(call, reach);
         let started = host.clock.now();
-        let outcome = instance.stride_guest_handler().call_call(&mut store, function, &to_wit(input)).await;
-        let answer = outcome.map_err(|e| store.data().failure_of(&e))?;
-        store.data().end_output();
+        let answer = prepared.call(function, &to_wit(input)).await?;
         let payload = from_wit(answer.map_err(from_guest)?);
         payload.check_size("reply")?;
         let run = host.clock.now() - started;
+        // One at a time: callers who are faster than the replacement do it on their own time.
+        if let Ok(turn) = gate.replacing.clone().try_acquire_owned() {
+            tokio::spawn(replace(gate.clone(), component, prepared, turn));
+        }
         Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run })
+    }
+
+    /// Gives back the instances made ahead for functions that nobody called for a while. To be called now and then.
+    pub fn release_idle(&self) {
+        for gate in self.gates.read().values() {
+            gate.spares.release_idle();
+        }
     }
 
     /// The gate of a function; a new one if the function's spec has changed.
@@ -160,8 +181,10 @@ impl Functions {
         if let Some(gate) = self.gates.read().get(&key).filter(|gate| gate.spec == spec) {
             return gate.clone();
         }
-        let gate =
-            Arc::new(Gate { places: Arc::new(Semaphore::new(spec.concurrency)), waiting: AtomicUsize::new(0), spec });
+        let places = Arc::new(Semaphore::new(spec.concurrency));
+        let spares = Spares::new(self.spares.clone());
+        let replacing = Arc::new(Semaphore::new(1));
+        let gate = Arc::new(Gate { places, waiting: AtomicUsize::new(0), spares, replacing, spec });
         self.gates.write().insert(key, gate.clone());
         gate
     }
@@ -182,6 +205,12 @@ impl Gate {
         let place = self.places.clone().acquire_owned().await;
         Ok(place.expect("a gate's places are never closed"))
     }
+}
+
+/// Clears away a used instance and makes one for the next call, if one is missing.
+async fn replace(gate: Arc<Gate>, component: Arc<Component>, used: Prepared, _turn: OwnedSemaphorePermit) {
+    drop(used);
+    gate.spares.refill(component, gate.spec.memory_bytes).await;
 }
 
 struct LeaveOnDrop<'a>(&'a AtomicUsize);

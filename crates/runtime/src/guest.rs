@@ -28,7 +28,7 @@ pub(crate) struct Guest {
 
 /// What a guest may reach beyond its own memory.
 pub(crate) enum Reach {
-    /// Nothing: it is being described, or is between turns.
+    /// Nothing: it is being described, waits for a call, or is between turns.
     Nothing,
     /// The state of the agent whose turn it is.
     Turn(Turn),
@@ -37,7 +37,8 @@ pub(crate) enum Reach {
 }
 
 impl Guest {
-    pub(crate) fn new(host: &Host, origin: Origin, memory_max: usize, reach: Reach) -> Self {
+    /// A guest that can reach nothing.
+    pub(crate) fn new(host: &Host, origin: Origin, memory_max: usize) -> Self {
         let output = Output::new(host.logs.clone(), origin);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.stream(Stream::Stdout))
@@ -47,13 +48,13 @@ impl Guest {
             .allow_tcp(false)
             .allow_udp(false);
         let memory = MemoryLimit { max: memory_max, refused: None };
-        Self { wasi: wasi.build(), table: ResourceTable::new(), memory, output, reach }
+        Self { wasi: wasi.build(), table: ResourceTable::new(), memory, output, reach: Reach::Nothing }
     }
 
-    /// Gives the guest a turn to work on.
-    pub(crate) fn begin_turn(&mut self, turn: Turn, call: CallId) {
+    /// From now on the guest works for a call or a turn, and may reach this much.
+    pub(crate) fn begin(&mut self, call: CallId, reach: Reach) {
         self.output.begin(call);
-        self.reach = Reach::Turn(turn);
+        self.reach = reach;
     }
 
     /// Takes the turn back, if the guest had one.

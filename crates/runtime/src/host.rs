@@ -7,7 +7,7 @@ use stride_sim::{Chance, Clock};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 use wasmtime_wasi::p2;
 
-use crate::{bindings, code::CodeCache, guest::Guest, logs::Logs};
+use crate::{bindings, code::CodeCache, guest::Guest, logs::Logs, spares::SPARES_MAX};
 
 /// How often a running guest lets others run. Also how late a time limit can strike.
 const TICK: Duration = Duration::from_millis(5);
@@ -68,12 +68,13 @@ impl wasmtime::component::HasData for HasGuest {
 
 fn config(settings: &Settings) -> Config {
     let scans = PoolingAllocationConfig::is_pagemap_scan_available();
+    let instances_max = settings.instances_max + SPARES_MAX;
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(settings.instances_max)
-        .total_core_instances(settings.instances_max * CORE_INSTANCES_PER_GUEST)
-        .total_memories(settings.instances_max)
-        .total_tables(settings.instances_max * 2)
-        .total_stacks(settings.instances_max)
+    pool.total_component_instances(instances_max)
+        .total_core_instances(instances_max * CORE_INSTANCES_PER_GUEST)
+        .total_memories(instances_max)
+        .total_tables(instances_max * 2)
+        .total_stacks(instances_max)
         // Where the kernel tells which pages a call dirtied, those are wiped by writing, which is cheaper than giving
         // them back and faulting them in again. Elsewhere the kernel takes all of them back.
         .pagemap_scan(Enabled::Auto)

@@ -1,7 +1,7 @@
 //! The Wasmtime host: turns a component into functions that can be called and agent bodies that can take turns.
 //!
 //! ```text
-//! bytes ─ code (compile once, cache) ─► component (pre-linked, described) ─ registry ─► functions: a fresh instance a call
+//! bytes ─ code (compile once, cache) ─► component (pre-linked, described) ─ registry ─► functions: a fresh instance a call (spares: made ahead)
 //!                                                                                   └─► bodies: an instance an agent
 //! ```
 //! Always true: a guest reaches nothing that its spec does not name, every run has a memory and a time limit, and no
@@ -19,6 +19,7 @@ mod guest;
 mod host;
 mod logs;
 mod registry;
+mod spares;
 mod spec;
 
 pub use code::content_hash;

@@ -1,7 +1,11 @@
 //! Does everything wrong that a guest can do, and a few things right to compare with. For the end-to-end tests.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is one of the things to be tested")]
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use stride::prelude::*;
 
@@ -52,6 +56,13 @@ fn writes_state() -> Result<(), Failure> {
 #[expect(clippy::disallowed_methods, reason = "a guest's only clock is the host's, and waiting is what is tested")]
 fn sleeps(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// How many calls this instance has served.
+#[stride::function]
+fn served() -> u64 {
+    static SERVED: AtomicU64 = AtomicU64::new(0);
+    SERVED.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 #[stride::function]

@@ -18,6 +18,33 @@ async fn a_function_answers_in_a_fresh_instance_and_says_where_the_time_went() {
 }
 
 #[tokio::test]
+async fn no_two_calls_share_an_instance_also_if_it_was_made_ahead() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("faulty").await;
+    for _ in 0..20 {
+        assert_eq!(node.call("faulty/served", "").await.json(), json!(1));
+    }
+    let calls = (0..20).map(|_| node.call("faulty/served", ""));
+    for reply in futures::future::join_all(calls).await {
+        assert_eq!(reply.json(), json!(1));
+    }
+}
+
+#[tokio::test]
+async fn an_instance_made_ahead_does_not_outlive_its_deployment() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    let ask = r#"["ledger", "a", "add", 5]"#;
+    node.deploy("faulty").await;
+    node.call("faulty/asks", ask).await.fails_with("capability_denied", "[capabilities]");
+    node.call("faulty/asks", ask).await.fails_with("capability_denied", "[capabilities]");
+    let manifest = "name = \"faulty\"\n[capabilities]\nagents = [\"ledger/*\"]";
+    assert_eq!(node.deploy_with("faulty", manifest).await.status, 201);
+    assert_eq!(node.call("faulty/asks", ask).await.json(), json!(5));
+}
+
+#[tokio::test]
 async fn a_payload_passes_through_unchanged_with_its_content_type() {
     let (_dir, data) = data();
     let node = Node::start(&data);
