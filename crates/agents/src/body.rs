@@ -34,15 +34,22 @@ pub trait Bodies: Send + Sync + 'static {
     /// The type of that name in a tenant, if anything deployed serves it.
     fn kind(&self, tenant: &Name, name: &Name) -> Option<Arc<Kind>>;
 
+    /// The type as an earlier version of its component declares it, if that version can still run.
+    fn kind_of_version(&self, tenant: &Name, name: &Name, version: &str) -> Option<Arc<Kind>>;
+
     /// The agent type whose name is nearest to `name`, for the error message.
     fn nearest_kind(&self, tenant: &Name, name: &Name) -> Option<String>;
 
-    /// Brings the body of one agent into memory.
+    /// Brings the body of one agent into memory, with the version of the code that `kind` is of.
     fn start<'a>(&'a self, kind: &'a Arc<Kind>, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>>;
 }
 
 /// User code of one agent in memory. It may keep what it likes between turns; what counts is what the turn wrote.
 pub trait Body: Send {
+    /// Changes state that another version of the code left, before the first turn of this one and within it. A failure
+    /// fails the turn.
+    fn migrate<'a>(&'a mut self, turn: Turn, from_version: &'a str) -> BoxFuture<'a, Result<Turn, Failure>>;
+
     /// Runs one turn. After a failure the engine drops the body and the turn's writes.
     fn turn<'a>(
         &'a mut self,

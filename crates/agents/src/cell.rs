@@ -1,28 +1,54 @@
-//! One cell as its owner sees it: the epoch it writes with, what is durable, and the agents that are awake.
+//! One cell as its owner sees it: the epoch it writes with, what is durable, the agents that are awake, and the messages
+//! that wait in it or to leave it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use parking_lot::Mutex;
-use stride_ids::{Address, CellId, Epoch, Seq};
-use stride_journal::{Journal, Pending, Receipt};
-use stride_store::{Store, Write};
+use stride_ids::{Address, CellId, Epoch, MessageId, Seq};
+use stride_journal::{Journal, Receipt};
 
-use crate::{body::Body, record::Header, residency::Stamp};
+use crate::{body::Body, inbox::Inbox, message::Envelope, record::Header, residency::Stamp, turn::Held};
 
 pub(crate) struct Cell {
     pub(crate) id: CellId,
     pub(crate) epoch: Epoch,
     /// Held while a record is ordered and its writes are staged, so that both happen in the same order.
-    tail: Mutex<Seq>,
+    pub(crate) tail: Mutex<Tail>,
     /// The newest receipt of this cell.
     receipt: Mutex<Receipt>,
     awake: Mutex<HashMap<Address, Arc<Slot>>>,
+    /// The messages that wait, by agent; only agents for which some do. Never held while another lock is taken.
+    pub(crate) inboxes: Mutex<HashMap<Address, Inbox>>,
+    /// The messages for other cells, in order. Never held while another lock is taken.
+    pub(crate) outbox: Mutex<VecDeque<Held<(MessageId, Envelope)>>>,
+    /// Held while messages are handed to other cells, so that their order is kept. Taken before any tail.
+    pub(crate) delivering: Mutex<()>,
+    /// The messages that other cells have accepted: once that is durable there, they can be forgotten here.
+    pub(crate) accepted: Mutex<Vec<AcceptedElsewhere>>,
+    /// A task is bringing everything to disk.
+    pub(crate) flushed: AtomicBool,
+    /// When its timers are looked at next.
+    pub(crate) timers_at: AtomicU64,
+}
+
+/// The end of a cell's journal as it is ordered, durable or not.
+pub(crate) struct Tail {
+    pub(crate) last: Seq,
+    /// The last message that was taken from each other cell.
+    pub(crate) received: HashMap<CellId, MessageId>,
+}
+
+/// Messages that are in another cell with its record `seq`.
+pub(crate) struct AcceptedElsewhere {
+    pub(crate) cell: CellId,
+    pub(crate) seq: Seq,
+    pub(crate) ids: Vec<MessageId>,
 }
 
 /// An agent that is awake: in memory, or with somebody waiting for it.
@@ -69,29 +95,40 @@ impl Drop for Place {
     }
 }
 
+/// What waits in a cell when it is taken over.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    pub(crate) received: HashMap<CellId, MessageId>,
+    pub(crate) inboxes: HashMap<Address, Inbox>,
+    pub(crate) outbox: VecDeque<Held<(MessageId, Envelope)>>,
+}
+
 impl Cell {
-    pub(crate) fn new(id: CellId, epoch: Epoch, receipt: Receipt) -> Self {
-        Self { id, epoch, tail: Mutex::new(receipt.seq()), receipt: Mutex::new(receipt), awake: Mutex::default() }
+    pub(crate) fn new(id: CellId, epoch: Epoch, receipt: Receipt, waiting: Waiting) -> Self {
+        let Waiting { received, inboxes, outbox } = waiting;
+        Self {
+            id,
+            epoch,
+            tail: Mutex::new(Tail { last: receipt.seq(), received }),
+            receipt: Mutex::new(receipt),
+            awake: Mutex::default(),
+            inboxes: Mutex::new(inboxes),
+            outbox: Mutex::new(outbox),
+            delivering: Mutex::default(),
+            accepted: Mutex::default(),
+            flushed: AtomicBool::new(false),
+            timers_at: AtomicU64::new(u64::MAX),
+        }
     }
 
-    /// Orders a record and makes its writes visible to the turns that follow.
-    pub(crate) fn append(
-        &self,
-        journal: &dyn Journal,
-        store: &Store,
-        record: bytes::Bytes,
-        writes: Vec<Write>,
-    ) -> Result<Pending, stride_journal::Error> {
-        let mut tail = self.tail.lock();
-        let pending = journal.append(self.id, self.epoch, record)?;
-        *tail = pending.seq();
-        store.stage(self.id, pending.seq(), writes);
-        Ok(pending)
+    /// The newest receipt.
+    pub(crate) fn receipt(&self) -> Receipt {
+        *self.receipt.lock()
     }
 
     /// A receipt that covers `seq`, waiting for it if need be.
     pub(crate) async fn settled(&self, journal: &dyn Journal, seq: Seq) -> Result<Receipt, stride_journal::Error> {
-        let newest = *self.receipt.lock();
+        let newest = self.receipt();
         if newest.seq() >= seq {
             return Ok(newest);
         }
@@ -119,7 +156,7 @@ impl Cell {
             return slot.clone();
         }
         // Whatever put the agent to sleep may not be durable yet, so what it reads now depends on all of the cell.
-        let resident = Resident { last: *self.tail.lock(), ..Resident::default() };
+        let resident = Resident { last: self.tail.lock().last, ..Resident::default() };
         let slot = Arc::new(Slot {
             resident: tokio::sync::Mutex::new(resident),
             waiting: AtomicUsize::new(0),

@@ -1,25 +1,33 @@
-//! Drives turns: finds the agent, runs its body, commits, and releases the reply.
+//! The door of the crate: owns the cells of a node, takes asks and tells, and counts what is done.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
+    sync::{Arc, Weak, atomic::AtomicUsize, atomic::Ordering},
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_ids::{Address, CellId, Code, Failure};
-use stride_journal::{Journal, Pending};
-use stride_sim::Clock;
-use stride_store::{RowKey, Store};
+use stride_journal::Journal;
+use stride_sim::{Chance, Clock, Tasks, Timestamp};
+use stride_store::{RowKey, Rows, Store};
+use tokio::sync::Semaphore;
 
 use crate::{
+    alarm::Alarm,
     body::{Bodies, Kind},
-    cell::{Cell, LiveBody, Place, Resident, Slot},
-    message::{Answer, Ask, Timing},
-    record::{Commit, Header, Record, Reply},
-    recover::{OpenError, take_over, writes_of},
+    cell::Cell,
+    maintain::Forgetting,
+    message::{Answer, Ask, Envelope, Message, Sender, Tell, Timing, Told, check_key, fingerprint},
+    record::{Accept, Record, Reply},
+    recover::{OpenError, take_over},
     residency::{Residency, Stamp},
-    stats::{Counters, Stats},
-    turn::{Emitted, Held, Turn},
+    stats::{Counters, Gauges, Stats},
+    timer::Timer,
+    turn::{Emitted, World},
+    upgrade::Refusals,
+    waits::Waits,
 };
 
 /// The bounds of an engine.
@@ -35,6 +43,12 @@ pub struct Settings {
     pub staged_bytes_max: usize,
     /// How long the answer to an idempotency key is remembered.
     pub reply_retention: Duration,
+    /// How many messages are handled at the same time; asks do not count.
+    pub handled_max: usize,
+    /// How often a message is tried before it is parked.
+    pub attempts_max: u32,
+    /// How long to wait before the second attempt at a message; each further wait is twice as long.
+    pub backoff: Duration,
 }
 
 impl Default for Settings {
@@ -45,8 +59,27 @@ impl Default for Settings {
             mailbox_max: 1_024,
             staged_bytes_max: 64 << 20,
             reply_retention: Duration::from_secs(24 * 3600),
+            handled_max: 256,
+            attempts_max: 5,
+            backoff: Duration::from_millis(200),
         }
     }
+}
+
+/// What an engine takes from its surroundings.
+pub struct Surroundings {
+    /// Where records become durable.
+    pub journal: Arc<dyn Journal>,
+    /// Where state is materialised.
+    pub store: Arc<Store>,
+    /// Where user code comes from.
+    pub bodies: Arc<dyn Bodies>,
+    /// Time.
+    pub clock: Clock,
+    /// Chance: the jitter of what is tried again.
+    pub chance: Chance,
+    /// What runs beside the callers.
+    pub tasks: Tasks,
 }
 
 /// Owns the cells of a node and runs their agents.
@@ -55,43 +88,74 @@ pub struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) bodies: Arc<dyn Bodies>,
     pub(crate) clock: Clock,
+    pub(crate) chance: Chance,
+    pub(crate) tasks: Tasks,
     pub(crate) settings: Settings,
     pub(crate) cells: Vec<Cell>,
     pub(crate) residency: Mutex<Residency<Address>>,
     pub(crate) live: Arc<AtomicUsize>,
     pub(crate) counters: Counters,
+    pub(crate) gauges: Gauges,
+    pub(crate) alarm: Arc<Alarm>,
+    pub(crate) waits: Waits,
+    pub(crate) refusals: Refusals,
+    /// One permit for each message that may be handled at the same time. Closed when the engine stops handling.
+    pub(crate) handling: Semaphore,
+    /// Where the next pass looks for replies that are over their time.
+    pub(crate) forgetting: Mutex<Forgetting>,
 }
 
-/// What a turn emits, and the record that has to be durable first. No record: what it emits depends on older ones.
-type Emission = (Held<Emitted>, Option<Pending>);
-
 impl Engine {
-    /// Takes over every cell and brings the store up to the end of the journal.
+    /// Takes over every cell, brings the store up to the end of the journal, and goes on with what waits.
     ///
     /// # Errors
     /// If anything acknowledged would be missing.
-    pub async fn open(
-        journal: Arc<dyn Journal>,
-        store: Arc<Store>,
-        bodies: Arc<dyn Bodies>,
-        clock: Clock,
-        settings: Settings,
-    ) -> Result<Self, OpenError> {
+    pub async fn open(surroundings: Surroundings, settings: Settings) -> Result<Arc<Self>, OpenError> {
+        let Surroundings { journal, store, bodies, clock, chance, tasks } = surroundings;
         let mut cells = Vec::with_capacity(usize::from(settings.cells));
         for id in (0..settings.cells).map(CellId) {
-            cells.push(take_over(&*journal, &store, id).await?);
+            cells.push(take_over(&*journal, &store, id, settings.cells).await?);
         }
-        Ok(Self {
+        let engine = Arc::new(Self {
             journal,
             store,
             bodies,
             clock,
+            chance,
+            tasks,
+            handling: Semaphore::new(settings.handled_max),
             settings,
             cells,
             residency: Mutex::new(Residency::new()),
             live: Arc::default(),
             counters: Counters::default(),
-        })
+            gauges: Gauges::default(),
+            alarm: Arc::default(),
+            waits: Waits::default(),
+            refusals: Refusals::default(),
+            forgetting: Mutex::default(),
+        });
+        engine.count_rows()?;
+        engine.go_on();
+        engine.tasks.spawn(watch(Arc::downgrade(&engine)));
+        Ok(engine)
+    }
+
+    /// Goes on where the last owner ended: what may not have reached other cells, what waits, what is due.
+    fn go_on(self: &Arc<Self>) {
+        for cell in &self.cells {
+            self.deliver(cell, &cell.receipt());
+            self.look_at_timers(cell, self.clock.timestamp());
+            let waiting: Vec<Address> = {
+                let mut waiting: Vec<_> = cell.inboxes.lock().keys().cloned().collect();
+                // The order of a hash map is not the same from run to run, and a simulation has to be.
+                waiting.sort();
+                waiting
+            };
+            for agent in waiting {
+                self.wake(cell, &agent);
+            }
+        }
     }
 
     /// Has one agent handle one message. The answer is durable, and so is everything that it shows.
@@ -99,8 +163,13 @@ impl Engine {
     /// # Errors
     /// The turn left no trace, except for `unavailable` from a journal that stopped: then the outcome is unknown until
     /// the node is back, and the same idempotency key finds it out.
-    pub async fn ask(&self, ask: Ask) -> Result<Answer, Failure> {
-        ask.check()?;
+    pub async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Answer, Failure> {
+        check_key(ask.idempotency_key.as_ref())?;
+        self.answer(ask).await
+    }
+
+    async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer, Failure> {
+        ask.input.check_size("request")?;
         let kind = self.kind_of(&ask.address)?;
         let read_only = method_of(&kind, &ask.method)?;
         let cell = self.cell_of(&ask.address);
@@ -113,7 +182,7 @@ impl Engine {
             None => cell.settled(&*self.journal, held.needs()).await,
         };
         let receipt = receipt.map_err(|e| journal_failure(&e))?;
-        cell.note(receipt);
+        self.settle(cell, &receipt);
         timing.commit = self.clock.now() - computed;
 
         let Emitted { payload, turn, replayed } = held.release(&receipt);
@@ -126,150 +195,112 @@ impl Engine {
         Ok(Answer { payload, turn, replayed, timing })
     }
 
+    /// Gives one agent a message that nobody waits for. It is durable when this returns, and handled exactly once.
+    ///
+    /// # Errors
+    /// Nothing was told, except for `unavailable` from a journal that stopped: then the same idempotency key finds out.
+    pub async fn tell(self: &Arc<Self>, tell: Tell) -> Result<Told, Failure> {
+        check_key(tell.idempotency_key.as_ref())?;
+        tell.input.check_size("request")?;
+        let kind = self.kind_of(&tell.address)?;
+        method_of(&kind, &tell.method)?;
+        self.admit()?;
+        let cell = self.cell_of(&tell.address);
+        let waiting = cell.inboxes.lock().get(&tell.address).map_or(0, crate::inbox::Inbox::len);
+        if waiting >= self.settings.mailbox_max {
+            return Err(mailbox_full(&tell.address, self.settings.mailbox_max));
+        }
+        let Tell { address, method, input, idempotency_key, trace } = tell;
+        let asked = fingerprint("tell", &method, &input);
+        let (pending, told) = {
+            let mut tail = cell.tail.lock();
+            // Under the lock, so that of two requests with one key the second one sees the first.
+            if let Some(key) = &idempotency_key
+                && let Some(reply) = self.remembered(&address, key, asked)?
+            {
+                let told = Told { message: text_of(&reply.payload), replayed: true };
+                (None, (tail.last, told))
+            } else {
+                let id = stride_ids::MessageId { record: tail.last.next(), index: 0 };
+                let told = Told { message: id.to_string(), replayed: false };
+                let at = self.clock.timestamp();
+                let payload = stride_ids::Payload { content_type: "text/plain".into(), body: Bytes::from(id.to_string()) };
+                let reply = idempotency_key.map(|key| (key, Reply { fingerprint: asked, payload, turn: 0, at }));
+                let message = Message { sender: Sender::Outside, method, input, trace };
+                let messages = vec![Envelope { to: address, message }];
+                let record = Record::Accept(Accept { from: None, messages, reply });
+                let pending = self.order(cell, &mut tail, &record)?;
+                (Some(pending), (tail.last, told))
+            }
+        };
+        let (last, told) = told;
+        let receipt = match pending {
+            Some(ordered) => {
+                self.wake_all(cell, ordered.woken);
+                ordered.pending.await
+            }
+            None => cell.settled(&*self.journal, last).await,
+        };
+        self.settle(cell, &receipt.map_err(|e| journal_failure(&e))?);
+        Ok(told)
+    }
+
     /// Counts what has been done and what is held.
     pub fn stats(&self) -> Stats {
+        let count = |counted: fn(&Cell) -> usize| self.cells.iter().map(counted).sum::<usize>() as u64;
         Stats {
             committed: self.counters.committed.get(),
             read: self.counters.read.get(),
             discarded: self.counters.discarded.get(),
             replayed: self.counters.replayed.get(),
             passivated: self.counters.passivated.get(),
+            handled: self.counters.handled.get(),
+            failed: self.counters.failed.get(),
+            fired: self.counters.fired.get(),
             live: self.live.load(Ordering::Relaxed) as u64,
             staged_bytes: self.store.staged_bytes() as u64,
+            waiting: count(|cell| cell.inboxes.lock().values().map(crate::inbox::Inbox::len).sum()),
+            leaving: count(|cell| cell.outbox.lock().len()),
+            parked: self.gauges.parked.get(),
+            timers: self.gauges.timers.get(),
+            replies: self.gauges.replies.get(),
         }
     }
 
-    /// Waits for the agent, and handles the message once it is its turn.
-    async fn take_turn(
+    /// Takes note of a receipt: what it allows to leave leaves.
+    pub(crate) fn settle(self: &Arc<Self>, cell: &Cell, receipt: &stride_journal::Receipt) {
+        cell.note(*receipt);
+        self.deliver(cell, receipt);
+    }
+
+    /// The first reply to an idempotency key of an agent, if there was one and it is not over its time.
+    pub(crate) fn remembered(
         &self,
-        cell: &Cell,
-        kind: &Arc<Kind>,
-        read_only: bool,
-        ask: &Ask,
-        timing: &mut Timing,
-    ) -> Result<Emission, Failure> {
-        let began = self.clock.now();
-        let slot = cell.wake(&ask.address);
-        let _waiting = Waiting::enter(&slot, self.settings.mailbox_max, &ask.address)?;
-        let mut resident = slot.resident.lock().await;
-        let acquired = self.clock.now();
-        timing.queue = acquired - began;
-        slot.touch(stamp(acquired));
-        if let Some(reply) = self.remembered(ask, read_only)? {
-            return Ok((Held::until(cell.id, resident.last, reply), None));
-        }
-        let outcome = self.run(cell, &mut resident, kind, read_only, ask, timing).await;
-        if outcome.is_err() {
-            self.counters.discarded.add_one();
-        }
-        outcome
-    }
-
-    /// The first answer to this idempotency key, if there was one.
-    fn remembered(&self, ask: &Ask, read_only: bool) -> Result<Option<Emitted>, Failure> {
-        let Some(key) = ask.idempotency_key.as_ref().filter(|_| !read_only) else { return Ok(None) };
-        let row = RowKey::Reply(ask.address.clone(), key.clone());
+        agent: &Address,
+        key: &str,
+        asked: [u8; 16],
+    ) -> Result<Option<Reply>, Failure> {
+        let row = RowKey::Reply(agent.clone(), key.to_owned());
         let Some(bytes) = self.store.get(&row).map_err(|e| store_failure(&e))? else { return Ok(None) };
-        let reply = Reply::decode(&bytes).map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
-        let age = self.clock.timestamp().saturating_sub(reply.at);
-        if u128::from(age) > self.settings.reply_retention.as_millis() {
+        let reply = Reply::decode(&bytes).map_err(|e| unreadable(&e))?;
+        if self.is_over(&reply) {
             return Ok(None);
         }
-        if reply.fingerprint != ask.fingerprint() {
+        if reply.fingerprint != asked {
             let message = "this idempotency key was used for another request; use a new key for a new request";
             return Err(Failure::new(Code::Conflict, message));
         }
-        Ok(Some(Emitted { payload: reply.payload, turn: reply.turn, replayed: true }))
+        Ok(Some(reply))
     }
 
-    /// Runs the body and orders the record of what it wrote.
-    async fn run(
-        &self,
-        cell: &Cell,
-        resident: &mut Resident,
-        kind: &Arc<Kind>,
-        read_only: bool,
-        ask: &Ask,
-        timing: &mut Timing,
-    ) -> Result<Emission, Failure> {
-        self.admit()?;
-        let began = self.clock.now();
-        let header = self.header(resident, &ask.address)?;
-        // Out of the resident while it runs: if this future is dropped or the turn fails, so is the body.
-        let mut live = match resident.body.take().filter(|live| live.version == kind.version) {
-            Some(live) => live,
-            None => self.start(kind, &ask.address).await?,
-        };
-        let started = self.clock.now();
-        timing.start = started - began;
-
-        let typed = header.as_ref().and_then(|header| header.state.clone());
-        let turn = Turn::new(ask.address.clone(), read_only, typed, self.store.clone());
-        let (turn, payload) = live.body.turn(turn, &ask.method, ask.input.clone()).await?;
-        timing.run = self.clock.now() - started;
-        payload.check_size("reply")?;
-
-        let mut turns = header.as_ref().map_or(0, |header| header.turns);
-        let mut pending = None;
-        if !read_only {
-            turns += 1;
-            let created_at = header.map_or_else(|| self.clock.timestamp(), |header| header.created_at);
-            let (state, map) = turn.into_writes();
-            let reply = ask.idempotency_key.clone().map(|key| {
-                let at = self.clock.timestamp();
-                (key, Reply { fingerprint: ask.fingerprint(), payload: payload.clone(), turn: turns, at })
-            });
-            let agent = ask.address.clone();
-            let commit = Commit { agent, header: Header { turns, created_at, state }, map, reply };
-            pending = Some(self.append(cell, resident, commit)?);
-        }
-        resident.body = Some(live);
-        let held = Held::until(cell.id, resident.last, Emitted { payload, turn: turns, replayed: false });
-        Ok((held, pending))
-    }
-
-    /// Orders the record of a commit; the turns that follow see its writes.
-    pub(crate) fn append(&self, cell: &Cell, resident: &mut Resident, commit: Commit) -> Result<Pending, Failure> {
-        let header = commit.header.clone();
-        let pending = self.append_record(cell, &Record::Commit(commit))?;
-        resident.last = pending.seq();
-        resident.header = Some(Some(header));
-        Ok(pending)
-    }
-
-    pub(crate) fn append_record(&self, cell: &Cell, record: &Record) -> Result<Pending, Failure> {
-        let writes = writes_of(record, &self.store).map_err(|e| store_failure(&e))?;
-        cell.append(&*self.journal, &self.store, record.encode(), writes).map_err(|e| journal_failure(&e))
-    }
-
-    /// What the agent's last turn left.
-    pub(crate) fn header(&self, resident: &mut Resident, address: &Address) -> Result<Option<Header>, Failure> {
-        if let Some(known) = &resident.header {
-            return Ok(known.clone());
-        }
-        let bytes = self.store.get(&RowKey::Header(address.clone())).map_err(|e| store_failure(&e))?;
-        let header = bytes.map(|bytes| Header::decode(&bytes)).transpose();
-        let header = header.map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
-        resident.header = Some(header.clone());
-        Ok(header)
-    }
-
-    /// Brings a body into memory; the least recently used one leaves if there are too many.
-    async fn start(&self, kind: &Arc<Kind>, address: &Address) -> Result<LiveBody, Failure> {
-        while self.live.load(Ordering::Relaxed) >= self.settings.live_max {
-            if !self.passivate_one() {
-                let message = format!("all {} agents in memory are busy; try again", self.settings.live_max);
-                return Err(Failure::new(Code::Overloaded, message));
-            }
-        }
-        let place = Place::take(&self.live);
-        let body = self.bodies.start(kind, address).await?;
-        self.residency.lock().arrived(address.clone(), stamp(self.clock.now()));
-        Ok(LiveBody { version: kind.version.clone(), body, _place: place })
+    /// Whether a remembered reply is over its time.
+    pub(crate) fn is_over(&self, reply: &Reply) -> bool {
+        let age = self.clock.timestamp().saturating_sub(reply.at);
+        u128::from(age) > self.settings.reply_retention.as_millis()
     }
 
     /// Refuses new turns while the store cannot keep up or has no space.
-    fn admit(&self) -> Result<(), Failure> {
+    pub(crate) fn admit(&self) -> Result<(), Failure> {
         if self.store.staged_bytes() <= self.settings.staged_bytes_max {
             return Ok(());
         }
@@ -289,8 +320,55 @@ impl Engine {
     }
 }
 
+/// Looks after timers and messages that are tried again, for as long as the engine lives.
+async fn watch(engine: Weak<Engine>) {
+    while let Some(engine) = engine.upgrade() {
+        engine.look_at_alarms();
+        // Only what is needed to wait: an engine that nobody has any more can end meanwhile.
+        let (alarm, clock) = (engine.alarm.clone(), engine.clock.clone());
+        drop(engine);
+        alarm.wait(&clock).await;
+    }
+}
+
+impl World for Engine {
+    fn get(&self, row: &RowKey) -> Result<Option<Bytes>, stride_store::Error> {
+        self.store.get(row)
+    }
+
+    fn scan_map(
+        &self,
+        agent: &Address,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, stride_store::Error> {
+        self.store.scan_map(agent, prefix, after, limit)
+    }
+
+    fn timers(&self, agent: &Address) -> Result<Vec<(String, Timer)>, Failure> {
+        let rows = self.store.rows(Rows::TimersOf(agent), None, usize::MAX).map_err(|e| store_failure(&e))?;
+        let named = |(row, bytes): (RowKey, Bytes)| {
+            let RowKey::Timer(_, name) = row else { return Err(Failure::new(Code::Internal, "not a timer")) };
+            Ok((name, Timer::decode(&bytes).map_err(|e| unreadable(&e))?))
+        };
+        rows.into_iter().map(named).collect()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.timestamp()
+    }
+
+    fn ask(self: Arc<Self>, from: Address, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>> {
+        Box::pin(async move {
+            let _waiting = self.waits.enter(&from, &ask.address)?;
+            self.answer(ask).await
+        })
+    }
+}
+
 /// Whether the method only reads, if the agent type has it.
-fn method_of(kind: &Kind, method: &str) -> Result<bool, Failure> {
+pub(crate) fn method_of(kind: &Kind, method: &str) -> Result<bool, Failure> {
     kind.methods.get(method).map(|m| m.read_only).ok_or_else(|| {
         let known: Vec<&str> = kind.methods.keys().map(String::as_str).collect();
         let message = format!("agent type `{}` has no method `{method}`; it has: {}", kind.name, known.join(", "));
@@ -298,24 +376,18 @@ fn method_of(kind: &Kind, method: &str) -> Result<bool, Failure> {
     })
 }
 
-/// An ask that waits for an agent or is being handled by it, counted against the mailbox's bound.
-struct Waiting<'a>(&'a Slot);
-
-impl<'a> Waiting<'a> {
-    fn enter(slot: &'a Slot, max: usize, address: &Address) -> Result<Self, Failure> {
-        let waiting = Self(slot);
-        if slot.waiting.fetch_add(1, Ordering::Relaxed) >= max {
-            let message = format!("{max} messages wait for {}/{} already; try again", address.kind, address.key);
-            return Err(Failure::new(Code::Overloaded, message));
-        }
-        Ok(waiting)
-    }
+pub(crate) fn mailbox_full(agent: &Address, max: usize) -> Failure {
+    let message = format!("{max} messages wait for {}/{} already; try again", agent.kind, agent.key);
+    Failure::new(Code::Overloaded, message)
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
+fn text_of(payload: &stride_ids::Payload) -> String {
+    String::from_utf8_lossy(&payload.body).into_owned()
+}
+
+/// What a caller sees of stored bytes that cannot be read.
+pub(crate) fn unreadable(error: &crate::record::Unreadable) -> Failure {
+    Failure::new(Code::Internal, error.to_string())
 }
 
 pub(crate) fn stamp(now: Duration) -> Stamp {

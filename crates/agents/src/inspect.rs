@@ -1,5 +1,7 @@
 //! Looking at agents and editing them from outside, without running user code.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use stride_ids::{Address, AgentKey, CellId, Code, Failure, Name};
 use stride_sim::Timestamp;
@@ -7,6 +9,7 @@ use stride_store::RowKey;
 
 use crate::{
     engine::{Engine, journal_failure, store_failure},
+    inbox::Inbox,
     record::{Commit, Header, Record},
 };
 
@@ -23,6 +26,12 @@ pub struct AgentStatus {
     pub live: bool,
     /// The size of its typed state, in bytes.
     pub state_bytes: usize,
+    /// The version of the component that committed last; none if no turn has since release 0.1.
+    pub version: Option<String>,
+    /// A version whose first turn failed, so that the agent stays with the one before.
+    pub refused: Option<String>,
+    /// How many messages wait for it.
+    pub waiting: usize,
 }
 
 /// One entry of an agent's keyed map.
@@ -66,6 +75,9 @@ impl Engine {
             created_at: header.created_at,
             live,
             state_bytes: header.state.map_or(0, |state| state.len()),
+            version: header.version,
+            refused: header.refused,
+            waiting: self.cell_of(address).inboxes.lock().get(address).map_or(0, Inbox::len),
         })
     }
 
@@ -94,7 +106,7 @@ impl Engine {
 
     /// Replaces the typed state (`key` is none) or one entry of the keyed map; `value` none deletes it. A transaction
     /// like a turn, and noted in the log.
-    pub async fn edit(&self, address: &Address, key: Option<String>, value: Option<Bytes>) -> Result<(), Failure> {
+    pub async fn edit(self: &Arc<Self>, address: &Address, key: Option<String>, value: Option<Bytes>) -> Result<(), Failure> {
         let cell = self.cell_of(address);
         let pending = {
             let slot = cell.wake(address);
@@ -114,28 +126,37 @@ impl Engine {
             }
             // What the body has in memory is no longer true.
             resident.body = None;
-            self.append(cell, &mut resident, Commit { agent: address.clone(), header, map, reply: None })?
+            let commit = Commit {
+                agent: address.clone(),
+                header,
+                map,
+                reply: None,
+                handled: None,
+                sent: Vec::new(),
+                timers: std::collections::BTreeMap::new(),
+            };
+            self.commit(cell, &mut resident, commit)?
         };
-        cell.note(pending.await.map_err(|e| journal_failure(&e))?);
+        self.settle(cell, &pending.await.map_err(|e| journal_failure(&e))?);
         let bytes = value.map_or(0, |value| value.len());
         tracing::info!(target: "stride::audit", agent = %address, key = key.as_deref().unwrap_or("(typed state)"), bytes, "state edited");
         Ok(())
     }
 
-    /// Removes an agent and everything it has. Needs no user code.
-    pub async fn remove(&self, address: &Address) -> Result<(), Failure> {
+    /// Removes an agent and everything it has: state, timers, waiting and parked messages. Needs no user code.
+    pub async fn remove(self: &Arc<Self>, address: &Address) -> Result<(), Failure> {
         let cell = self.cell_of(address);
         let pending = {
             let slot = cell.wake(address);
             let mut resident = slot.resident.lock().await;
             self.header(&mut resident, address)?.ok_or_else(|| unknown(address))?;
             resident.body = None;
-            let pending = self.append_record(cell, &Record::Remove(address.clone()))?;
+            let pending = self.append(cell, &Record::Remove(address.clone()))?;
             resident.last = pending.seq();
             resident.header = Some(None);
             pending
         };
-        cell.note(pending.await.map_err(|e| journal_failure(&e))?);
+        self.settle(cell, &pending.await.map_err(|e| journal_failure(&e))?);
         tracing::info!(target: "stride::audit", agent = %address, "agent removed");
         Ok(())
     }

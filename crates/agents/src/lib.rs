@@ -11,22 +11,37 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod body;
 mod cell;
+mod deliver;
 mod engine;
+mod fire;
+mod first_format;
+mod inbox;
 mod inspect;
 mod maintain;
 mod message;
+mod order;
+mod parked;
 mod record;
 mod recover;
 mod residency;
+mod rows;
 mod stats;
+mod timer;
 mod turn;
+mod turns;
+mod upgrade;
+mod waits;
 
 pub use body::{Bodies, Body, Kind, Method};
-pub use engine::{Engine, Settings};
+pub use engine::{Engine, Settings, Surroundings};
 pub use inspect::{AgentStatus, StateEntry, StatePage};
-pub use message::{Answer, Ask, Timing};
+pub use message::{Answer, Ask, Tell, Timing, Told};
+pub use parked::ParkedMessage;
 pub use recover::OpenError;
 pub use stats::Stats;
+pub use timer::{Firing, Schedule, TimerStatus};
 pub use turn::{Turn, TurnError};
+pub use upgrade::Refusal;

@@ -2,16 +2,44 @@
 //!
 //! Every pass takes no input, looks at what is there and does the same thing; a pass too many is harmless.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use stride_ids::{Address, Failure};
+use stride_ids::{Address, CellId, Failure};
+use stride_store::{RowKey, Rows};
 
 use crate::{
-    engine::{Engine, journal_failure, stamp, store_failure},
+    engine::{Engine, journal_failure, stamp, store_failure, unreadable},
+    record::{Record, Reply},
+    recover::{OpenError, for_each},
     residency::{Stamp, Verdict},
 };
 
+/// How many remembered replies a pass looks at.
+const REPLIES_PER_PASS: usize = 500;
+
+/// How far the passes over remembered replies have come.
+#[derive(Default)]
+pub(crate) struct Forgetting {
+    cell: CellId,
+    after: Option<RowKey>,
+    counted: u64,
+}
+
 impl Engine {
+    /// One pass: state goes to the store, messages that arrived elsewhere and replies that are over their time go.
+    ///
+    /// # Errors
+    /// As [`Engine::materialise`].
+    pub async fn maintain(self: &Arc<Self>) -> Result<(), Failure> {
+        self.passivate_idle();
+        self.confirm().await?;
+        self.forget_replies()?;
+        self.materialise().await
+    }
+
     /// Brings what is staged into the store, once it is durable in the journal. Runs beside turns, not within them.
     ///
     /// # Errors
@@ -24,8 +52,7 @@ impl Engine {
             }
         }
         let store = self.store.clone();
-        let written = tokio::task::spawn_blocking(move || store.materialise()).await;
-        written.map_err(task_failure)?.map_err(|e| store_failure(&e))
+        self.tasks.blocking(move || store.materialise()).await.map_err(|e| store_failure(&e))
     }
 
     /// Makes the store survive a power loss, and lets the journal go of what it no longer has to hold.
@@ -41,7 +68,60 @@ impl Engine {
             }
             Ok(())
         };
-        tokio::task::spawn_blocking(checkpoint).await.map_err(task_failure)?
+        self.tasks.blocking(checkpoint).await
+    }
+
+    /// Waits until the messages that are being handled are done, and starts no others. They wait for the next owner.
+    pub async fn stop_handling(&self) {
+        let all = u32::try_from(self.settings.handled_max).unwrap_or(u32::MAX);
+        // Only closing it, which is what follows, makes this an error.
+        let _all = self.handling.acquire_many(all).await;
+        self.handling.close();
+    }
+
+    /// Looks at some remembered replies and forgets those that are over their time.
+    fn forget_replies(self: &Arc<Self>) -> Result<(), Failure> {
+        let mut forgetting = self.forgetting.lock();
+        let Forgetting { cell, after, counted } = &mut *forgetting;
+        let rows = self.store.rows(Rows::Replies(*cell), after.as_ref(), REPLIES_PER_PASS);
+        let rows = rows.map_err(|e| store_failure(&e))?;
+        let mut over = Vec::new();
+        for (row, bytes) in &rows {
+            let reply = Reply::decode(bytes).map_err(|e| unreadable(&e))?;
+            match row {
+                RowKey::Reply(agent, key) if self.is_over(&reply) => over.push((agent.clone(), key.clone())),
+                _ => *counted += 1,
+            }
+        }
+        if !over.is_empty() {
+            drop(self.append(&self.cells[usize::from(cell.0)], &Record::Forget(over))?);
+        }
+        *after = rows.into_iter().last().map(|(row, _)| row);
+        if after.is_none() {
+            *cell = CellId((cell.0 + 1) % self.settings.cells);
+            if cell.0 == 0 {
+                self.gauges.replies.set(std::mem::take(counted));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what is there when the engine opens.
+    pub(crate) fn count_rows(&self) -> Result<(), OpenError> {
+        let (mut parked, mut timers) = (0, 0);
+        for cell in &self.cells {
+            for_each(&self.store, Rows::Parked(cell.id), |_, _| {
+                parked += 1;
+                Ok(())
+            })?;
+            for_each(&self.store, Rows::Due(cell.id), |_, _| {
+                timers += 1;
+                Ok(())
+            })?;
+        }
+        self.gauges.parked.set(parked);
+        self.gauges.timers.set(timers);
+        Ok(())
     }
 
     /// Lets the bodies leave memory that have been idle for as long as their type allows.
@@ -78,8 +158,4 @@ impl Engine {
         self.counters.passivated.add_one();
         Verdict::Left
     }
-}
-
-fn task_failure(error: tokio::task::JoinError) -> Failure {
-    Failure::new(stride_ids::Code::Internal, format!("a background task ended early: {error}"))
 }

@@ -6,16 +6,31 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use stride_ids::{Address, Payload};
+use stride_ids::{Address, CellId, Failure, MessageId, Payload};
 use stride_sim::Timestamp;
-use stride_store::{RowKey, Write};
+
+use crate::{
+    first_format,
+    message::{Envelope, Message},
+    timer::{Timer, TimerChange},
+};
 
 /// Schema of journal records of this release.
-const RECORD_SCHEMA: u16 = 1;
+const RECORD_SCHEMA: u16 = 2;
 /// Schema of header rows of this release.
-const HEADER_SCHEMA: u16 = 0x0101;
+const HEADER_SCHEMA: u16 = 0x0102;
 /// Schema of reply rows of this release.
 const REPLY_SCHEMA: u16 = 0x0201;
+/// Schema of timer rows of this release.
+const TIMER_SCHEMA: u16 = 0x0301;
+/// Schema of inbox rows of this release.
+const WAITING_SCHEMA: u16 = 0x0401;
+/// Schema of rows of parked messages of this release.
+const PARKED_SCHEMA: u16 = 0x0501;
+/// Schema of outbox rows of this release.
+const ENVELOPE_SCHEMA: u16 = 0x0601;
+/// Schema of rows that say what was taken from another cell, of this release.
+const RECEIVED_SCHEMA: u16 = 0x0701;
 
 /// One record of a cell's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +39,20 @@ pub(crate) enum Record {
     Commit(Commit),
     /// The agent and everything it had is gone.
     Remove(Address),
+    /// Messages arrived.
+    Accept(Accept),
+    /// Timers were due: each became a message of its agent.
+    Fire(Vec<Fired>),
+    /// Other cells have these messages now.
+    Delivered(Vec<MessageId>),
+    /// A message failed and is tried again later.
+    Defer(Defer),
+    /// A message failed too often.
+    Park(Park),
+    /// A parked message is to be handled again, behind all that wait.
+    Resume(Resume),
+    /// Remembered replies that are over their time.
+    Forget(Vec<(Address, String)>),
 }
 
 /// Everything that one turn changes, as one unit.
@@ -33,6 +62,80 @@ pub(crate) struct Commit {
     pub(crate) header: Header,
     pub(crate) map: BTreeMap<String, Option<Bytes>>,
     pub(crate) reply: Option<(String, Reply)>,
+    /// The message that this turn handled, if it was not an ask.
+    pub(crate) handled: Option<MessageId>,
+    /// The messages it sent, in order. Each is known by this record's position and its own in here.
+    pub(crate) sent: Vec<Envelope>,
+    pub(crate) timers: BTreeMap<String, TimerChange>,
+}
+
+/// Messages that arrived in a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Accept {
+    /// From another cell: which, and the last of these messages there.
+    pub(crate) from: Option<(CellId, MessageId)>,
+    pub(crate) messages: Vec<Envelope>,
+    /// From outside under an idempotency key: what to remember.
+    pub(crate) reply: Option<(String, Reply)>,
+}
+
+/// A timer that was due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fired {
+    pub(crate) agent: Address,
+    pub(crate) name: String,
+    pub(crate) was_due: Timestamp,
+    /// Its message; none if that of an earlier time still waits.
+    pub(crate) message: Option<Message>,
+    /// The timer from now on; none if it fires once.
+    pub(crate) timer: Option<Timer>,
+}
+
+/// A message that failed and is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Defer {
+    pub(crate) agent: Address,
+    pub(crate) id: MessageId,
+    pub(crate) waiting: Waiting,
+}
+
+/// A message that failed too often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Park {
+    pub(crate) agent: Address,
+    pub(crate) id: MessageId,
+    pub(crate) parked: Parked,
+}
+
+/// A parked message that is to be handled again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resume {
+    pub(crate) agent: Address,
+    /// What it was parked as.
+    pub(crate) id: MessageId,
+    pub(crate) message: Message,
+}
+
+/// A message that waits for its agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    pub(crate) message: Message,
+    /// How often it failed.
+    pub(crate) attempts: u32,
+    pub(crate) not_before: Timestamp,
+    /// Why it failed last.
+    pub(crate) cause: Option<Failure>,
+}
+
+/// A message that is kept but not handled any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parked {
+    pub(crate) message: Message,
+    pub(crate) attempts: u32,
+    pub(crate) cause: Failure,
+    /// The version of the component that failed; none if nothing served the agent's type.
+    pub(crate) version: Option<String>,
+    pub(crate) at: Timestamp,
 }
 
 /// What is known of an agent without running it. An agent exists once it has a header.
@@ -43,6 +146,10 @@ pub(crate) struct Header {
     pub(crate) created_at: Timestamp,
     /// The typed state as the SDK saved it.
     pub(crate) state: Option<Bytes>,
+    /// The version of the component that committed last; none if no turn of this format did.
+    pub(crate) version: Option<String>,
+    /// A version whose first turn failed, so that the agent stays with the one before it.
+    pub(crate) refused: Option<String>,
 }
 
 /// The remembered answer to an idempotency key.
@@ -69,14 +176,27 @@ fn encode<T: Serialize>(schema: u16, value: &T) -> Bytes {
     postcard::to_extend(value, head).expect("plain data always encodes").into()
 }
 
-fn decode<T: DeserializeOwned>(what: &'static str, schema: u16, bytes: &[u8]) -> Result<T, Unreadable> {
-    let unreadable = |schema, why: String| Unreadable { what, schema, why };
-    let (head, rest) = bytes.split_first_chunk().ok_or_else(|| unreadable(0, "it is too short".into()))?;
-    let found = u16::from_le_bytes(*head);
-    if found != schema {
-        return Err(unreadable(found, format!("this release reads schema {schema:#06x}")));
+/// The schema of an encoding, and what it says.
+fn split<'a>(what: &'static str, bytes: &'a [u8]) -> Result<(u16, &'a [u8]), Unreadable> {
+    match bytes.split_first_chunk() {
+        Some((head, rest)) => Ok((u16::from_le_bytes(*head), rest)),
+        None => Err(Unreadable { what, schema: 0, why: "it is too short".into() }),
     }
-    postcard::from_bytes(rest).map_err(|e| unreadable(found, e.to_string()))
+}
+
+fn read<T: DeserializeOwned>(what: &'static str, schema: u16, rest: &[u8]) -> Result<T, Unreadable> {
+    postcard::from_bytes(rest).map_err(|e| Unreadable { what, schema, why: e.to_string() })
+}
+
+fn unknown<T>(what: &'static str, schema: u16, known: u16) -> Result<T, Unreadable> {
+    Err(Unreadable { what, schema, why: format!("this release reads schemas up to {known:#06x}") })
+}
+
+fn decode<T: DeserializeOwned>(what: &'static str, schema: u16, bytes: &[u8]) -> Result<T, Unreadable> {
+    match split(what, bytes)? {
+        (found, rest) if found == schema => read(what, schema, rest),
+        (found, _) => unknown(what, found, schema),
+    }
 }
 
 impl Record {
@@ -85,7 +205,14 @@ impl Record {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        decode("journal record", RECORD_SCHEMA, bytes)
+        let what = "journal record";
+        match split(what, bytes)? {
+            (RECORD_SCHEMA, rest) => read(what, RECORD_SCHEMA, rest),
+            (first_format::RECORD, rest) => {
+                read::<first_format::Record>(what, first_format::RECORD, rest).map(Into::into)
+            }
+            (found, _) => unknown(what, found, RECORD_SCHEMA),
+        }
     }
 }
 
@@ -95,7 +222,14 @@ impl Header {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        decode("agent header", HEADER_SCHEMA, bytes)
+        let what = "agent header";
+        match split(what, bytes)? {
+            (HEADER_SCHEMA, rest) => read(what, HEADER_SCHEMA, rest),
+            (first_format::HEADER, rest) => {
+                read::<first_format::Header>(what, first_format::HEADER, rest).map(Into::into)
+            }
+            (found, _) => unknown(what, found, HEADER_SCHEMA),
+        }
     }
 }
 
@@ -109,19 +243,53 @@ impl Reply {
     }
 }
 
-impl Commit {
-    /// The rows that this commit writes.
-    pub(crate) fn writes(&self) -> Vec<Write> {
-        let mut writes = Vec::with_capacity(2 + self.map.len());
-        writes.push(Write { row: RowKey::Header(self.agent.clone()), value: Some(self.header.encode()) });
-        for (key, value) in &self.map {
-            writes.push(Write { row: RowKey::Map(self.agent.clone(), key.clone()), value: value.clone() });
-        }
-        if let Some((key, reply)) = &self.reply {
-            writes.push(Write { row: RowKey::Reply(self.agent.clone(), key.clone()), value: Some(reply.encode()) });
-        }
-        writes
+impl Timer {
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(TIMER_SCHEMA, self)
     }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        decode("timer", TIMER_SCHEMA, bytes)
+    }
+}
+
+impl Waiting {
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(WAITING_SCHEMA, self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        decode("waiting message", WAITING_SCHEMA, bytes)
+    }
+}
+
+impl Parked {
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(PARKED_SCHEMA, self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        decode("parked message", PARKED_SCHEMA, bytes)
+    }
+}
+
+impl Envelope {
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(ENVELOPE_SCHEMA, self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        decode("message to another cell", ENVELOPE_SCHEMA, bytes)
+    }
+}
+
+/// What is kept of the last message that was taken from another cell.
+pub(crate) fn encode_received(last: MessageId) -> Bytes {
+    encode(RECEIVED_SCHEMA, &last)
+}
+
+pub(crate) fn decode_received(bytes: &[u8]) -> Result<MessageId, Unreadable> {
+    decode("position in another cell", RECEIVED_SCHEMA, bytes)
 }
 
 #[cfg(test)]
@@ -139,9 +307,12 @@ mod tests {
         let reply = Reply { fingerprint: [7; 16], payload: Payload::json("5"), turn: 3, at: 9 };
         Record::Commit(Commit {
             agent,
-            header: Header { turns: 3, created_at: 1, state: Some("{}".into()) },
+            header: Header { turns: 3, created_at: 1, state: Some("{}".into()), ..Header::default() },
             map: [("a".into(), Some("1".into())), ("b".into(), None)].into(),
             reply: Some(("key".into(), reply)),
+            handled: None,
+            sent: Vec::new(),
+            timers: BTreeMap::new(),
         })
     }
 
@@ -166,7 +337,7 @@ mod tests {
         let mut bytes = commit().encode().to_vec();
         bytes[0] = 99;
         let error = Record::decode(&bytes).unwrap_err().to_string();
-        assert!(error.contains("0x0063") && error.contains("0x0001"), "{error}");
+        assert!(error.contains("0x0063") && error.contains("0x0002"), "{error}");
         assert!(Record::decode(&[1]).is_err());
     }
 }

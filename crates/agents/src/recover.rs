@@ -2,9 +2,15 @@
 
 use stride_ids::{CellId, Seq};
 use stride_journal::Journal;
-use stride_store::{RowKey, Store, Write};
+use stride_store::{RowKey, Rows, Store};
 
-use crate::{cell::Cell, record::Record};
+use crate::{
+    cell::{Cell, Waiting},
+    message::Envelope,
+    record::{self, Record, Unreadable, decode_received},
+    rows::{Before, writes_of},
+    turn::Held,
+};
 
 /// Why an engine could not take over its cells.
 #[derive(Debug, thiserror::Error)]
@@ -38,10 +44,23 @@ pub enum OpenError {
         /// What is wrong with it.
         why: String,
     },
+    /// A row of the store cannot be read by this release.
+    #[error("{row}: {why}")]
+    Row {
+        /// The row.
+        row: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// Takes over one cell.
-pub(crate) async fn take_over(journal: &dyn Journal, store: &Store, id: CellId) -> Result<Cell, OpenError> {
+pub(crate) async fn take_over(
+    journal: &dyn Journal,
+    store: &Store,
+    id: CellId,
+    cells: u16,
+) -> Result<Cell, OpenError> {
     let opened = journal.open(id)?;
     let stored = store.position(id);
     if stored > opened.last {
@@ -53,19 +72,53 @@ pub(crate) async fn take_over(journal: &dyn Journal, store: &Store, id: CellId) 
             seq: record.seq,
             why: e.to_string(),
         })?;
-        store.stage(id, record.seq, writes_of(&decoded, store)?);
+        let before = Before::read(&decoded, store)?;
+        store.stage(id, record.seq, writes_of(&decoded, id, cells, record.seq, before));
     }
     let receipt = journal.settled(id, opened.epoch, opened.last).await?;
-    Ok(Cell::new(id, opened.epoch, receipt))
+    Ok(Cell::new(id, opened.epoch, receipt, waiting_in(store, id)?))
 }
 
-/// The rows that a record changes, given the state before it.
-pub(crate) fn writes_of(record: &Record, store: &Store) -> Result<Vec<Write>, stride_store::Error> {
-    match record {
-        Record::Commit(commit) => Ok(commit.writes()),
-        Record::Remove(agent) => {
-            let gone = |row: RowKey| Write { row, value: None };
-            Ok(store.agent_rows(agent)?.into_iter().map(gone).collect())
+/// The messages that wait in a cell or to leave it.
+fn waiting_in(store: &Store, cell: CellId) -> Result<Waiting, OpenError> {
+    let mut waiting = Waiting::default();
+    for_each(store, Rows::Received(cell), |row, bytes| {
+        if let RowKey::Received { from, .. } = row {
+            waiting.received.insert(from, decode_received(bytes)?);
+        }
+        Ok(())
+    })?;
+    for_each(store, Rows::Inboxes(cell), |row, bytes| {
+        if let RowKey::Inbox(agent, id) = row {
+            let message = record::Waiting::decode(bytes)?;
+            waiting.inboxes.entry(agent).or_default().add(id, &message.message.sender, message.not_before);
+        }
+        Ok(())
+    })?;
+    for_each(store, Rows::Outbox(cell), |row, bytes| {
+        if let RowKey::Outbox(_, id) = row {
+            waiting.outbox.push_back(Held::until(cell, id.record, (id, Envelope::decode(bytes)?)));
+        }
+        Ok(())
+    })?;
+    Ok(waiting)
+}
+
+/// Visits rows page by page.
+pub(crate) fn for_each(
+    store: &Store,
+    rows: Rows<'_>,
+    mut visit: impl FnMut(RowKey, &[u8]) -> Result<(), Unreadable>,
+) -> Result<(), OpenError> {
+    const PAGE: usize = 1_000;
+    let mut after = None;
+    loop {
+        let page = store.rows(rows, after.as_ref(), PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        for (row, bytes) in page {
+            let name = format!("{row:?}");
+            visit(row, &bytes).map_err(|e| OpenError::Row { row: name, why: e.to_string() })?;
         }
     }
 }

@@ -15,10 +15,26 @@ pub struct Stats {
     pub replayed: u64,
     /// Bodies that left memory to make room or because they were idle.
     pub passivated: u64,
+    /// Messages that were handled.
+    pub handled: u64,
+    /// Attempts at messages that failed.
+    pub failed: u64,
+    /// Timers that fired.
+    pub fired: u64,
     /// Bodies in memory now.
     pub live: u64,
     /// State in memory that the store does not hold yet, in bytes.
     pub staged_bytes: u64,
+    /// Messages that wait for their agents.
+    pub waiting: u64,
+    /// Messages that wait to leave for another cell.
+    pub leaving: u64,
+    /// Messages that failed too often.
+    pub parked: u64,
+    /// Timers that are set.
+    pub timers: u64,
+    /// Replies that are remembered, as the last pass over all of them found.
+    pub replies: u64,
 }
 
 /// A number that only grows.
@@ -27,7 +43,11 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -42,4 +62,41 @@ pub(crate) struct Counters {
     pub(crate) discarded: Counter,
     pub(crate) replayed: Counter,
     pub(crate) passivated: Counter,
+    pub(crate) handled: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) fired: Counter,
+}
+
+/// A number of things that there are.
+#[derive(Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub_one(&self) {
+        self.sub(1);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How many rows of a kind the store has.
+#[derive(Default)]
+pub(crate) struct Gauges {
+    pub(crate) parked: Gauge,
+    pub(crate) timers: Gauge,
+    pub(crate) replies: Gauge,
 }

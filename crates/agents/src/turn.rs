@@ -1,20 +1,29 @@
-//! A turn in progress: what it reads, and what it would write.
+//! A turn in progress: what it reads, and what it would write and send.
 //!
 //! Always true: nothing a turn writes is seen by anybody before the turn is committed, and what a turn emits stays
-//! in a [`Held`] until the journal's receipt opens it.
+//! in a [`Held`] until the journal's receipt opens it. The one thing that leaves earlier is an ask: it is a transaction of
+//! the agent that is asked, under a key that follows from this turn, so that a turn that is tried again asks nothing twice.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
-use stride_ids::{Address, CellId, Payload, Seq};
+use futures::future::BoxFuture;
+use stride_ids::{Address, CellId, Failure, Payload, Seq};
 use stride_journal::Receipt;
-use stride_store::{RowKey, Store};
+use stride_sim::Timestamp;
+use stride_store::RowKey;
 
-/// How much a turn may write, in bytes of keys and values: what fits into one journal record with room for the rest.
+use crate::{
+    message::{Answer, Ask, Envelope, Message, Sender},
+    timer::{Firing, Schedule, Timer, TimerChange, TimerStatus, check_name},
+};
+
+/// How much a turn may write and send, in bytes of keys, values and messages: what fits into one journal record with
+/// room for the rest.
 pub(crate) const TURN_BYTES_MAX: usize = 3 << 20;
 
-/// The state that a turn starts from.
-pub(crate) trait View: Send + Sync {
+/// What surrounds a turn: the state that it starts from, the other agents, the time.
+pub(crate) trait World: Send + Sync {
     fn get(&self, row: &RowKey) -> Result<Option<Bytes>, stride_store::Error>;
     fn scan_map(
         &self,
@@ -23,22 +32,10 @@ pub(crate) trait View: Send + Sync {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>, stride_store::Error>;
-}
-
-impl View for Store {
-    fn get(&self, row: &RowKey) -> Result<Option<Bytes>, stride_store::Error> {
-        Store::get(self, row)
-    }
-
-    fn scan_map(
-        &self,
-        agent: &Address,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Bytes)>, stride_store::Error> {
-        Store::scan_map(self, agent, prefix, after, limit)
-    }
+    fn timers(&self, agent: &Address) -> Result<Vec<(String, Timer)>, Failure>;
+    fn now(&self) -> Timestamp;
+    /// Asks an agent from within a turn of `from`.
+    fn ask(self: Arc<Self>, from: Address, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>>;
 }
 
 /// Why a turn's access to its state was refused.
@@ -46,10 +43,10 @@ impl View for Store {
 #[non_exhaustive]
 pub enum TurnError {
     /// The method takes `&self`, so it must not write.
-    #[error("a method that takes &self cannot write state; let it take &mut self")]
+    #[error("a method that takes &self cannot write state, tell or set timers; let it take &mut self")]
     ReadOnly,
     /// The turn writes more than fits into one record.
-    #[error("one turn can write {max} bytes of state at most; spread the work over several turns")]
+    #[error("one turn can write and send {max} bytes at most; spread the work over several turns")]
     TooLarge {
         /// The limit in bytes.
         max: usize,
@@ -57,21 +54,63 @@ pub enum TurnError {
     /// The store could not answer.
     #[error("the state could not be read")]
     Store(#[from] stride_store::Error),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Refused(#[from] Failure),
 }
 
 /// One message being handled by one agent.
 pub struct Turn {
     address: Address,
     read_only: bool,
-    view: Arc<dyn View>,
+    world: Arc<dyn World>,
+    cause: Cause,
     typed: Option<Bytes>,
     map: BTreeMap<String, Option<Bytes>>,
+    sent: Vec<Envelope>,
+    timers: BTreeMap<String, TimerChange>,
     bytes: usize,
+    asked: u32,
+}
+
+/// What brought a turn about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cause {
+    /// The same for every attempt at this turn; none if there is only this one.
+    pub(crate) attempts_key: Option<String>,
+    /// The timer that was due, if that is what it was.
+    pub(crate) firing: Option<Firing>,
+    pub(crate) trace: Option<String>,
+}
+
+/// What a turn leaves behind if it is committed.
+pub(crate) struct Writes {
+    pub(crate) typed: Option<Bytes>,
+    pub(crate) map: BTreeMap<String, Option<Bytes>>,
+    pub(crate) sent: Vec<Envelope>,
+    pub(crate) timers: BTreeMap<String, TimerChange>,
 }
 
 impl Turn {
-    pub(crate) fn new(address: Address, read_only: bool, typed: Option<Bytes>, view: Arc<dyn View>) -> Self {
-        Self { address, read_only, view, typed, map: BTreeMap::new(), bytes: 0 }
+    pub(crate) fn new(
+        address: Address,
+        read_only: bool,
+        typed: Option<Bytes>,
+        cause: Cause,
+        world: Arc<dyn World>,
+    ) -> Self {
+        Self {
+            address,
+            read_only,
+            world,
+            cause,
+            typed,
+            map: BTreeMap::new(),
+            sent: Vec::new(),
+            timers: BTreeMap::new(),
+            bytes: 0,
+            asked: 0,
+        }
     }
 
     /// Whose turn it is.
@@ -95,7 +134,7 @@ impl Turn {
     pub fn get(&self, key: &str) -> Result<Option<Bytes>, TurnError> {
         match self.map.get(key) {
             Some(written) => Ok(written.clone()),
-            None => Ok(self.view.get(&RowKey::Map(self.address.clone(), key.to_owned()))?),
+            None => Ok(self.world.get(&RowKey::Map(self.address.clone(), key.to_owned()))?),
         }
     }
 
@@ -126,7 +165,7 @@ impl Turn {
             .peekable();
         // What this turn deleted or replaced takes no place in the answer, so ask for that many more.
         let replaced = self.map.len();
-        let stored = self.view.scan_map(&self.address, prefix, after, limit.saturating_add(replaced))?;
+        let stored = self.world.scan_map(&self.address, prefix, after, limit.saturating_add(replaced))?;
         let mut merged = Vec::new();
         for (key, value) in stored {
             while let Some((own_key, written)) = own.next_if(|(own_key, _)| **own_key < key) {
@@ -156,9 +195,116 @@ impl Turn {
         Ok(())
     }
 
-    /// What the turn leaves behind if it is committed: the typed state and the changed entries.
-    pub(crate) fn into_writes(self) -> (Option<Bytes>, BTreeMap<String, Option<Bytes>>) {
-        (self.typed, self.map)
+    /// Tells an agent. The message leaves with this turn's commit or not at all, arrives exactly once, and after those
+    /// that this agent told the same one before.
+    ///
+    /// # Errors
+    /// [`TurnError::ReadOnly`] and [`TurnError::TooLarge`].
+    pub fn tell(&mut self, to: Address, method: String, input: Payload) -> Result<(), TurnError> {
+        self.charge(method.len() + input.content_type.len() + input.body.len())?;
+        let sender = Sender::Agent(self.address.clone());
+        let message = Message { sender, method, input, trace: self.cause.trace.clone() };
+        self.sent.push(Envelope { to, message });
+        Ok(())
+    }
+
+    /// Asks an agent and waits for its durable answer. What it does stands, whatever becomes of this turn; if this turn
+    /// is tried again, the same ask gets the same answer.
+    ///
+    /// # Errors
+    /// Whatever the agent answered; `reentrant_call` if it waits for this one.
+    pub async fn ask(&mut self, to: Address, method: String, input: Payload) -> Result<Payload, Failure> {
+        // A key of a client is a header, so it holds no control characters: none can be equal to one of these.
+        let idempotency_key = self.cause.attempts_key.as_ref().map(|key| format!("\u{0}{key}/{}", self.asked));
+        self.asked += 1;
+        let ask = Ask { address: to, method, input, idempotency_key, trace: self.cause.trace.clone() };
+        let answer = self.world.clone().ask(self.address.clone(), ask).await?;
+        Ok(answer.payload)
+    }
+
+    /// Sets a timer, in place of the one of the same name if there is one. When it is due the agent is told `method`.
+    ///
+    /// # Errors
+    /// [`TurnError::ReadOnly`], [`TurnError::TooLarge`], and [`TurnError::Refused`] for a schedule that is never due.
+    pub fn set_timer(
+        &mut self,
+        name: String,
+        schedule: Schedule,
+        method: String,
+        input: Payload,
+    ) -> Result<(), TurnError> {
+        check_name(&name)?;
+        let due = schedule.first(self.world.now())?;
+        self.charge(name.len() + method.len() + input.content_type.len() + input.body.len())?;
+        let was_due = self.stored_due(&name)?;
+        let timer = Timer { schedule, due, method, input, missed: 0 };
+        self.timers.insert(name, TimerChange { was_due, timer: Some(timer) });
+        Ok(())
+    }
+
+    /// Cancels a timer; false if there was none of that name. A message of it that waits already is handled all the same.
+    ///
+    /// # Errors
+    /// [`TurnError::ReadOnly`].
+    pub fn cancel_timer(&mut self, name: &str) -> Result<bool, TurnError> {
+        self.charge(name.len())?;
+        let was_due = self.stored_due(name)?;
+        let change = TimerChange { was_due, timer: None };
+        let was_set = match self.timers.insert(name.to_owned(), change) {
+            Some(change) => change.timer.is_some(),
+            None => was_due.is_some(),
+        };
+        if was_due.is_none() {
+            self.timers.remove(name);
+        }
+        Ok(was_set)
+    }
+
+    /// The timers that are set, by name, as this turn sees them.
+    ///
+    /// # Errors
+    /// [`TurnError::Store`].
+    pub fn timers(&self) -> Result<Vec<TimerStatus>, TurnError> {
+        let mut timers: BTreeMap<String, Timer> = self.world.timers(&self.address)?.into_iter().collect();
+        for (name, change) in &self.timers {
+            match &change.timer {
+                Some(timer) => drop(timers.insert(name.clone(), timer.clone())),
+                None => drop(timers.remove(name)),
+            }
+        }
+        let status = |(name, Timer { schedule, due, method, .. })| TimerStatus { name, schedule, due, method };
+        Ok(timers.into_iter().map(status).collect())
+    }
+
+    /// The timer whose message this turn handles, if that is what it handles.
+    pub fn firing(&self) -> Option<&Firing> {
+        self.cause.firing.as_ref()
+    }
+
+    /// The trace that this turn is part of, as a `traceparent`.
+    pub fn trace(&self) -> Option<&str> {
+        self.cause.trace.as_deref()
+    }
+
+    /// A key that is the same for every attempt at this turn, for calls to the outside; none if it is tried only once.
+    pub fn attempts_key(&self) -> Option<&str> {
+        self.cause.attempts_key.as_deref()
+    }
+
+    /// When the timer of that name was due before this turn.
+    fn stored_due(&self, name: &str) -> Result<Option<Timestamp>, TurnError> {
+        if let Some(change) = self.timers.get(name) {
+            return Ok(change.was_due);
+        }
+        let row = RowKey::Timer(self.address.clone(), name.to_owned());
+        let Some(bytes) = self.world.get(&row)? else { return Ok(None) };
+        let timer = Timer::decode(&bytes).map_err(|e| Failure::new(stride_ids::Code::Internal, e.to_string()))?;
+        Ok(Some(timer.due))
+    }
+
+    /// What the turn leaves behind if it is committed.
+    pub(crate) fn into_writes(self) -> Writes {
+        Writes { typed: self.typed, map: self.map, sent: self.sent, timers: self.timers }
     }
 }
 
@@ -219,7 +365,7 @@ mod tests {
 
     struct Fixed(BTreeMap<String, Bytes>);
 
-    impl View for Fixed {
+    impl World for Fixed {
         fn get(&self, row: &RowKey) -> Result<Option<Bytes>, stride_store::Error> {
             let RowKey::Map(_, key) = row else { return Ok(None) };
             Ok(self.0.get(key).cloned())
@@ -235,16 +381,37 @@ mod tests {
             let hit = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
             Ok(self.0.iter().filter(|(k, _)| hit(k)).take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
         }
+
+        fn timers(&self, _: &Address) -> Result<Vec<(String, Timer)>, Failure> {
+            Ok(Vec::new())
+        }
+
+        fn now(&self) -> Timestamp {
+            1_000
+        }
+
+        fn ask(self: Arc<Self>, _: Address, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>> {
+            let payload = Payload::json(ask.idempotency_key.unwrap_or_default());
+            let answer = Answer { payload, turn: 1, replayed: false, timing: crate::Timing::default() };
+            Box::pin(std::future::ready(Ok(answer)))
+        }
     }
 
-    fn turn(read_only: bool) -> Turn {
-        let address = Address {
+    fn address() -> Address {
+        Address {
             tenant: Name::default_tenant(),
             kind: Name::new("ledger").unwrap(),
             key: AgentKey::new("l").unwrap(),
-        };
+        }
+    }
+
+    fn turn_of(cause: Cause, read_only: bool) -> Turn {
         let stored = ["a1", "a2", "a3", "b1"].map(|k| (k.to_owned(), Bytes::from(k.to_uppercase())));
-        Turn::new(address, read_only, Some("typed".into()), Arc::new(Fixed(stored.into())))
+        Turn::new(address(), read_only, Some("typed".into()), cause, Arc::new(Fixed(stored.into())))
+    }
+
+    fn turn(read_only: bool) -> Turn {
+        turn_of(Cause::default(), read_only)
     }
 
     fn keys(page: Vec<(String, Bytes)>) -> Vec<String> {
@@ -283,6 +450,47 @@ mod tests {
         assert!(matches!(turn.set("k".into(), "v".into()), Err(TurnError::ReadOnly)));
         assert!(matches!(turn.delete("k".into()), Err(TurnError::ReadOnly)));
         assert!(matches!(turn.save("s".into()), Err(TurnError::ReadOnly)));
+        assert!(matches!(turn.tell(address(), "m".into(), Payload::json("1")), Err(TurnError::ReadOnly)));
+        let tick = turn.set_timer("t".into(), Schedule::Every(5), "m".into(), Payload::json("1"));
+        assert!(matches!(tick, Err(TurnError::ReadOnly)));
+        assert!(matches!(turn.cancel_timer("t"), Err(TurnError::ReadOnly)));
+    }
+
+    #[test]
+    fn a_timer_is_set_replaced_listed_and_cancelled_within_a_turn() {
+        let mut turn = turn(false);
+        let set = |turn: &mut Turn, schedule| turn.set_timer("t".into(), schedule, "m".into(), Payload::json("1"));
+        set(&mut turn, Schedule::Every(5)).unwrap();
+        set(&mut turn, Schedule::At(7)).unwrap();
+        let listed = turn.timers().unwrap();
+        assert_eq!(listed.iter().map(|t| (t.name.as_str(), t.due)).collect::<Vec<_>>(), [("t", 7)]);
+        assert!(turn.cancel_timer("t").unwrap());
+        assert!(!turn.cancel_timer("t").unwrap());
+        assert!(turn.timers().unwrap().is_empty());
+        assert!(turn.into_writes().timers.is_empty());
+    }
+
+    #[test]
+    fn a_schedule_that_is_never_due_is_refused_and_changes_nothing() {
+        let mut turn = turn(false);
+        let refused = turn.set_timer("t".into(), Schedule::Every(0), "m".into(), Payload::json("1"));
+        assert!(matches!(refused, Err(TurnError::Refused(_))));
+        let refused = turn.set_timer(String::new(), Schedule::At(0), "m".into(), Payload::json("1"));
+        assert!(matches!(refused, Err(TurnError::Refused(_))));
+        assert!(turn.timers().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn every_ask_of_a_turn_that_may_be_tried_again_has_a_key_of_its_own() {
+        let cause = Cause { attempts_key: Some("0/7-0".into()), ..Cause::default() };
+        for mut turn in [turn_of(cause.clone(), false), turn_of(cause, false)] {
+            for expected in ["\u{0}0/7-0/0", "\u{0}0/7-0/1"] {
+                let answer = turn.ask(address(), "m".into(), Payload::json("1")).await.unwrap();
+                assert_eq!(answer.body, expected);
+            }
+        }
+        let answer = turn(false).ask(address(), "m".into(), Payload::json("1")).await.unwrap();
+        assert_eq!(answer.body, "");
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::{
 };
 
 use futures::future::{BoxFuture, join_all};
-use stride_agents::{Answer, Ask, Bodies, Body, Engine, Kind, Method, Settings, Turn};
+use stride_agents::{Answer, Ask, Bodies, Body, Engine, Kind, Method, Settings, Surroundings, Turn};
 use stride_ids::{Address, AgentKey, Code, Failure, Name, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_sim::Clock;
+use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
 
 /// Counters: `add` and `add_then_fail` change the typed state, `get` reads it, `wait` never ends.
@@ -48,6 +48,10 @@ impl Bodies for Counters {
         })
     }
 
+    fn kind_of_version(&self, _: &Name, _: &Name, _: &str) -> Option<Arc<Kind>> {
+        None
+    }
+
     fn nearest_kind(&self, _: &Name, _: &Name) -> Option<String> {
         Some("counter".into())
     }
@@ -59,6 +63,10 @@ impl Bodies for Counters {
 }
 
 impl Body for Counter {
+    fn migrate<'a>(&'a mut self, turn: Turn, _: &'a str) -> BoxFuture<'a, Result<Turn, Failure>> {
+        Box::pin(async { Ok(turn) })
+    }
+
     fn turn<'a>(
         &'a mut self,
         mut turn: Turn,
@@ -88,11 +96,15 @@ struct World {
     clock: Clock,
 }
 
+fn surroundings(journal: Arc<dyn Journal>, store: Arc<Store>, bodies: Arc<Counters>, clock: Clock) -> Surroundings {
+    Surroundings { journal, store, bodies, clock, chance: Chance::seeded(1), tasks: Tasks::real() }
+}
+
 async fn world_on(journal: Arc<dyn Journal>, dir: &Path, settings: Settings) -> World {
     let (clock, bodies) = (Clock::manual(), Counters::new());
     let store = Arc::new(Store::open(dir, settings.cells, stride_store::Settings::default()).unwrap());
-    let engine = Engine::open(journal, store, bodies.clone(), clock.clone(), settings).await.unwrap();
-    World { engine: Arc::new(engine), bodies, clock }
+    let engine = Engine::open(surroundings(journal, store, bodies.clone(), clock.clone()), settings).await.unwrap();
+    World { engine, bodies, clock }
 }
 
 async fn world(dir: &Path) -> World {
@@ -115,6 +127,7 @@ impl World {
             method: method.into(),
             input: Payload::json(n.to_string()),
             idempotency_key: idempotency_key.map(str::to_owned),
+            trace: None,
         };
         self.engine.ask(ask).await
     }
@@ -145,7 +158,7 @@ async fn what_is_unknown_is_refused_with_what_is_known() {
     assert!(unknown.message.contains("add, add_then_fail, get"), "{unknown}");
     let mut address = agent("a");
     address.kind = Name::new("conter").unwrap();
-    let ask = Ask { address, method: "add".into(), input: Payload::json("1"), idempotency_key: None };
+    let ask = Ask { address, method: "add".into(), input: Payload::json("1"), idempotency_key: None, trace: None };
     let unknown = world.engine.ask(ask).await.unwrap_err();
     assert!(unknown.message.contains("did you mean `counter`?"), "{unknown}");
 }
@@ -181,7 +194,7 @@ async fn a_store_that_lost_what_the_journal_gave_up_is_refused() {
     drop(first);
     let empty = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(empty.path(), 64, stride_store::Settings::default()).unwrap());
-    let refused = Engine::open(journal, store, Counters::new(), Clock::manual(), Settings::default()).await;
+    let refused = Engine::open(surroundings(journal, store, Counters::new(), Clock::manual()), Settings::default()).await;
     assert!(matches!(refused, Err(stride_agents::OpenError::Journal(stride_journal::Error::Gap { .. }))));
 }
 
@@ -194,7 +207,7 @@ async fn a_journal_that_lost_what_the_store_has_seen_is_refused() {
     drop(first);
     let store = Arc::new(Store::open(dir.path(), 64, stride_store::Settings::default()).unwrap());
     let empty = Arc::new(MemoryJournal::new());
-    let refused = Engine::open(empty, store, Counters::new(), Clock::manual(), Settings::default()).await;
+    let refused = Engine::open(surroundings(empty, store, Counters::new(), Clock::manual()), Settings::default()).await;
     assert!(matches!(refused, Err(stride_agents::OpenError::JournalBehind { .. })));
 }
 

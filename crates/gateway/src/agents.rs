@@ -63,7 +63,7 @@ async fn try_ask(
     let address = request::address(headers, kind, key)?;
     let idempotency_key = request::idempotency_key(headers)?;
     let input = request::payload(headers, body).await?;
-    let work = gateway.engine.ask(Ask { address, method, input, idempotency_key });
+    let work = gateway.engine.ask(Ask { address, method, input, idempotency_key, trace: None });
     request::within_deadline(&gateway.clock, headers, work).await
 }
 

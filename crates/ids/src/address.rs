@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub const CELLS_EMBEDDED: u16 = 64;
 
 /// The unit of ownership: every agent belongs to exactly one cell, by a hash of its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CellId(pub u16);
 
 impl fmt::Display for CellId {

@@ -13,4 +13,4 @@ mod position;
 pub use address::{Address, AgentKey, CELLS_EMBEDDED, CellId, InvalidName, Name};
 pub use failure::{Code, Failure};
 pub use payload::Payload;
-pub use position::{CallId, Epoch, Seq};
+pub use position::{CallId, Epoch, MessageId, Seq};

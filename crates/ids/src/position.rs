@@ -25,6 +25,21 @@ impl fmt::Display for Seq {
     }
 }
 
+/// A message within a cell: which record brought it, and the how manieth of that record it is. Later messages are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MessageId {
+    /// The record of the cell's journal.
+    pub record: Seq,
+    /// Counted from zero.
+    pub index: u32,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.record, self.index)
+    }
+}
+
 /// Which ownership of a cell: every takeover raises it, and a write with an older one is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u64);

@@ -12,12 +12,12 @@ use std::{
 };
 
 use axum::{http::HeaderValue, serve::ListenerExt as _};
-use stride_agents::Engine;
+use stride_agents::{Engine, Surroundings};
 use stride_gateway::{Gateway, install_recorder, router};
 use stride_ids::Failure;
 use stride_journal::{Journal, embedded::EmbeddedJournal};
 use stride_runtime::{Functions, Host, Registry};
-use stride_sim::{Chance, Clock, disk::RealDisk};
+use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
 use stride_store::Store;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -114,7 +114,7 @@ impl Node {
         let host = Host::new(&settings, clock.clone(), chance.clone()).map_err(StartError::Runtime)?;
         let host = Arc::new(host);
         let registry = Arc::new(Registry::default());
-        let control = Control::new(host.clone(), registry.clone(), catalog, clock.clone(), chance);
+        let control = Control::new(host.clone(), registry.clone(), catalog, clock.clone(), chance.clone());
         control.restore().await.map_err(StartError::Runtime)?;
 
         let settings = stride_agents::Settings {
@@ -122,8 +122,15 @@ impl Node {
             live_max: config.live_agents_max,
             ..stride_agents::Settings::default()
         };
-        let engine = Engine::open(journal.clone(), store, registry.clone(), clock.clone(), settings).await?;
-        let engine = Arc::new(engine);
+        let surroundings = Surroundings {
+            journal: journal.clone(),
+            store,
+            bodies: registry.clone(),
+            clock: clock.clone(),
+            chance,
+            tasks: Tasks::real(),
+        };
+        let engine = Engine::open(surroundings, settings).await?;
         let functions = Arc::new(Functions::new(registry, engine.clone()));
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
@@ -163,6 +170,7 @@ impl Node {
         if let Err(e) = self.maintenance.await {
             tracing::warn!(error = %e, "maintenance ended early");
         }
+        self.engine.stop_handling().await;
         let stored = async {
             self.engine.materialise().await?;
             self.engine.checkpoint().await
@@ -209,13 +217,12 @@ async fn maintain(engine: Arc<Engine>, functions: Arc<Functions>, clock: Clock, 
     let mut failing = false;
     let mut passes = 0u32;
     while clock.timeout(MAINTAIN_EVERY, stopped.wait_for(|stop| *stop)).await.is_err() {
-        engine.passivate_idle();
         passes = passes.wrapping_add(1);
         if passes.is_multiple_of(PASSES_PER_RELEASE) {
             functions.release_idle();
         }
         let outcome = async {
-            engine.materialise().await?;
+            engine.maintain().await?;
             if passes.is_multiple_of(PASSES_PER_CHECKPOINT) { engine.checkpoint().await } else { Ok(()) }
         };
         match outcome.await {

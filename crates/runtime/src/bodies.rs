@@ -21,6 +21,10 @@ impl Bodies for Registry {
         self.served(tenant, name).map(|(_, kind)| kind)
     }
 
+    fn kind_of_version(&self, tenant: &Name, name: &Name, version: &str) -> Option<Arc<Kind>> {
+        self.served_by_version(tenant, name, version).map(|(_, kind)| kind)
+    }
+
     fn nearest_kind(&self, tenant: &Name, name: &Name) -> Option<String> {
         Self::nearest_kind(self, tenant, name)
     }
@@ -28,7 +32,8 @@ impl Bodies for Registry {
     fn start<'a>(&'a self, kind: &'a Arc<Kind>, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
         Box::pin(async move {
             let gone = || Failure::not_found("agent type", kind.name.as_str(), None);
-            let (component, _) = self.served(&address.tenant, &kind.name).ok_or_else(gone)?;
+            let served = self.served_by_version(&address.tenant, &kind.name, &kind.version);
+            let (component, _) = served.ok_or_else(gone)?;
             let spec = component.spec.agents.get(kind.name.as_str()).cloned().unwrap_or_default();
             let Prepared { store, instance } = component.prepare(spec.memory_bytes).await?;
             let body: Box<dyn Body> = Box::new(Instance { component, spec, store, instance });
@@ -45,6 +50,10 @@ struct Instance {
 }
 
 impl Body for Instance {
+    fn migrate<'a>(&'a mut self, turn: Turn, _from_version: &'a str) -> BoxFuture<'a, Result<Turn, Failure>> {
+        Box::pin(std::future::ready(Ok(turn)))
+    }
+
     fn turn<'a>(
         &'a mut self,
         turn: Turn,

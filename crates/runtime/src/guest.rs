@@ -173,7 +173,7 @@ async fn ask_for(
         );
         return Err(Failure::new(Code::CapabilityDenied, message));
     }
-    let answer = engine.ask(Ask { address, method, input, idempotency_key: None }).await?;
+    let answer = engine.ask(Ask { address, method, input, idempotency_key: None, trace: None }).await?;
     Ok(answer.payload)
 }
 

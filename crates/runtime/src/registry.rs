@@ -20,8 +20,13 @@ pub struct Registry {
 #[derive(Default)]
 struct Tenant {
     components: HashMap<Name, Arc<Component>>,
-    kinds: HashMap<Name, (Arc<Component>, Arc<Kind>)>,
+    kinds: HashMap<Name, Served>,
+    /// The version before the one in force, by component: agents that refuse the new one stay with it.
+    before: HashMap<Name, Arc<Component>>,
 }
+
+/// A component and an agent type that it serves.
+type Served = (Arc<Component>, Arc<Kind>);
 
 impl Tenant {
     fn check(&self, component: &Component) -> Result<(), Failure> {
@@ -61,7 +66,11 @@ impl Registry {
             let kind = Arc::new(kind_of(&component, agent));
             tenant.kinds.insert(agent.kind.clone(), (component.clone(), kind));
         }
-        tenant.components.insert(component.name.clone(), component);
+        if let Some(before) = tenant.components.insert(component.name.clone(), component.clone())
+            && before.version != component.version
+        {
+            tenant.before.insert(component.name.clone(), before);
+        }
         Ok(())
     }
 
@@ -77,8 +86,21 @@ impl Registry {
     }
 
     /// The component that serves an agent type, and the type as it declares it.
-    pub(crate) fn served(&self, tenant: &Name, kind: &Name) -> Option<(Arc<Component>, Arc<Kind>)> {
+    pub(crate) fn served(&self, tenant: &Name, kind: &Name) -> Option<Served> {
         self.tenants.read().get(tenant)?.kinds.get(kind).cloned()
+    }
+
+    /// The same for one version: the one in force or the one before it.
+    pub(crate) fn served_by_version(&self, tenant: &Name, kind: &Name, version: &str) -> Option<Served> {
+        let tenants = self.tenants.read();
+        let tenant = tenants.get(tenant)?;
+        let (component, declared) = tenant.kinds.get(kind)?;
+        if *component.version == *version {
+            return Some((component.clone(), declared.clone()));
+        }
+        let before = tenant.before.get(&component.name).filter(|before| *before.version == *version)?;
+        let agent = before.exports.agents.iter().find(|agent| agent.kind == *kind)?;
+        Some((before.clone(), Arc::new(kind_of(before, agent))))
     }
 
     pub(crate) fn nearest_kind(&self, tenant: &Name, kind: &Name) -> Option<String> {

@@ -25,7 +25,11 @@ pub struct Clock(Kind);
 enum Kind {
     Real { origin: Instant },
     Manual { now: Arc<Mutex<Duration>> },
+    Simulated { origin: tokio::time::Instant },
 }
+
+/// The day on which simulations begin, in milliseconds since 1970.
+const SIMULATED_START: Timestamp = 1_700_000_000_000;
 
 impl Clock {
     /// The machine's clock.
@@ -38,11 +42,17 @@ impl Clock {
         Self(Kind::Manual { now: Arc::default() })
     }
 
+    /// The paused time of the Tokio runtime of this thread: it jumps to the next timer when nothing else can go on.
+    pub fn simulated() -> Self {
+        Self(Kind::Simulated { origin: tokio::time::Instant::now() })
+    }
+
     /// Monotonic time since the clock was made.
     pub fn now(&self) -> Duration {
         match &self.0 {
             Kind::Real { origin } => origin.elapsed(),
             Kind::Manual { now } => *now.lock(),
+            Kind::Simulated { origin } => origin.elapsed(),
         }
     }
 
@@ -53,16 +63,19 @@ impl Clock {
                 SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0))
             }
             Kind::Manual { now } => u64::try_from(now.lock().as_millis()).unwrap_or(0),
+            Kind::Simulated { origin } => {
+                SIMULATED_START + u64::try_from(origin.elapsed().as_millis()).unwrap_or(0)
+            }
         }
     }
 
     /// Moves a manual clock on.
     ///
     /// # Panics
-    /// On the machine's clock, which nobody moves.
+    /// On any other clock, which nobody moves.
     pub fn advance(&self, by: Duration) {
         match &self.0 {
-            Kind::Real { .. } => panic!("the machine's clock cannot be advanced"),
+            Kind::Real { .. } | Kind::Simulated { .. } => panic!("only a manual clock can be advanced"),
             Kind::Manual { now } => *now.lock() += by,
         }
     }

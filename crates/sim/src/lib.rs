@@ -1,4 +1,4 @@
-//! The only source of time, chance and disk. Production code gets the real ones, a simulation gets seeded ones, and
+//! The only source of time, chance, tasks and disk. Production code gets the real ones, a simulation gets seeded ones, and
 //! `clippy.toml` bans every other way, so that whole-node simulations replay from a seed.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -8,6 +8,8 @@
 mod chance;
 mod clock;
 pub mod disk;
+mod tasks;
 
 pub use chance::Chance;
 pub use clock::{Clock, Elapsed, Timestamp};
+pub use tasks::Tasks;

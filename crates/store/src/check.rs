@@ -91,17 +91,20 @@ fn check_cell(tree: &Tree, cell: CellId, cells: u16, report: &mut Report) {
             continue;
         }
         match (value::open(&key, &sealed), RowKey::decode(&key)) {
-            (Ok(value), Some(row)) if row.agent().cell(cells) == cell => {
+            (Ok(value), Some(row)) if row.cell(cells) == cell => {
                 report.rows += 1;
                 report.bytes += value.len() as u64;
                 found.add(value::checksum(&key, &value));
-                // Headers come before all other rows of a cell.
+                // Headers come before all other rows of a cell. Messages may come before their agent's first turn, and so
+                // may the replies to those who told them.
                 match row {
                     RowKey::Header(agent) => drop(headers.insert(agent)),
-                    RowKey::Map(agent, _) | RowKey::Reply(agent, _) if !headers.contains(&agent) => {
+                    RowKey::Map(agent, _) | RowKey::Timer(agent, _) | RowKey::Due(_, agent, _)
+                        if !headers.contains(&agent) =>
+                    {
                         orphans.insert(agent.to_string());
                     }
-                    RowKey::Map(..) | RowKey::Reply(..) => {}
+                    _ => {}
                 }
             }
             (Ok(_), _) => report.damage.push(format!("{cell}: a row that does not belong there")),

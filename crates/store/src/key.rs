@@ -1,10 +1,10 @@
 //! The keys of rows as bytes, ordered so that what is read together lies together.
 //!
-//! `cell (u16) | tag (u8) | tenant | kind | key [| rest]`, big-endian, names with a length before them. Headers have a
-//! tag of their own, so that listing agents never passes over their state, and their agent key comes last without
-//! a length, so that agents of a type are in the order of their keys.
+//! Rows of agents: `cell (u16) | tag (u8) | tenant | kind | key [| rest]`, big-endian, names with a length before them.
+//! Headers have a tag of their own, so that listing agents never passes over their state, and their agent key comes last
+//! without a length, so that agents of a type are in the order of their keys. Rows of cells: `cell | tag | rest`.
 
-use stride_ids::{Address, AgentKey, CellId, Name};
+use stride_ids::{Address, AgentKey, CellId, MessageId, Name, Seq};
 
 /// What a row is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,55 +15,152 @@ pub enum RowKey {
     Map(Address, String),
     /// The remembered reply to an idempotency key.
     Reply(Address, String),
+    /// One of the agent's timers, by name.
+    Timer(Address, String),
+    /// A message that waits for the agent; in the order in which they came.
+    Inbox(Address, MessageId),
+    /// A message that failed too often.
+    Parked(Address, MessageId),
+    /// A timer is due at this time, in milliseconds since 1970; what is due first comes first.
+    Due(u64, Address, String),
+    /// A message for an agent of another cell, which has not confirmed it.
+    Outbox(CellId, MessageId),
+    /// The last message that a cell took from another one.
+    Received {
+        /// The cell that took it, whose row this is.
+        by: CellId,
+        /// The cell it came from.
+        from: CellId,
+    },
+}
+
+/// Rows that lie together.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a> {
+    /// The timers of an agent, by name.
+    TimersOf(&'a Address),
+    /// The messages that wait for an agent.
+    InboxOf(&'a Address),
+    /// The messages of an agent that failed too often.
+    ParkedOf(&'a Address),
+    /// The remembered replies of a cell's agents.
+    Replies(CellId),
+    /// The messages that wait for a cell's agents.
+    Inboxes(CellId),
+    /// The messages of a cell's agents that failed too often.
+    Parked(CellId),
+    /// The timers of a cell's agents, by when they are due.
+    Due(CellId),
+    /// The messages of a cell that other cells have not confirmed.
+    Outbox(CellId),
+    /// What a cell took from other cells.
+    Received(CellId),
 }
 
 const POSITION: u8 = 0;
 const HEADER: u8 = 1;
 const MAP: u8 = 2;
 const REPLY: u8 = 3;
+const TIMER: u8 = 4;
+const INBOX: u8 = 5;
+const PARKED: u8 = 6;
+const DUE: u8 = 7;
+const OUTBOX: u8 = 8;
+const RECEIVED: u8 = 9;
 
 impl RowKey {
-    /// Whose row it is.
-    pub fn agent(&self) -> &Address {
+    /// The agent whose row it is; none for a row of a cell.
+    pub fn agent(&self) -> Option<&Address> {
         match self {
-            Self::Header(agent) | Self::Map(agent, _) | Self::Reply(agent, _) => agent,
+            Self::Header(agent)
+            | Self::Map(agent, _)
+            | Self::Reply(agent, _)
+            | Self::Timer(agent, _)
+            | Self::Inbox(agent, _)
+            | Self::Parked(agent, _)
+            | Self::Due(_, agent, _) => Some(agent),
+            Self::Outbox(..) | Self::Received { .. } => None,
+        }
+    }
+
+    /// The cell whose row it is.
+    pub(crate) fn cell(&self, cells: u16) -> CellId {
+        match self {
+            Self::Outbox(cell, _) | Self::Received { by: cell, .. } => *cell,
+            row => row.agent().map_or(CellId(0), |agent| agent.cell(cells)),
         }
     }
 
     pub(crate) fn encode(&self, cells: u16) -> Vec<u8> {
-        let cell = self.agent().cell(cells);
+        let with = |mut key: Vec<u8>, rest: &[u8]| {
+            key.extend_from_slice(rest);
+            key
+        };
         match self {
             Self::Header(agent) => {
-                let mut key = headers_of(cell, &agent.tenant, &agent.kind);
-                key.extend_from_slice(agent.key.as_str().as_bytes());
-                key
+                with(headers_of(agent.cell(cells), &agent.tenant, &agent.kind), agent.key.as_str().as_bytes())
             }
-            Self::Map(agent, rest) => [&rows_of(MAP, cell, agent), rest.as_bytes()].concat(),
-            Self::Reply(agent, rest) => [&rows_of(REPLY, cell, agent), rest.as_bytes()].concat(),
+            Self::Map(agent, rest) => with(rows_of(MAP, cells, agent), rest.as_bytes()),
+            Self::Reply(agent, rest) => with(rows_of(REPLY, cells, agent), rest.as_bytes()),
+            Self::Timer(agent, name) => with(rows_of(TIMER, cells, agent), name.as_bytes()),
+            Self::Inbox(agent, id) => with(rows_of(INBOX, cells, agent), &message_id(*id)),
+            Self::Parked(agent, id) => with(rows_of(PARKED, cells, agent), &message_id(*id)),
+            Self::Due(at, agent, name) => {
+                let mut key = with(prefix(agent.cell(cells), DUE), &at.to_be_bytes());
+                push_agent(&mut key, agent);
+                with(key, name.as_bytes())
+            }
+            Self::Outbox(cell, id) => with(prefix(*cell, OUTBOX), &message_id(*id)),
+            Self::Received { by, from } => with(prefix(*by, RECEIVED), &from.0.to_be_bytes()),
         }
     }
 
     /// The row of a stored key; none if no row has such a key.
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let (_, tag) = (take(&mut bytes, 2)?, take(&mut bytes, 1)?[0]);
-        let tenant = name(&mut bytes)?;
-        let kind = name(&mut bytes)?;
-        let agent = |key: &[u8]| {
-            let key = AgentKey::new(std::str::from_utf8(key).ok()?).ok()?;
-            Some(Address { tenant, kind, key })
-        };
-        if tag == HEADER {
-            return Some(Self::Header(agent(bytes)?));
-        }
-        let len = u16::from_be_bytes(take(&mut bytes, 2)?.try_into().ok()?);
-        let agent = agent(take(&mut bytes, usize::from(len))?)?;
-        let rest = String::from_utf8(bytes.to_vec()).ok()?;
+        let cell = CellId(u16::from_be_bytes(take(&mut bytes, 2)?.try_into().ok()?));
+        let tag = take(&mut bytes, 1)?[0];
         match tag {
-            MAP => Some(Self::Map(agent, rest)),
-            REPLY => Some(Self::Reply(agent, rest)),
+            HEADER => {
+                let (tenant, kind) = (name(&mut bytes)?, name(&mut bytes)?);
+                let key = AgentKey::new(std::str::from_utf8(bytes).ok()?).ok()?;
+                Some(Self::Header(Address { tenant, kind, key }))
+            }
+            MAP => Some(Self::Map(agent(&mut bytes)?, text(bytes)?)),
+            REPLY => Some(Self::Reply(agent(&mut bytes)?, text(bytes)?)),
+            TIMER => Some(Self::Timer(agent(&mut bytes)?, text(bytes)?)),
+            INBOX => Some(Self::Inbox(agent(&mut bytes)?, read_message_id(bytes)?)),
+            PARKED => Some(Self::Parked(agent(&mut bytes)?, read_message_id(bytes)?)),
+            DUE => {
+                let at = u64::from_be_bytes(take(&mut bytes, 8)?.try_into().ok()?);
+                Some(Self::Due(at, agent(&mut bytes)?, text(bytes)?))
+            }
+            OUTBOX => Some(Self::Outbox(cell, read_message_id(bytes)?)),
+            RECEIVED => Some(Self::Received { by: cell, from: CellId(u16::from_be_bytes(bytes.try_into().ok()?)) }),
             _ => None,
         }
     }
+}
+
+impl Rows<'_> {
+    /// What the keys of these rows begin with.
+    pub(crate) fn prefix(self, cells: u16) -> Vec<u8> {
+        match self {
+            Self::TimersOf(agent) => rows_of(TIMER, cells, agent),
+            Self::InboxOf(agent) => rows_of(INBOX, cells, agent),
+            Self::ParkedOf(agent) => rows_of(PARKED, cells, agent),
+            Self::Replies(cell) => prefix(cell, REPLY),
+            Self::Inboxes(cell) => prefix(cell, INBOX),
+            Self::Parked(cell) => prefix(cell, PARKED),
+            Self::Due(cell) => prefix(cell, DUE),
+            Self::Outbox(cell) => prefix(cell, OUTBOX),
+            Self::Received(cell) => prefix(cell, RECEIVED),
+        }
+    }
+}
+
+/// What the rows of one agent begin with, but for its header and for when its timers are due.
+pub(crate) fn prefixes_of(agent: &Address, cells: u16) -> [Vec<u8>; 5] {
+    [MAP, REPLY, TIMER, INBOX, PARKED].map(|tag| rows_of(tag, cells, agent))
 }
 
 /// Where the store keeps what it was created with. It lies behind all cells, of which there are fewer than 65,535.
@@ -100,21 +197,12 @@ pub(crate) fn headers_of(cell: CellId, tenant: &Name, kind: &Name) -> Vec<u8> {
 
 /// What the map entries of an agent begin with; the entry's key follows.
 pub(crate) fn map_of(agent: &Address, cells: u16) -> Vec<u8> {
-    rows_of(MAP, agent.cell(cells), agent)
+    rows_of(MAP, cells, agent)
 }
 
-/// What the remembered replies of an agent begin with.
-pub(crate) fn replies_of(agent: &Address, cells: u16) -> Vec<u8> {
-    rows_of(REPLY, agent.cell(cells), agent)
-}
-
-fn rows_of(tag: u8, cell: CellId, agent: &Address) -> Vec<u8> {
-    let mut key = prefix(cell, tag);
-    push_name(&mut key, &agent.tenant);
-    push_name(&mut key, &agent.kind);
-    let text = agent.key.as_str();
-    key.extend_from_slice(&(text.len() as u16).to_be_bytes());
-    key.extend_from_slice(text.as_bytes());
+fn rows_of(tag: u8, cells: u16, agent: &Address) -> Vec<u8> {
+    let mut key = prefix(agent.cell(cells), tag);
+    push_agent(&mut key, agent);
     key
 }
 
@@ -123,6 +211,14 @@ fn prefix(cell: CellId, tag: u8) -> Vec<u8> {
     key.extend_from_slice(&cell.0.to_be_bytes());
     key.push(tag);
     key
+}
+
+fn push_agent(key: &mut Vec<u8>, agent: &Address) {
+    push_name(key, &agent.tenant);
+    push_name(key, &agent.kind);
+    let text = agent.key.as_str();
+    key.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    key.extend_from_slice(text.as_bytes());
 }
 
 fn push_name(key: &mut Vec<u8>, name: &Name) {
@@ -141,6 +237,29 @@ fn name(bytes: &mut &[u8]) -> Option<Name> {
     Name::new(std::str::from_utf8(take(bytes, usize::from(len))?).ok()?).ok()
 }
 
+fn agent(bytes: &mut &[u8]) -> Option<Address> {
+    let (tenant, kind) = (name(bytes)?, name(bytes)?);
+    let len = u16::from_be_bytes(take(bytes, 2)?.try_into().ok()?);
+    let key = AgentKey::new(std::str::from_utf8(take(bytes, usize::from(len))?).ok()?).ok()?;
+    Some(Address { tenant, kind, key })
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
+fn message_id(id: MessageId) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&id.record.0.to_be_bytes());
+    bytes[8..].copy_from_slice(&id.index.to_be_bytes());
+    bytes
+}
+
+fn read_message_id(mut bytes: &[u8]) -> Option<MessageId> {
+    let record = Seq(u64::from_be_bytes(take(&mut bytes, 8)?.try_into().ok()?));
+    Some(MessageId { record, index: u32::from_be_bytes(bytes.try_into().ok()?) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +276,12 @@ mod tests {
             RowKey::Map(agent("counter", "a/b"), "some key".into()),
             RowKey::Map(agent("c", &"k".repeat(256)), String::new()),
             RowKey::Reply(agent("counter", "ü"), "order-17".into()),
+            RowKey::Timer(agent("counter", "a"), "daily".into()),
+            RowKey::Inbox(agent("counter", "a"), MessageId { record: Seq(u64::MAX), index: 7 }),
+            RowKey::Parked(agent("counter", "a"), MessageId { record: Seq(1), index: u32::MAX }),
+            RowKey::Due(1_700_000_000_000, agent("counter", "a"), "daily".into()),
+            RowKey::Outbox(CellId(63), MessageId { record: Seq(5), index: 0 }),
+            RowKey::Received { by: CellId(1), from: CellId(63) },
         ] {
             assert_eq!(RowKey::decode(&row.encode(64)), Some(row));
         }
@@ -170,6 +295,12 @@ mod tests {
         }
         assert_eq!(RowKey::decode(&position_of(CellId(3))), None);
         assert_eq!(RowKey::decode(&CREATED), None);
+    }
+
+    #[test]
+    fn what_is_due_first_comes_first_whoever_it_is_for() {
+        let due = |at, key| RowKey::Due(at, agent("c", key), "t".into()).encode(1);
+        assert!(due(1, "z") < due(2, "a") && due(255, "z") < due(256, "a"));
     }
 
     #[test]

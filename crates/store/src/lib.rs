@@ -28,5 +28,5 @@ mod value;
 
 pub use check::{Report, check};
 pub use error::Error;
-pub use key::RowKey;
+pub use key::{RowKey, Rows};
 pub use store::{Settings, Store, Write};

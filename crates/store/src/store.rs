@@ -18,7 +18,7 @@ use stride_ids::{Address, AgentKey, CellId, Name, Seq};
 use crate::{
     compactor::Compactor,
     error::Error,
-    key::{self, RowKey},
+    key::{self, RowKey, Rows},
     scan::Scan,
     staged::{Generation, Staged},
     summary::Summary,
@@ -190,7 +190,21 @@ impl Store {
         Ok(found)
     }
 
-    /// Every row of one agent.
+    /// Rows that lie together, in order, after `after`, `limit` at most.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn rows(&self, rows: Rows<'_>, after: Option<&RowKey>, limit: usize) -> Result<Vec<(RowKey, Bytes)>, Error> {
+        let prefix = rows.prefix(self.cells);
+        let after = after.map(|row| row.encode(self.cells));
+        let row = |row: Result<(Vec<u8>, Bytes), Error>| {
+            let (key, value) = row?;
+            Ok((RowKey::decode(&key).ok_or_else(|| value::damaged(&key))?, value))
+        };
+        self.scan(&prefix, after.as_deref(), limit).take(limit).map(row).collect()
+    }
+
+    /// Every row of one agent, but for when its timers are due: those are rows of its cell.
     ///
     /// # Errors
     /// As [`Store::get`].
@@ -200,7 +214,7 @@ impl Store {
         if self.get(&header)?.is_some() {
             rows.push(header);
         }
-        for prefix in [key::map_of(agent, self.cells), key::replies_of(agent, self.cells)] {
+        for prefix in key::prefixes_of(agent, self.cells) {
             for row in self.scan(&prefix, None, usize::MAX) {
                 let (key, _) = row?;
                 rows.push(RowKey::decode(&key).ok_or_else(|| value::damaged(&key))?);

@@ -26,7 +26,10 @@ pub(crate) fn checksum_of(key: &[u8], sealed: &[u8]) -> Result<u32, Error> {
 /// The error for a row whose bytes are wrong.
 pub(crate) fn damaged(key: &[u8]) -> Error {
     let at_risk = match RowKey::decode(key) {
-        Some(row) => format!("a row of agent {}", row.agent()),
+        Some(row) => match row.agent() {
+            Some(agent) => format!("a row of agent {agent}"),
+            None => format!("the row {row:?}"),
+        },
         None => "one row".to_owned(),
     };
     Error::Damaged { what: "a row does not match its checksum".into(), at_risk }

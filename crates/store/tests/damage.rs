@@ -101,7 +101,7 @@ fn read(store: &Store, truth: &Truth) -> Outcome {
         worst = Outcome::Older;
     }
     for agent in (0..AGENTS).map(agent).filter(|agent| current[usize::from(agent.cell(CELLS).0)]) {
-        let expected: Vec<_> = truth.rows.keys().filter(|row| *row.agent() == agent).cloned().collect();
+        let expected: Vec<_> = truth.rows.keys().filter(|row| row.agent() == Some(&agent)).cloned().collect();
         match store.agent_rows(&agent) {
             Ok(found) => assert_eq!(found, expected, "rows are silently missing"),
             Err(_) => worst = Outcome::Refused,

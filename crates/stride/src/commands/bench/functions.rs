@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use stride_agents::Engine;
+use stride_agents::{Engine, Surroundings};
 use stride_ids::{Name, Payload};
 use stride_journal::memory::MemoryJournal;
 use stride_runtime::{Component, Functions, Host, Registry};
-use stride_sim::{Chance, Clock};
+use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
 
 use super::{
@@ -56,8 +56,10 @@ async fn in_process(clock: &Clock, figures: &mut Figures) -> anyhow::Result<()> 
     let store = Arc::new(Store::open(&dir.path().join("store"), 1, Default::default())?);
     let settings = stride_agents::Settings { cells: 1, ..Default::default() };
     let journal = Arc::new(MemoryJournal::new());
-    let engine = Engine::open(journal, store, registry.clone(), clock.clone(), settings).await?;
-    let functions = Functions::new(registry, Arc::new(engine));
+    let (clock, chance) = (clock.clone(), Chance::from_os());
+    let bodies = registry.clone();
+    let surroundings = Surroundings { journal, store, bodies, clock: clock.clone(), chance, tasks: Tasks::real() };
+    let functions = Functions::new(registry, Engine::open(surroundings, settings).await?);
     let mut taken = Latencies::new();
     for n in 0..ROUNDS * REQUESTS {
         let input = Payload { content_type: "text/plain".into(), body: BODY.into() };
