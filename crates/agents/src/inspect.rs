@@ -106,7 +106,12 @@ impl Engine {
 
     /// Replaces the typed state (`key` is none) or one entry of the keyed map; `value` none deletes it. A transaction
     /// like a turn, and noted in the log.
-    pub async fn edit(self: &Arc<Self>, address: &Address, key: Option<String>, value: Option<Bytes>) -> Result<(), Failure> {
+    pub async fn edit(
+        self: &Arc<Self>,
+        address: &Address,
+        key: Option<String>,
+        value: Option<Bytes>,
+    ) -> Result<(), Failure> {
         let cell = self.cell_of(address);
         let pending = {
             let slot = cell.wake(address);

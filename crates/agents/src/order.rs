@@ -39,8 +39,7 @@ impl Engine {
     pub(crate) fn order(&self, cell: &Cell, tail: &mut Tail, record: &Record) -> Result<Ordered, Failure> {
         let before = Before::read(record, &self.store).map_err(|e| store_failure(&e))?;
         let (parked, timers) = before.removed();
-        let pending =
-            self.journal.append(cell.id, cell.epoch, record.encode()).map_err(|e| journal_failure(&e))?;
+        let pending = self.journal.append(cell.id, cell.epoch, record.encode()).map_err(|e| journal_failure(&e))?;
         let seq = pending.seq();
         tail.last = seq;
         self.store.stage(cell.id, seq, writes_of(record, cell.id, self.settings.cells, seq, before));
@@ -58,7 +57,13 @@ impl Engine {
                 }
                 let mut inboxes = cell.inboxes.lock();
                 for (id, envelope) in numbered(seq, messages) {
-                    arrive(inboxes.entry(envelope.to.clone()).or_default(), id, &envelope.to, &envelope.message, &mut woken);
+                    arrive(
+                        inboxes.entry(envelope.to.clone()).or_default(),
+                        id,
+                        &envelope.to,
+                        &envelope.message,
+                        &mut woken,
+                    );
                 }
             }
             Record::Fire(fired) => {
@@ -89,7 +94,13 @@ impl Engine {
                 self.gauges.parked.sub_one();
                 let mut inboxes = cell.inboxes.lock();
                 let id = MessageId { record: seq, index: 0 };
-                arrive(inboxes.entry(resume.agent.clone()).or_default(), id, &resume.agent, &resume.message, &mut woken);
+                arrive(
+                    inboxes.entry(resume.agent.clone()).or_default(),
+                    id,
+                    &resume.agent,
+                    &resume.message,
+                    &mut woken,
+                );
             }
             Record::Forget(_) => {}
         }

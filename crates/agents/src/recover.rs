@@ -55,12 +55,7 @@ pub enum OpenError {
 }
 
 /// Takes over one cell.
-pub(crate) async fn take_over(
-    journal: &dyn Journal,
-    store: &Store,
-    id: CellId,
-    cells: u16,
-) -> Result<Cell, OpenError> {
+pub(crate) async fn take_over(journal: &dyn Journal, store: &Store, id: CellId, cells: u16) -> Result<Cell, OpenError> {
     let opened = journal.open(id)?;
     let stored = store.position(id);
     if stored > opened.last {

@@ -398,11 +398,7 @@ mod tests {
     }
 
     fn address() -> Address {
-        Address {
-            tenant: Name::default_tenant(),
-            kind: Name::new("ledger").unwrap(),
-            key: AgentKey::new("l").unwrap(),
-        }
+        Address { tenant: Name::default_tenant(), kind: Name::new("ledger").unwrap(), key: AgentKey::new("l").unwrap() }
     }
 
     fn turn_of(cause: Cause, read_only: bool) -> Turn {

@@ -1,9 +1,6 @@
 //! Running turns: for an ask, with somebody waiting; for the messages of an agent, one after another until none waits.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use stride_ids::{Address, CellId, Code, Failure, MessageId, Payload};
 use stride_journal::Pending;
@@ -98,8 +95,7 @@ impl Engine {
             Err(failure) if is_the_codes_fault(&failure) => {
                 let Some(older) = fallback else { return Err(failure) };
                 let refused = kind.version.to_string();
-                let outcome =
-                    self.attempt(cell, resident, &older, read_only, job, timing, Some(refused.clone())).await;
+                let outcome = self.attempt(cell, resident, &older, read_only, job, timing, Some(refused.clone())).await;
                 if outcome.is_ok() {
                     self.refusals.note(kind, job.agent, &failure);
                     tracing::warn!(agent = %job.agent, version = refused, %failure, "the agent stays with its old version");
@@ -306,14 +302,7 @@ impl Engine {
     }
 
     /// A message failed: it is tried again later, or parked.
-    fn note_failure(
-        self: &Arc<Self>,
-        cell: &Cell,
-        agent: &Address,
-        id: MessageId,
-        waiting: Waiting,
-        failure: Failure,
-    ) {
+    fn note_failure(self: &Arc<Self>, cell: &Cell, agent: &Address, id: MessageId, waiting: Waiting, failure: Failure) {
         // What passes by itself is no attempt.
         let passes = matches!(failure.code, Code::Overloaded | Code::Unavailable);
         let attempts = waiting.attempts + u32::from(!passes);
@@ -354,7 +343,10 @@ impl Engine {
 
 /// Whether another version of the code might do better.
 fn is_the_codes_fault(failure: &Failure) -> bool {
-    matches!(failure.code, Code::GuestTrap | Code::LimitMemory | Code::LimitTime | Code::CapabilityDenied | Code::Internal)
+    matches!(
+        failure.code,
+        Code::GuestTrap | Code::LimitMemory | Code::LimitTime | Code::CapabilityDenied | Code::Internal
+    )
 }
 
 /// An ask that waits for an agent or is being handled by it, counted against the mailbox's bound.

@@ -194,7 +194,8 @@ async fn a_store_that_lost_what_the_journal_gave_up_is_refused() {
     drop(first);
     let empty = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(empty.path(), 64, stride_store::Settings::default()).unwrap());
-    let refused = Engine::open(surroundings(journal, store, Counters::new(), Clock::manual()), Settings::default()).await;
+    let refused =
+        Engine::open(surroundings(journal, store, Counters::new(), Clock::manual()), Settings::default()).await;
     assert!(matches!(refused, Err(stride_agents::OpenError::Journal(stride_journal::Error::Gap { .. }))));
 }
 

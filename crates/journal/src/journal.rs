@@ -113,6 +113,15 @@ impl Pending {
     pub fn seq(&self) -> Seq {
         self.seq
     }
+
+    /// The same, but not before `wait` is over: how a simulation makes a disk slow.
+    pub fn after(self, wait: impl Future<Output = ()> + Send + 'static) -> Self {
+        let Self { seq, outcome } = self;
+        Self::new(seq, async move {
+            wait.await;
+            outcome.await
+        })
+    }
 }
 
 impl Future for Pending {

@@ -63,9 +63,7 @@ impl Clock {
                 SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0))
             }
             Kind::Manual { now } => u64::try_from(now.lock().as_millis()).unwrap_or(0),
-            Kind::Simulated { origin } => {
-                SIMULATED_START + u64::try_from(origin.elapsed().as_millis()).unwrap_or(0)
-            }
+            Kind::Simulated { origin } => SIMULATED_START + u64::try_from(origin.elapsed().as_millis()).unwrap_or(0),
         }
     }
 

@@ -1,0 +1,98 @@
+//! The whole protocol of one node under a seed: turns, messages, deduplication, timers, parking, upgrades, recovery.
+//!
+//! A run is a number of lives of one node on one simulated disk. Each life ends in a crash at some await, but for the last one;
+//! the clients go on where they were, repeating what was not answered under the same idempotency keys. The disk tears, loses what
+//! was not synced, is slow, and fails syncs. When all is quiet, what the agents know is held against what was promised:
+//!
+//! - nothing that was acknowledged is lost, nothing is done twice, and whatever began ends;
+//! - messages between two agents keep their order;
+//! - every agent's history is linearizable;
+//! - a timer rings once, a repeating one misses no time without counting it;
+//! - nothing waits without being looked at again.
+//!
+//! `cargo xtask sim --seed N` replays a run and prints its trace.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod check;
+mod plan;
+mod run;
+mod town;
+
+use run::{Outcome, Planted, Setup, run};
+
+/// How many seeds are run, unless `STRIDE_SIM_SEEDS` says otherwise.
+const SEEDS: u64 = 1_000;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+fn must_hold(seed: u64, outcome: &Outcome) {
+    assert!(
+        outcome.broken.is_empty(),
+        "seed {seed} breaks a promise; replay with: cargo xtask sim --seed {seed}\n{}",
+        outcome.broken.join("\n")
+    );
+}
+
+#[test]
+fn every_promise_holds_for_every_seed() {
+    if let Some(seed) = setting("STRIDE_SIM_SEED") {
+        let outcome = run(Setup::random(seed));
+        println!("{}", outcome.trace.join("\n"));
+        return must_hold(seed, &outcome);
+    }
+    let seeds = setting("STRIDE_SIM_SEEDS").unwrap_or(SEEDS);
+    let mut crashes = 0;
+    for seed in 0..seeds {
+        let outcome = run(Setup::random(seed));
+        must_hold(seed, &outcome);
+        crashes += outcome.crashes;
+    }
+    println!("{seeds} seeds, {crashes} crashes, every promise held");
+}
+
+#[test]
+fn a_crash_at_every_await_of_a_small_run_breaks_nothing() {
+    let whole = run(Setup::small(7, u64::MAX));
+    must_hold(7, &whole);
+    for polls in 0..whole.polls {
+        must_hold(7, &run(Setup::small(7, polls)));
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..20 {
+        let (first, second) = (run(Setup::random(seed)), run(Setup::random(seed)));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+        assert_eq!(first.polls, second.polls, "seed {seed}");
+    }
+    assert_ne!(run(Setup::random(1)).trace, run(Setup::random(2)).trace);
+}
+
+/// How many of some seeds a planted bug shows in.
+fn caught(planted: Planted) -> usize {
+    let shows = |seed: &u64| !run(Setup { planted: Some(planted), ..Setup::random(*seed) }).broken.is_empty();
+    (0..100).filter(shows).count()
+}
+
+#[test]
+fn a_dedup_that_is_skipped_is_caught() {
+    assert!(caught(Planted::SkippedDedup) > 0);
+}
+
+#[test]
+fn a_reply_that_is_released_before_it_is_durable_is_caught() {
+    assert!(caught(Planted::EarlyReply) > 0);
+}
+
+#[test]
+fn a_message_that_is_forgotten_before_it_arrived_is_caught() {
+    assert!(caught(Planted::ForgottenMessage) > 0);
+}
+
+#[test]
+fn an_alarm_that_is_lost_is_caught() {
+    assert!(caught(Planted::LostTimer) > 0);
+}
