@@ -1,4 +1,4 @@
-//! One door for every chore: `cargo xtask demo`, `test`, `ci`, `build-guests`.
+//! One door for every chore: `cargo xtask demo`, `test`, `sim`, `ci`, `build-guests`.
 //!
 //! Only small dependencies, so that the first command of a stranger starts at once; what it then does is run programs.
 #![forbid(unsafe_code)]
@@ -6,6 +6,7 @@
 mod ci;
 mod demo;
 mod guests;
+mod sim;
 mod step;
 mod test;
 
@@ -21,6 +22,8 @@ enum Chore {
     Demo(demo::Demo),
     /// Run every test
     Test,
+    /// Simulate a node's whole protocol with crashes and a bad disk, for many seeds or for one
+    Sim(sim::Sim),
     /// Run what CI runs
     Ci,
 }
@@ -30,6 +33,7 @@ fn main() -> anyhow::Result<()> {
         Chore::BuildGuests => guests::build(&guests::ALL),
         Chore::Demo(demo) => demo.run(),
         Chore::Test => test::run(),
+        Chore::Sim(sim) => sim.run(),
         Chore::Ci => ci::run(),
     }
 }

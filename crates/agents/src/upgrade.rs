@@ -31,9 +31,12 @@ pub(crate) struct Chosen {
     pub(crate) fallback: Option<Arc<Kind>>,
 }
 
-/// The refusals since the engine was opened, by tenant, component and version.
+/// A tenant, a component of it, and a version of that.
+type Version = (Name, Name, Arc<str>);
+
+/// The refusals since the engine was opened.
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<BTreeMap<(Name, Name, Arc<str>), Refusal>>);
+pub(crate) struct Refusals(Mutex<BTreeMap<Version, Refusal>>);
 
 impl Refusals {
     pub(crate) fn note(&self, kind: &Kind, agent: &Address, cause: &Failure) {

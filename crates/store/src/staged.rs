@@ -1,11 +1,6 @@
 //! Rows in memory that the tree does not hold yet: one generation that grows, and one that is being written.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    iter::Peekable,
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, iter::Peekable, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
 use stride_ids::{CellId, Seq};
@@ -19,7 +14,7 @@ pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Bytes>>;
 #[derive(Default)]
 pub(crate) struct Generation {
     pub(crate) rows: Rows,
-    pub(crate) positions: HashMap<CellId, Seq>,
+    pub(crate) positions: BTreeMap<CellId, Seq>,
     pub(crate) bytes: usize,
 }
 

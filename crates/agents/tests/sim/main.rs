@@ -21,7 +21,7 @@ mod town;
 use run::{Outcome, Planted, Setup, run};
 
 /// How many seeds are run, unless `STRIDE_SIM_SEEDS` says otherwise.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 2_000;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
@@ -71,28 +71,23 @@ fn the_same_seed_gives_the_same_trace() {
     assert_ne!(run(Setup::random(1)).trace, run(Setup::random(2)).trace);
 }
 
-/// How many of some seeds a planted bug shows in.
-fn caught(planted: Planted) -> usize {
-    let shows = |seed: &u64| !run(Setup { planted: Some(planted), ..Setup::random(*seed) }).broken.is_empty();
-    (0..100).filter(shows).count()
+/// Whether a planted bug shows in one of some seeds.
+fn is_caught(planted: Planted) -> bool {
+    let shows = |seed| !run(Setup { planted: Some(planted), ..Setup::random(seed) }).broken.is_empty();
+    (0..200).any(shows)
 }
 
 #[test]
 fn a_dedup_that_is_skipped_is_caught() {
-    assert!(caught(Planted::SkippedDedup) > 0);
+    assert!(is_caught(Planted::SkippedDedup));
 }
 
 #[test]
 fn a_reply_that_is_released_before_it_is_durable_is_caught() {
-    assert!(caught(Planted::EarlyReply) > 0);
-}
-
-#[test]
-fn a_message_that_is_forgotten_before_it_arrived_is_caught() {
-    assert!(caught(Planted::ForgottenMessage) > 0);
+    assert!(is_caught(Planted::EarlyReply));
 }
 
 #[test]
 fn an_alarm_that_is_lost_is_caught() {
-    assert!(caught(Planted::LostTimer) > 0);
+    assert!(is_caught(Planted::LostTimer));
 }

@@ -40,8 +40,6 @@ pub(crate) enum Planted {
     SkippedDedup,
     /// The disk confirms what it has not written, so replies leave too early.
     EarlyReply,
-    /// After a restart the outbox is empty.
-    ForgottenMessage,
     /// After a restart nobody knows when timers are due.
     LostTimer,
 }
@@ -183,19 +181,20 @@ impl Life<'_> {
                 Err(error) => return Err(error.to_string()),
             };
             let town = Town::new(self.chance.clone(), clock.clone(), self.version, self.failures.clone());
-            if let Some(planted) = planted {
-                plant(planted, &*journal, self.store);
-            }
-            let surroundings = Surroundings {
+            let surroundings = |tasks: Tasks| Surroundings {
                 journal: journal.clone(),
                 store: self.store.clone(),
-                bodies: town,
+                bodies: town.clone(),
                 clock: clock.clone(),
                 chance: self.chance.clone(),
-                tasks: self.tasks.clone(),
+                tasks,
             };
             let settings = Settings { cells: CELLS, backoff: Duration::from_millis(20), ..Settings::default() };
-            let engine = match Engine::open(surroundings, settings).await {
+            if let Some(planted) = planted {
+                let idle = Tasks::simulated(Chance::seeded(0), 0);
+                plant(planted, surroundings(idle), settings.clone()).await;
+            }
+            let engine = match Engine::open(surroundings(self.tasks.clone()), settings).await {
                 Ok(engine) => engine,
                 Err(OpenError::Journal(Error::Io { .. } | Error::Stopped(_))) if !self.last => return Ok(()),
                 Err(error) => return Err(error.to_string()),
@@ -235,10 +234,13 @@ impl Life<'_> {
     }
 }
 
-/// Waits until all clients are done and nothing waits; false if that takes an hour.
+/// Within how many seconds everything has to be done.
+const QUIET_WITHIN: u64 = 300;
+
+/// Waits until all clients are done and nothing waits; false if that takes too long.
 async fn quiet(clients: &Clients, engine: &Arc<Engine>, clock: &Clock) -> bool {
     let mut resumed = false;
-    for _ in 0..3_600 {
+    for _ in 0..QUIET_WITHIN {
         clock.sleep(Duration::from_secs(1)).await;
         let stats = engine.stats();
         if clients.busy.load(Ordering::Relaxed) > 0 || stats.waiting > 0 || stats.leaving > 0 {
@@ -272,7 +274,7 @@ async fn maintain(engine: Arc<Engine>, clock: Clock) {
         passes += 1;
         // A pass that fails is tried again; a journal that stopped ends the life elsewhere.
         let _ = engine.maintain().await;
-        if passes % 10 == 0 {
+        if passes.is_multiple_of(10) {
             let _ = engine.checkpoint().await;
         }
     }
@@ -319,18 +321,21 @@ async fn perform(engine: &Arc<Engine>, operation: &Operation) -> Result<Value, F
 }
 
 /// Puts a bug in, by taking from the store what the engine relies on when it starts.
-fn plant(planted: Planted, journal: &dyn Journal, store: &Store) {
+async fn plant(planted: Planted, surroundings: Surroundings, settings: Settings) {
+    let (journal, store) = (surroundings.journal.clone(), surroundings.store.clone());
+    // An engine that does nothing but bring the store up to the end of the journal.
+    let Ok(engine) = Engine::open(surroundings, settings).await else { return };
+    if engine.materialise().await.is_err() {
+        return;
+    }
+    drop(engine);
     for cell in (0..CELLS).map(CellId) {
         let rows = match planted {
             Planted::SkippedDedup => Rows::Received(cell),
-            Planted::ForgottenMessage => Rows::Outbox(cell),
             Planted::LostTimer => Rows::Due(cell),
             Planted::EarlyReply => return,
         };
-        let opened = journal.open(cell).unwrap();
-        if store.position(cell) != opened.last {
-            continue;
-        }
+        let Ok(opened) = journal.open(cell) else { return };
         let found: Vec<(RowKey, Bytes)> = store.rows(rows, None, usize::MAX).unwrap();
         let gone = found.into_iter().map(|(row, _)| Write { row, value: None }).collect();
         store.stage(cell, opened.last, gone);
