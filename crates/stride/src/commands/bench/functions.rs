@@ -1,16 +1,12 @@
 //! A function call with a fresh instance: over HTTP against the bare echo, and in process.
 
-use std::sync::Arc;
-
-use stride_agents::{Engine, Surroundings};
 use stride_ids::{Name, Payload};
-use stride_journal::memory::MemoryJournal;
-use stride_runtime::{Component, Functions, Host, Registry};
-use stride_sim::{Chance, Clock, Tasks};
-use stride_store::Store;
+use stride_runtime::ComponentSpec;
+use stride_sim::Clock;
 
 use super::{
-    node::{Server, example_component},
+    node::Server,
+    rig::Rig,
     table::{Against, Figures, Latencies, ratio},
     traffic::{Connection, Request, one_by_one},
 };
@@ -46,20 +42,8 @@ async fn over_http(clock: &Clock, figures: &mut Figures) -> anyhow::Result<()> {
 
 async fn in_process(clock: &Clock, figures: &mut Figures) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let settings = stride_runtime::Settings { instances_max: 512, cache_dir: dir.path().join("cache") };
-    let host = Arc::new(Host::new(&settings, clock.clone(), Chance::from_os())?);
+    let functions = Rig::open(clock, dir.path(), "echo", ComponentSpec::default()).await?.functions;
     let (tenant, name) = (Name::default_tenant(), Name::new("echo")?);
-    let wasm = example_component("echo")?;
-    let component = Component::load(&host, tenant.clone(), name.clone(), Default::default(), wasm.into()).await?;
-    let registry = Arc::new(Registry::default());
-    registry.install(component)?;
-    let store = Arc::new(Store::open(&dir.path().join("store"), 1, Default::default())?);
-    let settings = stride_agents::Settings { cells: 1, ..Default::default() };
-    let journal = Arc::new(MemoryJournal::new());
-    let (clock, chance) = (clock.clone(), Chance::from_os());
-    let bodies = registry.clone();
-    let surroundings = Surroundings { journal, store, bodies, clock: clock.clone(), chance, tasks: Tasks::real() };
-    let functions = Functions::new(registry, Engine::open(surroundings, settings).await?);
     let mut taken = Latencies::new();
     for n in 0..ROUNDS * REQUESTS {
         let input = Payload { content_type: "text/plain".into(), body: BODY.into() };

@@ -20,8 +20,8 @@ use super::table::{Against, Figures, Latencies, ratio};
 const RECORD_LEN: usize = 1024;
 const ROUNDS: usize = 8;
 const APPENDS: usize = 300;
-const COMMITTERS: u16 = 64;
-const BURST: Duration = Duration::from_secs(2);
+pub(crate) const COMMITTERS: u16 = 64;
+pub(crate) const BURST: Duration = Duration::from_secs(2);
 const BURSTS: usize = 3;
 
 pub(crate) async fn measure(clock: &Clock, figures: &mut Figures) -> anyhow::Result<()> {
@@ -90,7 +90,8 @@ async fn together(clock: &Clock, figures: &mut Figures, dir: &Path) -> anyhow::R
     Ok(())
 }
 
-async fn journal_burst(clock: &Clock, dir: &Path) -> anyhow::Result<f64> {
+/// How many records a second 64 committers append to a journal in `dir`.
+pub(crate) async fn journal_burst(clock: &Clock, dir: &Path) -> anyhow::Result<f64> {
     let journal = Arc::new(open(dir)?);
     let mut committers = Vec::new();
     for cell in (0..COMMITTERS).map(CellId) {
@@ -145,7 +146,7 @@ async fn fjall_burst(clock: &Clock, dir: &Path) -> anyhow::Result<f64> {
 }
 
 /// How many commits a second all committers make together.
-async fn burst<W, F>(clock: &Clock, committers: Vec<W>) -> anyhow::Result<f64>
+pub(crate) async fn burst<W, F>(clock: &Clock, committers: Vec<W>) -> anyhow::Result<f64>
 where
     W: FnMut() -> F + Send + 'static,
     F: Future<Output = anyhow::Result<()>> + Send,

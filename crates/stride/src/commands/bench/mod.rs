@@ -7,10 +7,12 @@ mod echo;
 mod functions;
 mod log;
 mod node;
+mod rig;
 mod start;
 mod table;
 mod traffic;
 mod turns;
+mod turns_in_process;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -33,7 +35,7 @@ pub(crate) struct Bench {
 enum Case {
     /// Function calls over HTTP against a bare echo server, and in process
     Functions,
-    /// Asks over HTTP against a bare echo server and a bare append, alone and 64 at a time
+    /// Asks over HTTP against a bare echo server and a bare append, alone and 64 at a time; turns in process against the log
     Turns,
     /// The journal against the bare disk and against fjall
     Log,
@@ -61,7 +63,10 @@ impl Bench {
             eprintln!("measuring {case:?} ...");
             match case {
                 Case::Functions => functions::measure(&clock, &mut figures).await,
-                Case::Turns => turns::measure(&clock, &mut figures).await,
+                Case::Turns => match turns::measure(&clock, &mut figures).await {
+                    Ok(()) => turns_in_process::measure(&clock, &mut figures).await,
+                    failed => failed,
+                },
                 Case::Log => log::measure(&clock, &mut figures).await,
                 Case::Density => density::measure(&clock, &mut figures).await,
                 Case::Start => start::measure(&clock, &mut figures).await,

@@ -1,0 +1,53 @@
+//! What a node runs on, in this process and without HTTP: what is left is the engine, the guests and the disk.
+
+use std::{path::Path, sync::Arc};
+
+use stride_agents::{Ask, Engine, Surroundings};
+use stride_ids::{Address, AgentKey, Name, Payload};
+use stride_journal::{Journal, embedded::EmbeddedJournal};
+use stride_runtime::{Component, ComponentSpec, Functions, Host, Registry};
+use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
+use stride_store::Store;
+
+use super::node::example_component;
+
+/// An engine with one example deployed, on a journal and a store of its own.
+pub(crate) struct Rig {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) functions: Functions,
+}
+
+impl Rig {
+    pub(crate) async fn open(clock: &Clock, dir: &Path, example: &str, spec: ComponentSpec) -> anyhow::Result<Self> {
+        let settings = stride_runtime::Settings { instances_max: 512, cache_dir: dir.join("cache") };
+        let host = Arc::new(Host::new(&settings, clock.clone(), Chance::from_os())?);
+        let wasm = example_component(example)?;
+        let (tenant, name) = (Name::default_tenant(), Name::new(example)?);
+        let component = Component::load(&host, tenant, name, spec, wasm.into()).await?;
+        let registry = Arc::new(Registry::default());
+        registry.install(component)?;
+        let (disk, settings) = (Arc::new(RealDisk), stride_journal::embedded::Settings::default());
+        let journal: Arc<dyn Journal> =
+            Arc::new(EmbeddedJournal::open(disk, &dir.join("journal"), settings, Chance::from_os())?);
+        let settings = stride_agents::Settings::default();
+        let surroundings = Surroundings {
+            journal,
+            store: Arc::new(Store::open(&dir.join("store"), settings.cells, stride_store::Settings::default())?),
+            bodies: registry.clone(),
+            clock: clock.clone(),
+            chance: Chance::from_os(),
+            tasks: Tasks::real(),
+        };
+        let engine = Engine::open(surroundings, settings).await?;
+        Ok(Self { functions: Functions::new(registry, engine.clone()), engine })
+    }
+}
+
+pub(crate) fn address(kind: &str, key: &str) -> anyhow::Result<Address> {
+    Ok(Address { tenant: Name::default_tenant(), kind: Name::new(kind)?, key: AgentKey::new(key)? })
+}
+
+pub(crate) fn ask(address: &Address, method: &str, body: &str) -> Ask {
+    let input = Payload::json(body.to_owned());
+    Ask { address: address.clone(), method: method.to_owned(), input, idempotency_key: None, trace: None }
+}
