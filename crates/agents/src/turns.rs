@@ -188,8 +188,10 @@ impl Engine {
 
     /// Brings a body into memory; the least recently used one leaves if there are too many.
     async fn start(&self, kind: &Arc<Kind>, address: &Address) -> Result<LiveBody, Failure> {
-        while self.live.load(std::sync::atomic::Ordering::Relaxed) >= self.settings.live_max {
-            if !self.passivate_one() {
+        let is_full = || self.live.load(std::sync::atomic::Ordering::Relaxed) >= self.settings.live_max;
+        while is_full() {
+            // Nobody may be left to make room because a sweep has just made it.
+            if !self.passivate_one() && is_full() {
                 let message = format!("all {} agents in memory are busy; try again", self.settings.live_max);
                 return Err(Failure::new(Code::Overloaded, message));
             }

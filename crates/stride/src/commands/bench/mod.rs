@@ -7,6 +7,7 @@ mod echo;
 mod functions;
 mod log;
 mod node;
+mod populate;
 mod rig;
 mod start;
 mod table;
@@ -39,10 +40,12 @@ enum Case {
     Turns,
     /// The journal against the bare disk and against fjall
     Log,
-    /// Memory per live agent and of sleeping ones
+    /// Memory and disk per live agent and of up to a million sleeping ones, and their first ask
     Density,
-    /// From start to ready with many sleeping agents
+    /// From start to ready with 100,000 sleeping agents
     Start,
+    /// From start to ready with a million sleeping agents
+    Recovery,
     /// Only the bare echo server, for the other cases
     #[value(hide = true)]
     EchoServer,
@@ -56,7 +59,7 @@ impl Bench {
         let clock = Clock::real();
         let cases = match self.case {
             Some(case) => vec![case],
-            None => vec![Case::Log, Case::Functions, Case::Turns, Case::Density, Case::Start],
+            None => vec![Case::Log, Case::Functions, Case::Turns, Case::Density, Case::Start, Case::Recovery],
         };
         let mut figures = Figures::default();
         for case in cases {
@@ -70,6 +73,7 @@ impl Bench {
                 Case::Log => log::measure(&clock, &mut figures).await,
                 Case::Density => density::measure(&clock, &mut figures).await,
                 Case::Start => start::measure(&clock, &mut figures).await,
+                Case::Recovery => start::measure_a_million(&clock, &mut figures).await,
                 Case::EchoServer => Ok(()),
             }
             .with_context(|| format!("cannot measure {case:?}"))?;
