@@ -113,6 +113,16 @@ impl Turn {
         }
     }
 
+    /// The same turn while it migrates the state: that writes, also if the method that follows only reads.
+    pub(crate) fn allow_writes(self) -> Self {
+        Self { read_only: false, ..self }
+    }
+
+    /// The same turn after the migration.
+    pub(crate) fn forbid_writes_if(self, read_only: bool) -> Self {
+        Self { read_only, ..self }
+    }
+
     /// Whose turn it is.
     pub fn address(&self) -> &Address {
         &self.address

@@ -129,12 +129,12 @@ impl Engine {
         timing.start = started - began;
 
         let typed = header.as_ref().and_then(|header| header.state.clone());
-        let turn = Turn::new(job.agent.clone(), read_only, typed, job.cause.clone(), self.clone());
-        let from = header.as_ref().and_then(|header| header.version.as_deref());
-        let turn = match from.filter(|from| **from != *kind.version) {
-            Some(from) => live.body.migrate(turn, from).await?,
-            None => turn,
-        };
+        let mut turn = Turn::new(job.agent.clone(), read_only, typed, job.cause.clone(), self.clone());
+        let from = header.as_ref().and_then(|header| header.version.as_deref()).filter(|from| **from != *kind.version);
+        if let Some(from) = from {
+            turn = live.body.migrate(turn.allow_writes(), from).await?.forbid_writes_if(read_only);
+        }
+        let from_other_version = from.is_some();
         let (turn, payload) = live.body.turn(turn, job.method, job.input.clone()).await?;
         timing.run = self.clock.now() - started;
         payload.check_size("reply")?;
@@ -156,7 +156,9 @@ impl Engine {
             let commit = Commit { agent, header, map, reply, handled: job.handles, sent, timers };
             pending = Some(self.commit(cell, resident, commit)?);
         }
-        resident.body = Some(live);
+        // A migration that is not committed is done again by the next turn, with a body that knows nothing of it.
+        let migrated_for_nothing = from_other_version && pending.is_none();
+        resident.body = (!migrated_for_nothing).then_some(live);
         let held = Held::until(cell.id, resident.last, Emitted { payload, turn: turns, replayed: false });
         Ok((held, pending))
     }
