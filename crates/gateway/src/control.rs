@@ -22,7 +22,7 @@ pub struct Deployment {
     pub id: String,
     /// The component's name.
     pub component: Name,
-    /// The beginning of the component's content hash.
+    /// The beginning of the hash of the component and its manifest.
     pub version: String,
     /// The functions that can be called.
     pub functions: Vec<String>,

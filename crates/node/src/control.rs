@@ -58,9 +58,11 @@ impl Control {
     }
 
     async fn load(&self, tenant: Name, manifest: &str, wasm: Bytes) -> Result<Component, Failure> {
+        // Agents in memory keep their limits and capabilities, so another manifest is another version.
+        let version = content_hash(&[manifest.as_bytes(), &wasm].concat())[..12].into();
         let manifest = Manifest::parse(manifest).map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
         let spec = manifest.spec();
-        Component::load(&self.host, tenant, manifest.name, spec, wasm).await
+        Component::load(&self.host, tenant, manifest.name, version, spec, wasm).await
     }
 
     async fn try_deploy(&self, tenant: Name, manifest: String, wasm: Bytes) -> Result<Deployment, Failure> {

@@ -117,7 +117,7 @@ impl Manifest {
         ComponentSpec {
             functions: self.functions.iter().map(|(name, asked)| (name.clone(), function(asked))).collect(),
             agents: self.agents.iter().map(|(name, asked)| (name.clone(), agent(asked))).collect(),
-            may_ask: self.capabilities.agents.clone(),
+            may_reach: self.capabilities.agents.clone(),
         }
     }
 
@@ -184,7 +184,7 @@ mod tests {
         let shout = FunctionSpec { memory_bytes: 64 << 20, timeout: Duration::from_secs(5), concurrency: 4, queue: 8 };
         assert_eq!(spec.functions["shout"], shout);
         assert_eq!(spec.agents["counter"].idle, Duration::from_secs(300));
-        assert_eq!(spec.may_ask, ["crate/*"]);
+        assert_eq!(spec.may_reach, ["crate/*"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ wasmtime::component::bindgen!({
     world: "guest",
     imports: {
         "stride:guest/agents.ask": async | trappable,
+        "stride:guest/agents.tell": async | trappable,
         default: trappable,
     },
     exports: { default: async },

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use stride_agents::{Bodies, Body, Kind, Turn};
 use stride_ids::{Address, CallId, Code, Failure, Name, Payload};
+use stride_sim::Elapsed;
 use wasmtime::Store;
 
 use crate::{
-    bindings::Guest as Bindings,
+    bindings::{Guest as Bindings, stride::guest::types},
     component::{Component, Prepared},
     failure::{from_guest, out_of_time},
     guest::{Guest, Reach, from_wit, to_wit},
@@ -50,8 +51,16 @@ struct Instance {
 }
 
 impl Body for Instance {
-    fn migrate<'a>(&'a mut self, turn: Turn, _from_version: &'a str) -> BoxFuture<'a, Result<Turn, Failure>> {
-        Box::pin(std::future::ready(Ok(turn)))
+    fn migrate<'a>(&'a mut self, turn: Turn, from_version: &'a str) -> BoxFuture<'a, Result<Turn, Failure>> {
+        Box::pin(async move {
+            let address = self.begin(turn);
+            let (kind, key) = (address.kind.as_str(), address.key.as_str());
+            let handler = self.instance.stride_guest_handler();
+            let run = handler.call_migrate(&mut self.store, kind, key, from_version);
+            let outcome = self.component.host.clock.timeout(self.spec.timeout, run).await;
+            let (turn, ()) = self.end(outcome)?;
+            Ok(turn)
+        })
     }
 
     fn turn<'a>(
@@ -61,18 +70,37 @@ impl Body for Instance {
         input: Payload,
     ) -> BoxFuture<'a, Result<(Turn, Payload), Failure>> {
         Box::pin(async move {
-            let host = self.component.host.clone();
-            let address = turn.address().clone();
-            self.store.data_mut().begin(CallId(host.chance.next_u64()), Reach::Turn(turn));
-            let (handler, input) = (self.instance.stride_guest_handler(), to_wit(input));
-            let run = handler.call_turn(&mut self.store, address.kind.as_str(), address.key.as_str(), method, &input);
-            let outcome = host.clock.timeout(self.spec.timeout, run).await;
-            let outcome = outcome.map_err(|_| out_of_time(self.spec.timeout))?;
-            let answer = outcome.map_err(|e| self.store.data().failure_of(&e))?;
-            let turn = self.store.data_mut().end_turn();
-            let payload = from_wit(answer.map_err(from_guest)?);
-            let turn = turn.ok_or_else(|| Failure::new(Code::Internal, "the turn was lost while it ran"))?;
-            Ok((turn, payload))
+            let address = self.begin(turn);
+            let (kind, key, input) = (address.kind.as_str(), address.key.as_str(), to_wit(input));
+            let handler = self.instance.stride_guest_handler();
+            let run = handler.call_turn(&mut self.store, kind, key, method, &input);
+            let outcome = self.component.host.clock.timeout(self.spec.timeout, run).await;
+            let (turn, payload) = self.end(outcome)?;
+            Ok((turn, from_wit(payload)))
         })
     }
 }
+
+impl Instance {
+    /// Gives the guest a turn to work on. Whose it is.
+    fn begin(&mut self, turn: Turn) -> Address {
+        let address = turn.address().clone();
+        let call = CallId(self.component.host.chance.next_u64());
+        let component = self.component.clone();
+        self.store.data_mut().begin(call, Reach::Turn { turn, component });
+        address
+    }
+
+    /// Takes the turn back from the guest, with what it answered.
+    fn end<T>(&mut self, outcome: Result<GuestOutcome<T>, Elapsed>) -> Result<(Turn, T), Failure> {
+        let outcome = outcome.map_err(|_| out_of_time(self.spec.timeout))?;
+        let answer = outcome.map_err(|e| self.store.data().failure_of(&e))?;
+        let turn = self.store.data_mut().end_turn();
+        let answer = answer.map_err(from_guest)?;
+        let turn = turn.ok_or_else(|| Failure::new(Code::Internal, "the turn was lost while it ran"))?;
+        Ok((turn, answer))
+    }
+}
+
+/// What a guest answered, or what ended it.
+type GuestOutcome<T> = wasmtime::Result<Result<T, types::Failure>>;

@@ -7,7 +7,6 @@ use wasmtime::Store;
 
 use crate::{
     bindings::{Guest as Bindings, GuestPre, stride::guest::types},
-    code::content_hash,
     guest::{Guest, Reach},
     host::Host,
     logs::Origin,
@@ -51,7 +50,7 @@ pub struct Component {
     pub tenant: Name,
     /// Its name, from its manifest.
     pub name: Name,
-    /// The beginning of its content hash, in hex.
+    /// What tells it from another version of the same component.
     pub version: Arc<str>,
     /// What it offers.
     pub exports: Exports,
@@ -72,10 +71,10 @@ impl Component {
         host: &Arc<Host>,
         tenant: Name,
         name: Name,
+        version: Arc<str>,
         spec: ComponentSpec,
         wasm: bytes::Bytes,
     ) -> Result<Self, Failure> {
-        let version = content_hash(&wasm)[..12].into();
         let compiler = host.clone();
         let compiled = tokio::task::spawn_blocking(move || compiler.code.load(&compiler.engine, &wasm)).await;
         let compiled =

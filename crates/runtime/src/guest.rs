@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use stride_agents::{Ask, Engine, Turn, TurnError};
+use stride_agents::{Ask, Engine, Firing, Schedule, Tell, TimerStatus, Turn, TurnError};
 use stride_ids::{Address, AgentKey, CallId, Code, Failure, Name, Payload};
 use stride_sim::Clock;
 use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use crate::{
-    bindings::stride::guest::{agents, state, types},
+    bindings::stride::guest::{agents, state, timers, types},
     component::Component,
     failure::{Ended, Refused, classify, to_guest},
     host::Host,
@@ -24,14 +24,15 @@ pub(crate) struct Guest {
     pub(crate) memory: MemoryLimit,
     output: Output,
     reach: Reach,
+    clock: Clock,
 }
 
 /// What a guest may reach beyond its own memory.
 pub(crate) enum Reach {
     /// Nothing: it is being described, waits for a call, or is between turns.
     Nothing,
-    /// The state of the agent whose turn it is.
-    Turn(Turn),
+    /// The state and the timers of the agent whose turn it is, and the agents that the component's capabilities name.
+    Turn { turn: Turn, component: Arc<Component> },
     /// The agents that the component's capabilities name.
     Agents { component: Arc<Component>, engine: Arc<Engine> },
 }
@@ -48,7 +49,14 @@ impl Guest {
             .allow_tcp(false)
             .allow_udp(false);
         let memory = MemoryLimit { max: memory_max, refused: None };
-        Self { wasi: wasi.build(), table: ResourceTable::new(), memory, output, reach: Reach::Nothing }
+        Self {
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+            memory,
+            output,
+            reach: Reach::Nothing,
+            clock: host.clock.clone(),
+        }
     }
 
     /// From now on the guest works for a call or a turn, and may reach this much.
@@ -61,7 +69,7 @@ impl Guest {
     pub(crate) fn end_turn(&mut self) -> Option<Turn> {
         self.output.end();
         match std::mem::replace(&mut self.reach, Reach::Nothing) {
-            Reach::Turn(turn) => Some(turn),
+            Reach::Turn { turn, .. } => Some(turn),
             Reach::Nothing | Reach::Agents { .. } => None,
         }
     }
@@ -84,22 +92,28 @@ impl Guest {
 
     fn turn(&mut self) -> wasmtime::Result<&mut Turn> {
         match &mut self.reach {
-            Reach::Turn(turn) => Ok(turn),
+            Reach::Turn { turn, .. } => Ok(turn),
             Reach::Nothing | Reach::Agents { .. } => {
-                let message = "only an agent has state, and only during a turn; a function can ask an agent";
+                let message = "only an agent has state and timers, and only during a turn; a function can ask an agent";
                 Err(Refused(Failure::new(Code::CapabilityDenied, message)).into())
             }
         }
     }
 }
 
+/// Ends the run with what was refused.
 fn refused(error: TurnError) -> wasmtime::Error {
+    Refused(failure_of(error)).into()
+}
+
+fn failure_of(error: TurnError) -> Failure {
     let code = match &error {
+        TurnError::Refused(failure) => return failure.clone(),
         TurnError::ReadOnly => Code::CapabilityDenied,
         TurnError::TooLarge { .. } => Code::PayloadTooLarge,
         _ => Code::Internal,
     };
-    Refused(Failure::new(code, error.to_string())).into()
+    Failure::new(code, error.to_string())
 }
 
 impl types::Host for Guest {}
@@ -142,39 +156,135 @@ impl agents::Host for Guest {
         method: String,
         input: types::Payload,
     ) -> wasmtime::Result<Result<types::Payload, types::Failure>> {
-        let Reach::Agents { component, engine } = &self.reach else {
-            let message = "an agent cannot ask another agent during its turn yet; let a function ask both";
-            return Ok(Err(to_guest(Failure::new(Code::CapabilityDenied, message))));
-        };
-        let answer = ask_for(component.clone(), engine.clone(), &kind, &key, method, from_wit(input)).await;
+        let answer = self.reach.ask(&kind, &key, method, from_wit(input)).await;
         Ok(answer.map(to_wit).map_err(to_guest))
+    }
+
+    async fn tell(
+        &mut self,
+        kind: String,
+        key: String,
+        method: String,
+        input: types::Payload,
+    ) -> wasmtime::Result<Result<(), types::Failure>> {
+        self.reach.tell(&kind, &key, method, from_wit(input)).await
+    }
+
+    fn attempts_key(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(match &self.reach {
+            Reach::Turn { turn, .. } => turn.attempts_key().map(str::to_owned),
+            Reach::Nothing | Reach::Agents { .. } => None,
+        })
     }
 }
 
-/// Asks an agent on behalf of a component, if its capabilities allow it.
-async fn ask_for(
-    component: Arc<Component>,
-    engine: Arc<Engine>,
-    kind: &str,
-    key: &str,
-    method: String,
-    input: Payload,
-) -> Result<Payload, Failure> {
+impl Reach {
+    /// Asks an agent, if the component's capabilities allow it.
+    async fn ask(&mut self, kind: &str, key: &str, method: String, input: Payload) -> Result<Payload, Failure> {
+        match self {
+            Self::Nothing => Err(no_agents()),
+            Self::Turn { turn, component } => turn.ask(target(component, kind, key)?, method, input).await,
+            Self::Agents { component, engine } => {
+                let address = target(component, kind, key)?;
+                let answer = engine.ask(Ask { address, method, input, idempotency_key: None, trace: None }).await?;
+                Ok(answer.payload)
+            }
+        }
+    }
+
+    /// Tells an agent, if the component's capabilities allow it. What a read-only turn must not do ends the run.
+    async fn tell(
+        &mut self,
+        kind: &str,
+        key: &str,
+        method: String,
+        input: Payload,
+    ) -> wasmtime::Result<Result<(), types::Failure>> {
+        let told = match self {
+            Self::Nothing => Err(no_agents()),
+            Self::Turn { turn, component } => match allowed(component, kind, key, &input) {
+                Ok(address) => match turn.tell(address, method, input) {
+                    Err(error @ TurnError::ReadOnly) => return Err(refused(error)),
+                    told => told.map_err(failure_of),
+                },
+                Err(failure) => Err(failure),
+            },
+            Self::Agents { component, engine } => match target(component, kind, key) {
+                Ok(address) => {
+                    let tell = Tell { address, method, input, idempotency_key: None, trace: None };
+                    engine.tell(tell).await.map(drop)
+                }
+                Err(failure) => Err(failure),
+            },
+        };
+        Ok(told.map_err(to_guest))
+    }
+}
+
+fn no_agents() -> Failure {
+    Failure::new(Code::CapabilityDenied, "agents can be reached only during a call or a turn")
+}
+
+fn allowed(component: &Component, kind: &str, key: &str, input: &Payload) -> Result<Address, Failure> {
+    input.check_size("message")?;
+    target(component, kind, key)
+}
+
+/// The agent of that name, if the component's capabilities allow to reach it.
+fn target(component: &Component, kind: &str, key: &str) -> Result<Address, Failure> {
     let invalid = |e: stride_ids::InvalidName| Failure::new(Code::InvalidRequest, e.to_string());
     let address = Address {
         tenant: component.tenant.clone(),
         kind: Name::new(kind).map_err(invalid)?,
         key: AgentKey::new(key).map_err(invalid)?,
     };
-    if !component.spec.grants_ask(&component.tenant, &address) {
-        let message = format!(
-            "component `{}` may not ask `{kind}/{key}`; add agents = [\"{kind}/*\"] to [capabilities] in stride.toml",
-            component.name
-        );
-        return Err(Failure::new(Code::CapabilityDenied, message));
+    if component.spec.grants_agent(&component.tenant, &address) {
+        return Ok(address);
     }
-    let answer = engine.ask(Ask { address, method, input, idempotency_key: None, trace: None }).await?;
-    Ok(answer.payload)
+    let message = format!(
+        "component `{}` may not reach `{kind}/{key}`; add agents = [\"{kind}/*\"] to [capabilities] in stride.toml",
+        component.name
+    );
+    Err(Failure::new(Code::CapabilityDenied, message))
+}
+
+impl timers::Host for Guest {
+    fn set(
+        &mut self,
+        name: String,
+        when: timers::Schedule,
+        method: String,
+        input: types::Payload,
+    ) -> wasmtime::Result<Result<(), types::Failure>> {
+        let input = from_wit(input);
+        if let Err(failure) = input.check_size("message") {
+            return Ok(Err(to_guest(failure)));
+        }
+        let schedule = match when {
+            timers::Schedule::At(at) => Schedule::At(at),
+            timers::Schedule::After(wait) => Schedule::At(self.clock.timestamp().saturating_add(wait)),
+            timers::Schedule::Every(period) => Schedule::Every(period),
+            timers::Schedule::Cron(expression) => Schedule::Cron(expression),
+        };
+        match self.turn()?.set_timer(name, schedule, method, input) {
+            Err(error @ TurnError::ReadOnly) => Err(refused(error)),
+            set => Ok(set.map_err(|error| to_guest(failure_of(error)))),
+        }
+    }
+
+    fn cancel(&mut self, name: String) -> wasmtime::Result<bool> {
+        self.turn()?.cancel_timer(&name).map_err(refused)
+    }
+
+    fn list(&mut self) -> wasmtime::Result<Vec<timers::Timer>> {
+        let set = self.turn()?.timers().map_err(refused)?;
+        Ok(set.into_iter().map(|TimerStatus { name, due, method, .. }| timers::Timer { name, due, method }).collect())
+    }
+
+    fn current(&mut self) -> wasmtime::Result<Option<timers::Firing>> {
+        let firing = self.turn()?.firing().cloned();
+        Ok(firing.map(|Firing { name, due, missed }| timers::Firing { name, due, missed }))
+    }
 }
 
 impl WasiView for Guest {

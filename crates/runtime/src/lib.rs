@@ -27,5 +27,5 @@ pub use component::{Component, ExportedAgent, ExportedMethod, Exports};
 pub use functions::{Called, FunctionStats, Functions};
 pub use host::{Host, Settings};
 pub use logs::{LogLine, Logs, Stream};
-pub use registry::Registry;
+pub use registry::{Registry, VERSIONS_KEPT};
 pub use spec::{AgentSpec, ComponentSpec, FunctionSpec};

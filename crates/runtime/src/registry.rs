@@ -1,7 +1,7 @@
 //! What is deployed: which component answers to which name, and which serves which agent type.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -10,6 +10,9 @@ use stride_agents::{Kind, Method};
 use stride_ids::{Code, Failure, Name};
 
 use crate::component::{Component, ExportedAgent, nearest};
+
+/// How many versions of a component stay loaded beside the one in force.
+pub const VERSIONS_KEPT: usize = 4;
 
 /// Everything that is deployed on a node. Reads are short and never wait for a deployment.
 #[derive(Default)]
@@ -21,8 +24,9 @@ pub struct Registry {
 struct Tenant {
     components: HashMap<Name, Arc<Component>>,
     kinds: HashMap<Name, Served>,
-    /// The version before the one in force, by component: agents that refuse the new one stay with it.
-    before: HashMap<Name, Arc<Component>>,
+    /// The versions before the one in force, by component, newest first: agents that refuse newer ones stay with one of
+    /// them.
+    before: HashMap<Name, VecDeque<Arc<Component>>>,
 }
 
 /// A component and an agent type that it serves.
@@ -69,7 +73,10 @@ impl Registry {
         if let Some(before) = tenant.components.insert(component.name.clone(), component.clone())
             && before.version != component.version
         {
-            tenant.before.insert(component.name.clone(), before);
+            let versions = tenant.before.entry(component.name.clone()).or_default();
+            versions.retain(|version| version.version != component.version);
+            versions.push_front(before);
+            versions.truncate(VERSIONS_KEPT);
         }
         Ok(())
     }
@@ -90,7 +97,7 @@ impl Registry {
         self.tenants.read().get(tenant)?.kinds.get(kind).cloned()
     }
 
-    /// The same for one version: the one in force or the one before it.
+    /// The same for one version: the one in force or one of those before it.
     pub(crate) fn served_by_version(&self, tenant: &Name, kind: &Name, version: &str) -> Option<Served> {
         let tenants = self.tenants.read();
         let tenant = tenants.get(tenant)?;
@@ -98,7 +105,7 @@ impl Registry {
         if *component.version == *version {
             return Some((component.clone(), declared.clone()));
         }
-        let before = tenant.before.get(&component.name).filter(|before| *before.version == *version)?;
+        let before = tenant.before.get(&component.name)?.iter().find(|before| *before.version == *version)?;
         let agent = before.exports.agents.iter().find(|agent| agent.kind == *kind)?;
         Some((before.clone(), Arc::new(kind_of(before, agent))))
     }

@@ -47,16 +47,16 @@ pub struct ComponentSpec {
     pub functions: BTreeMap<String, FunctionSpec>,
     /// By agent type.
     pub agents: BTreeMap<String, AgentSpec>,
-    /// Which agents its functions may ask: `type/key`, where a trailing `*` stands for any rest.
-    pub may_ask: Vec<String>,
+    /// Which agents its functions and agents may ask and tell: `type/key`, where a trailing `*` stands for any rest.
+    pub may_reach: Vec<String>,
 }
 
 impl ComponentSpec {
     /// Whether the capabilities name this agent of the same tenant.
-    pub(crate) fn grants_ask(&self, tenant: &Name, address: &Address) -> bool {
+    pub(crate) fn grants_agent(&self, tenant: &Name, address: &Address) -> bool {
         let target = format!("{}/{}", address.kind, address.key);
         *tenant == address.tenant
-            && self.may_ask.iter().any(|pattern| match pattern.strip_suffix('*') {
+            && self.may_reach.iter().any(|pattern| match pattern.strip_suffix('*') {
                 Some(prefix) => target.starts_with(prefix),
                 None => target == *pattern,
             })
@@ -71,17 +71,17 @@ mod tests {
 
     #[test]
     fn a_capability_names_agents_exactly_or_by_prefix_within_the_tenant() {
-        let spec = ComponentSpec { may_ask: vec!["crate/*".into(), "log/main".into()], ..Default::default() };
+        let spec = ComponentSpec { may_reach: vec!["crate/*".into(), "log/main".into()], ..Default::default() };
         let tenant = Name::default_tenant();
         let agent = |kind: &str, key: &str| Address {
             tenant: tenant.clone(),
             kind: Name::new(kind).unwrap(),
             key: AgentKey::new(key).unwrap(),
         };
-        assert!(spec.grants_ask(&tenant, &agent("crate", "serde")));
-        assert!(spec.grants_ask(&tenant, &agent("log", "main")));
-        assert!(!spec.grants_ask(&tenant, &agent("log", "main2")));
-        assert!(!spec.grants_ask(&tenant, &agent("crates", "serde")));
-        assert!(!spec.grants_ask(&Name::new("other").unwrap(), &agent("crate", "serde")));
+        assert!(spec.grants_agent(&tenant, &agent("crate", "serde")));
+        assert!(spec.grants_agent(&tenant, &agent("log", "main")));
+        assert!(!spec.grants_agent(&tenant, &agent("log", "main2")));
+        assert!(!spec.grants_agent(&tenant, &agent("crates", "serde")));
+        assert!(!spec.grants_agent(&Name::new("other").unwrap(), &agent("crate", "serde")));
     }
 }

@@ -1,4 +1,4 @@
-//! Asking agents, and knowing which one this is.
+//! Asking and telling agents, and knowing which one this is.
 
 use std::{cell::RefCell, fmt};
 
@@ -60,10 +60,7 @@ impl Agent {
     /// # Errors
     /// Whatever the agent or the platform answered, with its code.
     pub fn ask<R: DeserializeOwned>(&self, method: &str, arguments: &(impl Serialize + ?Sized)) -> Result<R, Failure> {
-        let body = serde_json::to_vec(arguments).map_err(|e| {
-            Failure::new(Code::InvalidRequest, format!("the arguments of `{method}` cannot be written as JSON: {e}"))
-        })?;
-        let answer = self.ask_raw(method, Payload::json(body))?;
+        let answer = self.ask_raw(method, arguments_of(method, arguments)?)?;
         serde_json::from_slice(&answer.body).map_err(|e| {
             let message = format!("`{self}` answered `{method}` with something else than expected: {e}");
             Failure::new(Code::GuestError, message)
@@ -78,6 +75,38 @@ impl Agent {
         let answer = host::ask(&self.kind, &self.key, method, &input.into())?;
         Ok(answer.into())
     }
+
+    /// Tells and does not wait. Within a turn the message leaves when the turn commits, or not at all; it arrives exactly
+    /// once, and after what this agent told the same one before. In a function it is durable when this returns.
+    /// `arguments` are as in [`Agent::ask`], and so is the capability.
+    ///
+    /// # Errors
+    /// `capability_denied`, `payload_too_large`, and in a function whatever else kept it from becoming durable.
+    pub fn tell(&self, method: &str, arguments: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+        self.tell_raw(method, arguments_of(method, arguments)?)
+    }
+
+    /// Tells with bytes as they are: for methods that take a [`Payload`].
+    ///
+    /// # Errors
+    /// As [`Agent::tell`].
+    pub fn tell_raw(&self, method: &str, input: Payload) -> Result<(), Failure> {
+        Ok(host::tell(&self.kind, &self.key, method, &input.into())?)
+    }
+}
+
+/// A key that is the same for every attempt at the turn that runs, for calls to the outside world: a service that
+/// honours it does nothing twice. None if the turn is tried only once.
+pub fn attempts_key() -> Option<String> {
+    host::attempts_key()
+}
+
+/// Arguments as they travel.
+pub(crate) fn arguments_of(method: &str, arguments: &(impl Serialize + ?Sized)) -> Result<Payload, Failure> {
+    let body = serde_json::to_vec(arguments).map_err(|e| {
+        Failure::new(Code::InvalidRequest, format!("the arguments of `{method}` cannot be written as JSON: {e}"))
+    })?;
+    Ok(Payload::json(body))
 }
 
 impl fmt::Display for Agent {

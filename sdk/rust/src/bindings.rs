@@ -31,4 +31,8 @@ impl exports::stride::guest::handler::Guest for Exports {
     ) -> Result<stride::guest::types::Payload, stride::guest::types::Failure> {
         crate::dispatch::turn(&kind, &key, &method, input.into()).map(Into::into).map_err(Into::into)
     }
+
+    fn migrate(kind: String, key: String, _from_version: String) -> Result<(), stride::guest::types::Failure> {
+        crate::dispatch::migrate(&kind, &key).map_err(Into::into)
+    }
 }

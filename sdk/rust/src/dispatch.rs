@@ -37,6 +37,8 @@ pub struct AgentExport {
     pub methods: &'static [MethodExport],
     /// Serves one message to the agent that is in memory, if there is one.
     pub serve: Serve,
+    /// Changes the stored state to what this version of the agent works with.
+    pub migrate: fn() -> Result<(), Failure>,
 }
 
 /// A method of an agent type.
@@ -88,15 +90,47 @@ pub(crate) fn call(name: &str, input: Payload) -> Result<Payload, Failure> {
     (function.call)(input)
 }
 
-pub(crate) fn turn(kind: &str, key: &str, method: &str, input: Payload) -> Result<Payload, Failure> {
+fn agent_type(kind: &str) -> Result<&'static AgentExport, Failure> {
     let mut agents = inventory::iter::<AgentExport>();
     let found = agents.find(|agent| agent.kind == kind);
-    let found = found.ok_or_else(|| Failure::new(Code::NotFound, format!("there is no agent type `{kind}`")))?;
+    found.ok_or_else(|| Failure::new(Code::NotFound, format!("there is no agent type `{kind}`")))
+}
+
+pub(crate) fn turn(kind: &str, key: &str, method: &str, input: Payload) -> Result<Payload, Failure> {
+    let found = agent_type(kind)?;
     set_current(agent(kind, key));
     let mut served = SERVED.take();
     let answer = (found.serve)(&mut served, method, input)?;
     SERVED.set(served);
     Ok(answer)
+}
+
+pub(crate) fn migrate(kind: &str, key: &str) -> Result<(), Failure> {
+    let found = agent_type(kind)?;
+    set_current(agent(kind, key));
+    // What is in memory, if anything is, was made from the state before.
+    SERVED.set(None);
+    (found.migrate)()
+}
+
+/// Leaves the stored state as it is: for an agent type that has no migration.
+pub fn keep_state() -> Result<(), Failure> {
+    Ok(())
+}
+
+/// Changes the stored state with a function from the old struct to the new one.
+pub fn change_state<Old, New, E>(change: fn(Old) -> Result<New, E>) -> Result<(), Failure>
+where
+    Old: DeserializeOwned,
+    New: Serialize,
+    E: std::fmt::Display,
+{
+    let Some(bytes) = state::load() else { return Ok(()) };
+    let failed = |why: String| Failure::new(Code::Internal, format!("the state cannot be migrated: {why}"));
+    let old = serde_json::from_slice(&bytes).map_err(|e| failed(format!("it is not what the migration takes: {e}")))?;
+    let new = change(old).map_err(|e| failed(e.to_string()))?;
+    state::save(&serde_json::to_vec(&new).map_err(|e| failed(e.to_string()))?);
+    Ok(())
 }
 
 /// Serves one message to an agent: loads it if need be, runs the method, saves it after a method that may change it.
@@ -123,7 +157,7 @@ fn load<T: Default + DeserializeOwned>() -> Result<T, Failure> {
     let Some(bytes) = state::load() else { return Ok(T::default()) };
     serde_json::from_slice(&bytes).map_err(|e| {
         let message = format!(
-            "the stored state has another shape than this version of the agent: {e}. Give new fields #[serde(default)]"
+            "the stored state has another shape than this version of the agent: {e}. Give new fields #[serde(default)], or migrate it with #[stride::agent(migrate = ...)]"
         );
         Failure::new(Code::Internal, message)
     })

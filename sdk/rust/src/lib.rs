@@ -42,6 +42,36 @@
 //! `#[stride::agent(name = "...")]` says otherwise. Every method with `&self` or `&mut self` can be asked. The struct
 //! is loaded and saved whole; what is large belongs into [`state`], entry by entry. If a method fails or panics, its
 //! writes are gone, those to the struct as well.
+//!
+//! **Messages.** [`agent()`] names an agent; [`Agent::ask`] waits for its answer, [`Agent::tell`] does not and leaves with the
+//! turn's commit. [`timer`] is for what an agent tells itself later.
+//!
+//! **Versions.** A new version of an agent loads what the old one saved. If its struct has another shape, say how one becomes
+//! the other; if that fails, the agent stays with the old version:
+//!
+//! ```
+//! # use stride::prelude::*;
+//! #[derive(Deserialize)]
+//! struct Old {
+//!     cents: u64,
+//! }
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Purse {
+//!     coins: Vec<u64>,
+//! }
+//!
+//! fn from_cents(old: Old) -> Result<Purse, String> {
+//!     Ok(Purse { coins: vec![old.cents] })
+//! }
+//!
+//! #[stride::agent(migrate = from_cents)]
+//! impl Purse {
+//!     fn total(&self) -> u64 {
+//!         self.coins.iter().sum()
+//!     }
+//! }
+//! ```
 #![deny(missing_docs)]
 
 // The attributes name this crate by its outside name, also in its own tests and examples.
@@ -54,8 +84,9 @@ mod dispatch;
 mod failure;
 mod payload;
 pub mod state;
+pub mod timer;
 
-pub use agent::{Agent, agent};
+pub use agent::{Agent, agent, attempts_key};
 pub use failure::{Code, Failure};
 pub use payload::Payload;
 pub use stride_sdk_macros::{agent, function};
@@ -64,7 +95,7 @@ pub use stride_sdk_macros::{agent, function};
 pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
-    pub use crate::{Code, Failure, Payload, state};
+    pub use crate::{Code, Failure, Payload, state, timer};
 }
 
 /// For the attributes; not for people.
@@ -74,6 +105,8 @@ pub mod private {
 
     pub use crate::{
         convert::{arguments, failure, one_argument, reply},
-        dispatch::{AgentExport, FunctionExport, MethodExport, Served, no_method, serve_agent},
+        dispatch::{
+            AgentExport, FunctionExport, MethodExport, Served, change_state, keep_state, no_method, serve_agent,
+        },
     };
 }

@@ -106,7 +106,7 @@ async fn a_guest_reaches_nothing_that_it_was_not_given() {
     node.call("faulty/connects", &address).await.fails_with("guest_error", "");
     assert!(futures::poll!(Box::pin(listener.accept())).is_pending(), "somebody connected");
     node.call("faulty/writes_state", "").await.fails_with("capability_denied", "only an agent has state");
-    node.call("faulty/asks", r#"["ledger", "kept", "add", 1]"#).await.fails_with("capability_denied", "may not ask");
+    node.call("faulty/asks", r#"["ledger", "kept", "add", 1]"#).await.fails_with("capability_denied", "may not reach");
     node.ask("ledger/a", "asks_another", "\"kept\"").await.fails_with("capability_denied", "during its turn");
     is_well(&node).await;
 }

@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{
-    Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Result, Type, parse::Parser as _,
+    Error, FnArg, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, Path, Result, Type, parse::Parser as _,
     spanned::Spanned as _,
 };
 
@@ -17,7 +17,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     if !block.generics.params.is_empty() {
         return Err(Error::new(block.generics.span(), "an agent cannot be generic: its state has to have one shape"));
     }
-    let kind = match chosen_name(attribute)? {
+    let Options { name, migrate } = options(attribute)?;
+    let kind = match name {
         Some(name) => checked(name.value(), name.span())?,
         None => kind_of(&block.self_ty)?,
     };
@@ -29,6 +30,10 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         ));
     }
     let (ty, input) = (&block.self_ty, signature::input());
+    let migrate = match migrate {
+        Some(function) => quote! { || ::stride::private::change_state::<_, #ty, _>(#function) },
+        None => quote! { ::stride::private::keep_state },
+    };
     let exports = methods.iter().map(Method::export);
     let arms = methods.iter().map(|method| method.arm(ty)).collect::<Result<Vec<_>>>()?;
     Ok(quote! {
@@ -45,7 +50,12 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                 }
             }
             ::stride::private::inventory::submit! {
-                ::stride::private::AgentExport { kind: #kind, methods: &[#(#exports),*], serve: __serve }
+                ::stride::private::AgentExport {
+                    kind: #kind,
+                    methods: &[#(#exports),*],
+                    serve: __serve,
+                    migrate: #migrate,
+                }
             }
         };
     })
@@ -92,17 +102,27 @@ impl Method<'_> {
     }
 }
 
-fn chosen_name(attribute: TokenStream) -> Result<Option<LitStr>> {
-    let mut name = None;
+/// What the attribute says.
+#[derive(Default)]
+struct Options {
+    name: Option<LitStr>,
+    migrate: Option<Path>,
+}
+
+fn options(attribute: TokenStream) -> Result<Options> {
+    let mut options = Options::default();
     let parser = syn::meta::parser(|meta| {
-        if !meta.path.is_ident("name") {
-            return Err(meta.error("unknown option; there is only name = \"...\""));
+        if meta.path.is_ident("name") {
+            options.name = Some(meta.value()?.parse()?);
+        } else if meta.path.is_ident("migrate") {
+            options.migrate = Some(meta.value()?.parse()?);
+        } else {
+            return Err(meta.error("unknown option; there are name = \"...\" and migrate = function"));
         }
-        name = Some(meta.value()?.parse()?);
         Ok(())
     });
     parser.parse2(attribute)?;
-    Ok(name)
+    Ok(options)
 }
 
 fn checked(name: String, span: Span) -> Result<String> {
@@ -152,6 +172,15 @@ mod tests {
         assert!(expanded.contains("kind : \"crate-audit\""), "{expanded}");
         let expanded = expand(quote! { name = "crate" }, item).unwrap().to_string();
         assert!(expanded.contains("kind : \"crate\""), "{expanded}");
+    }
+
+    #[test]
+    fn a_migration_is_registered_if_one_is_named() {
+        let item = quote! { impl A { fn get(&self) -> u8 { 1 } } };
+        let expanded = expand(quote! { migrate = upgrade::from_v1 }, item.clone()).unwrap().to_string();
+        assert!(expanded.contains("change_state :: < _ , A , _ > (upgrade :: from_v1)"), "{expanded}");
+        let expanded = expand(TokenStream::new(), item).unwrap().to_string();
+        assert!(expanded.contains("migrate : :: stride :: private :: keep_state"), "{expanded}");
     }
 
     #[test]

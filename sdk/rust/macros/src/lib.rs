@@ -16,7 +16,8 @@ pub fn function(attribute: TokenStream, item: TokenStream) -> TokenStream {
     finish(function::expand(attribute.into(), item.into()))
 }
 
-/// Makes the methods of an `impl` block askable. `name = "..."` chooses another agent type than the type's name.
+/// Makes the methods of an `impl` block askable. `name = "..."` chooses another agent type than the type's name;
+/// `migrate = function` names the function that takes the state of an older version and returns this one's.
 #[proc_macro_attribute]
 pub fn agent(attribute: TokenStream, item: TokenStream) -> TokenStream {
     finish(agent::expand(attribute.into(), item.into()))

@@ -23,7 +23,7 @@ impl Rig {
         let host = Arc::new(Host::new(&settings, clock.clone(), Chance::from_os())?);
         let wasm = example_component(example)?;
         let (tenant, name) = (Name::default_tenant(), Name::new(example)?);
-        let component = Component::load(&host, tenant, name, spec, wasm.into()).await?;
+        let component = Component::load(&host, tenant, name, "bench".into(), spec, wasm.into()).await?;
         let registry = Arc::new(Registry::default());
         registry.install(component)?;
         let (disk, settings) = (Arc::new(RealDisk), stride_journal::embedded::Settings::default());
