@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod ask;
 mod control;
 mod deployments;
 mod functions;

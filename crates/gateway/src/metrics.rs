@@ -15,6 +15,7 @@ use crate::routes::Gateway;
 pub(crate) enum Work {
     Function,
     Ask,
+    Tell,
 }
 
 impl Work {
@@ -22,6 +23,7 @@ impl Work {
         match self {
             Self::Function => "function",
             Self::Ask => "ask",
+            Self::Tell => "tell",
         }
     }
 }
@@ -36,9 +38,10 @@ pub fn install_recorder() {
     });
 }
 
-/// The two request histograms, resolved once: looking a metric up by name costs more than recording it.
-static SECONDS: LazyLock<[metrics::Histogram; 2]> = LazyLock::new(|| {
-    [Work::Function, Work::Ask].map(|work| metrics::histogram!("stride_request_seconds", "work" => work.as_str()))
+/// The request histograms, resolved once: looking a metric up by name costs more than recording it.
+static SECONDS: LazyLock<[metrics::Histogram; 3]> = LazyLock::new(|| {
+    [Work::Function, Work::Ask, Work::Tell]
+        .map(|work| metrics::histogram!("stride_request_seconds", "work" => work.as_str()))
 });
 
 impl Gateway {

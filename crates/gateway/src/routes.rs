@@ -16,7 +16,7 @@ use stride_runtime::{Functions, Logs};
 use stride_sim::Clock;
 
 use crate::{
-    agents,
+    agents, ask,
     control::ControlPlane,
     deployments::{self, DEPLOYMENT_LEN_MAX},
     functions, health, logs,
@@ -30,7 +30,7 @@ pub struct Gateway {
     pub node: HeaderValue,
     /// Calls functions.
     pub functions: Arc<Functions>,
-    /// Asks agents.
+    /// Asks and tells agents.
     pub engine: Arc<Engine>,
     /// Takes deployments.
     pub control: Arc<dyn ControlPlane>,
@@ -52,7 +52,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/agents/{kind}/{key}", get(agents::inspect).delete(agents::remove))
         .route("/v1/agents/{kind}/{key}/state", get(state::list).put(state::replace))
         .route("/v1/agents/{kind}/{key}/state/{state_key}", get(state::read).put(state::write).delete(state::delete))
-        .route("/v1/agents/{kind}/{key}/{method}", post(agents::ask))
+        .route("/v1/agents/{kind}/{key}/{method}", post(ask::ask_or_tell))
         .route(
             "/v1/deployments",
             get(deployments::list).post(deployments::create).layer(DefaultBodyLimit::max(DEPLOYMENT_LEN_MAX)),

@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Map(commands::map::Map),
     /// Ask an agent and wait for its reply
     Ask(commands::ask::Ask),
+    /// Give an agent a message and go on; it is kept until it is handled, exactly once
+    Tell(commands::ask::Tell),
     /// List, show and remove agents
     #[command(subcommand)]
     Agents(commands::agents::Agents),

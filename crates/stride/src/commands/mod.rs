@@ -32,6 +32,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Call(call) => call.run(&client()?).await,
         Command::Map(map) => map.run(client()?).await,
         Command::Ask(ask) => ask.run(&client()?).await,
+        Command::Tell(tell) => tell.run(&client()?).await,
         Command::Agents(agents) => agents.run(&client()?).await,
         Command::State(state) => state.run(&client()?).await,
         Command::Logs(logs) => logs.run(&client()?).await,
