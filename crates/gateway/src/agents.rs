@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
+use stride_agents::{Schedule, TimerStatus};
 use stride_ids::{AgentKey, Name};
 
 use crate::{
@@ -58,6 +59,42 @@ pub(crate) struct Inspected {
     created_at: u64,
     live: bool,
     state_bytes: usize,
+    version: Option<String>,
+    refused: Option<String>,
+    waiting: usize,
+    timers: Vec<ListedTimer>,
+}
+
+#[derive(Serialize)]
+struct ListedTimer {
+    name: String,
+    schedule: ListedSchedule,
+    due: u64,
+    method: String,
+}
+
+/// Times and periods are in milliseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ListedSchedule {
+    At(u64),
+    Every(u64),
+    Cron(String),
+}
+
+impl From<Schedule> for ListedSchedule {
+    fn from(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::At(at) => Self::At(at),
+            Schedule::Every(period) => Self::Every(period),
+            Schedule::Cron(expression) => Self::Cron(expression),
+        }
+    }
+}
+
+fn listed_timer(timer: TimerStatus) -> ListedTimer {
+    let TimerStatus { name, schedule, due, method } = timer;
+    ListedTimer { name, schedule: schedule.into(), due, method }
 }
 
 pub(crate) async fn inspect(
@@ -67,6 +104,7 @@ pub(crate) async fn inspect(
 ) -> Result<Json<Inspected>, Problem> {
     let address = request::address(&headers, &kind, &key)?;
     let status = gateway.engine.inspect(&address).await?;
+    let timers = gateway.engine.timers_of(&address)?.into_iter().map(listed_timer).collect();
     Ok(Json(Inspected {
         tenant: address.tenant.into(),
         r#type: address.kind.into(),
@@ -76,6 +114,10 @@ pub(crate) async fn inspect(
         created_at: status.created_at,
         live: status.live,
         state_bytes: status.state_bytes,
+        version: status.version,
+        refused: status.refused,
+        waiting: status.waiting,
+        timers,
     }))
 }
 

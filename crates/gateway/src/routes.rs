@@ -16,10 +16,10 @@ use stride_runtime::{Functions, Logs};
 use stride_sim::Clock;
 
 use crate::{
-    agents, ask,
+    agents, ask, cells,
     control::ControlPlane,
     deployments::{self, DEPLOYMENT_LEN_MAX},
-    functions, health, logs,
+    functions, health, logs, parked,
     problem::Problem,
     state,
 };
@@ -53,10 +53,14 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/agents/{kind}/{key}/state", get(state::list).put(state::replace))
         .route("/v1/agents/{kind}/{key}/state/{state_key}", get(state::read).put(state::write).delete(state::delete))
         .route("/v1/agents/{kind}/{key}/{method}", post(ask::ask_or_tell))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{kind}/{key}/resume", post(parked::resume))
+        .route("/v1/deployments/{id}/rollback", post(deployments::rollback))
         .route(
             "/v1/deployments",
             get(deployments::list).post(deployments::create).layer(DefaultBodyLimit::max(DEPLOYMENT_LEN_MAX)),
         )
+        .route("/v1/cells", get(cells::list))
         .route("/v1/logs", get(logs::read))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
