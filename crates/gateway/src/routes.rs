@@ -108,3 +108,27 @@ pub(crate) fn page_limit(asked: Option<usize>) -> Result<usize, Failure> {
         other => Err(Failure::new(Code::InvalidRequest, format!("limit is {other}; use 1 to {MAX}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_describes_every_route_and_no_other() {
+        // Of this file, up to this test.
+        let source = include_str!("routes.rs").split("#[cfg(test)]").next().unwrap_or_default();
+        let mut routes: Vec<_> = source.split('"').filter(|text| text.starts_with('/')).collect();
+        let document: serde_json::Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+        let mut described: Vec<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        routes.sort_unstable();
+        described.sort_unstable();
+        assert_eq!(routes, described);
+    }
+
+    #[test]
+    fn the_document_refers_to_nothing_that_is_not_in_it() {
+        let document: serde_json::Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+        let text = document.to_string();
+        let referred = text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next());
+        let missing: Vec<_> = referred.filter(|pointer| document.pointer(pointer).is_none()).collect();
+        assert_eq!(missing, Vec::<&str>::new());
+    }
+}

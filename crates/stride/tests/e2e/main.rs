@@ -6,4 +6,7 @@ mod cli;
 mod crashes;
 mod errors;
 mod functions;
+mod parked;
+mod rollback;
 mod support;
+mod tell;
