@@ -117,24 +117,3 @@ async fn deploy_says_how_to_go_back_once_it_replaced_something() {
     deploy_version(&node, 2).await;
     assert!(prints(&node, &deploy).contains("to go back: stride rollback faulty"));
 }
-
-#[tokio::test]
-async fn the_cells_of_a_node_say_how_far_they_are() {
-    let (_dir, data) = data();
-    let node = Node::start(&data);
-    deploy_version(&node, 2).await;
-    let before = node.get("/v1/cells").await.json();
-    node.ask("fragile/a", "take", "1").await.json();
-    let cell = node.get("/v1/agents/fragile/a").await.json()["cell"].as_u64().unwrap() as usize;
-    let after = node.get("/v1/cells").await.json();
-    let number = |cells: &Value, name: &str| cells["cells"][cell][name].as_u64().unwrap();
-    assert_eq!(number(&after, "last"), number(&before, "last") + 1);
-    assert_eq!(number(&after, "durable"), number(&after, "last"));
-    assert_eq!(number(&after, "tail"), number(&after, "last") - number(&after, "stored"));
-    node.kill();
-    let node = Node::start(&data);
-    let cells = node.get("/v1/cells").await.json();
-    assert!(number(&cells, "epoch") > number(&after, "epoch"));
-    let table = prints(&node, &["cells"]);
-    assert_eq!(table.lines().count(), 65, "{table}");
-}
