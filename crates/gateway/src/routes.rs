@@ -115,7 +115,7 @@ mod tests {
     fn the_document_describes_every_route_and_no_other() {
         // Of this file, up to this test.
         let source = include_str!("routes.rs").split("#[cfg(test)]").next().unwrap_or_default();
-        let mut routes: Vec<_> = source.split('"').filter(|text| text.starts_with('/')).collect();
+        let mut routes: Vec<_> = source.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/')).collect();
         let document: serde_json::Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
         let mut described: Vec<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
         routes.sort_unstable();
