@@ -18,6 +18,8 @@ use crate::{body::Body, inbox::Inbox, message::Envelope, record::Header, residen
 pub(crate) struct Cell {
     pub(crate) id: CellId,
     pub(crate) epoch: Epoch,
+    /// How long taking it over took.
+    pub(crate) recovered_in: std::time::Duration,
     /// Held while a record is ordered and its writes are staged, so that both happen in the same order.
     pub(crate) tail: Mutex<Tail>,
     /// The newest receipt of this cell.
@@ -109,6 +111,7 @@ impl Cell {
         Self {
             id,
             epoch,
+            recovered_in: std::time::Duration::ZERO,
             tail: Mutex::new(Tail { last: receipt.seq(), received }),
             receipt: Mutex::new(receipt),
             awake: Mutex::default(),

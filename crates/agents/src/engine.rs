@@ -114,7 +114,10 @@ impl Engine {
         let Surroundings { journal, store, bodies, clock, chance, tasks } = surroundings;
         let mut cells = Vec::with_capacity(usize::from(settings.cells));
         for id in (0..settings.cells).map(CellId) {
-            cells.push(take_over(&*journal, &store, id, settings.cells).await?);
+            let began = clock.now();
+            let mut cell = take_over(&*journal, &store, id, settings.cells).await?;
+            cell.recovered_in = clock.now() - began;
+            cells.push(cell);
         }
         let engine = Arc::new(Self {
             journal,

@@ -148,13 +148,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes an agent and everything it has: state, timers, waiting and parked messages. Needs no user code.
+    /// Removes an agent and everything it has: state, timers, waiting and parked messages. Needs no user code, and no turn
+    /// that was ever committed.
     pub async fn remove(self: &Arc<Self>, address: &Address) -> Result<(), Failure> {
         let cell = self.cell_of(address);
         let pending = {
             let slot = cell.wake(address);
             let mut resident = slot.resident.lock().await;
-            self.header(&mut resident, address)?.ok_or_else(|| unknown(address))?;
+            let begun = self.header(&mut resident, address)?.is_some();
+            if !begun && self.store.agent_rows(address).map_err(|e| store_failure(&e))?.is_empty() {
+                return Err(unknown(address));
+            }
             resident.body = None;
             let pending = self.append(cell, &Record::Remove(address.clone()))?;
             resident.last = pending.seq();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, join_all};
-use stride_agents::{Answer, Ask, Bodies, Body, Engine, Kind, Method, Settings, Surroundings, Turn};
+use stride_agents::{Answer, Ask, Bodies, Body, Engine, Kind, Method, Settings, Surroundings, Tell, Turn};
 use stride_ids::{Address, AgentKey, Code, Failure, Name, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
 use stride_sim::{Chance, Clock, Tasks};
@@ -311,4 +311,22 @@ async fn a_removed_agent_begins_anew_also_after_recovery() {
     assert_eq!(second.value("a").await, 0);
     assert_eq!(second.engine.list(&Name::default_tenant(), &agent("a").kind, None, 10).unwrap(), []);
     assert!(!second.keyed("a", "add", 5, Some("k")).await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn an_agent_that_never_committed_a_turn_is_removed_with_its_parked_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { attempts_max: 1, ..Settings::default() };
+    let world = world_on(Arc::new(MemoryJournal::new()), dir.path(), settings).await;
+    let input = Payload::json("1".to_owned());
+    let tell =
+        Tell { address: agent("a"), method: "add_then_fail".into(), input, idempotency_key: None, trace: None };
+    world.engine.tell(tell).await.unwrap();
+    while world.engine.stats().parked == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.engine.remove(&agent("a")).await.unwrap();
+    assert_eq!(world.engine.stats().parked, 0);
+    assert_eq!(world.engine.parked(&Name::default_tenant(), None, 10).unwrap(), []);
+    assert_eq!(world.engine.remove(&agent("a")).await.unwrap_err().code, Code::NotFound);
 }

@@ -1,71 +1,19 @@
-//! `/v1/agents/...`: ask, list, inspect, remove.
+//! `/v1/agents/...`: list, inspect, remove.
 
 use axum::{
     Json,
-    body::Body,
     extract::{Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
-use stride_agents::{Answer, Ask};
-use stride_ids::{AgentKey, Code, Failure, Name};
+use stride_agents::{Schedule, TimerStatus};
+use stride_ids::{AgentKey, Name};
 
 use crate::{
-    metrics::Work,
     problem::Problem,
     request::{self, Params},
-    routes::{Shared, content_type, page_limit},
-    timing::server_timing,
+    routes::{Shared, page_limit},
 };
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AskQuery {
-    mode: Option<String>,
-}
-
-pub(crate) async fn ask(
-    State(gateway): State<Shared>,
-    Path((kind, key, method)): Path<(String, String, String)>,
-    Params(query): Params<AskQuery>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    if let Some(mode) = query.mode.filter(|mode| mode != "ask") {
-        let message = format!("mode `{mode}` is not available in this version; leave it out to ask");
-        return Err(Failure::new(Code::InvalidRequest, message).into());
-    }
-    let began = gateway.clock.now();
-    let outcome = try_ask(&gateway, &kind, &key, method, &headers, body).await;
-    gateway.observe(Work::Ask, began, outcome.as_ref().err());
-    let Answer { payload, turn, replayed, timing } = outcome?;
-    let mut response = payload.body.into_response();
-    let out = response.headers_mut();
-    out.insert(header::CONTENT_TYPE, content_type(&payload.content_type));
-    out.insert("stride-turn", HeaderValue::from(turn));
-    if replayed {
-        out.insert("stride-replayed", HeaderValue::from_static("true"));
-    }
-    let phases = [("queue", timing.queue), ("start", timing.start), ("run", timing.run), ("commit", timing.commit)];
-    out.insert("server-timing", server_timing(&phases));
-    Ok(response)
-}
-
-async fn try_ask(
-    gateway: &Shared,
-    kind: &str,
-    key: &str,
-    method: String,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Answer, Failure> {
-    let address = request::address(headers, kind, key)?;
-    let idempotency_key = request::idempotency_key(headers)?;
-    let input = request::payload(headers, body).await?;
-    let work = gateway.engine.ask(Ask { address, method, input, idempotency_key, trace: None });
-    request::within_deadline(&gateway.clock, headers, work).await
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,6 +59,42 @@ pub(crate) struct Inspected {
     created_at: u64,
     live: bool,
     state_bytes: usize,
+    version: Option<String>,
+    refused: Option<String>,
+    waiting: usize,
+    timers: Vec<ListedTimer>,
+}
+
+#[derive(Serialize)]
+struct ListedTimer {
+    name: String,
+    schedule: ListedSchedule,
+    due: u64,
+    method: String,
+}
+
+/// Times and periods are in milliseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ListedSchedule {
+    At(u64),
+    Every(u64),
+    Cron(String),
+}
+
+impl From<Schedule> for ListedSchedule {
+    fn from(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::At(at) => Self::At(at),
+            Schedule::Every(period) => Self::Every(period),
+            Schedule::Cron(expression) => Self::Cron(expression),
+        }
+    }
+}
+
+fn listed_timer(timer: TimerStatus) -> ListedTimer {
+    let TimerStatus { name, schedule, due, method } = timer;
+    ListedTimer { name, schedule: schedule.into(), due, method }
 }
 
 pub(crate) async fn inspect(
@@ -120,6 +104,7 @@ pub(crate) async fn inspect(
 ) -> Result<Json<Inspected>, Problem> {
     let address = request::address(&headers, &kind, &key)?;
     let status = gateway.engine.inspect(&address).await?;
+    let timers = gateway.engine.timers_of(&address)?.into_iter().map(listed_timer).collect();
     Ok(Json(Inspected {
         tenant: address.tenant.into(),
         r#type: address.kind.into(),
@@ -129,6 +114,10 @@ pub(crate) async fn inspect(
         created_at: status.created_at,
         live: status.live,
         state_bytes: status.state_bytes,
+        version: status.version,
+        refused: status.refused,
+        waiting: status.waiting,
+        timers,
     }))
 }
 

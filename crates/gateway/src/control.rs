@@ -11,6 +11,9 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Deploys a component. Returns once it can be called.
     fn deploy(&self, tenant: Name, manifest: String, component: Bytes) -> BoxFuture<'_, Result<Deployment, Failure>>;
 
+    /// Puts the deployment before `id` in force again, as a new deployment. Returns once it can be called.
+    fn roll_back(&self, tenant: Name, id: String) -> BoxFuture<'_, Result<Deployment, Failure>>;
+
     /// What is deployed now, by component name.
     fn deployments(&self, tenant: &Name) -> Vec<Deployment>;
 }
@@ -30,6 +33,18 @@ pub struct Deployment {
     pub agents: Vec<DeployedAgent>,
     /// When it was deployed, in milliseconds since 1970.
     pub created_at: Timestamp,
+    /// What it took the place of, and what a rollback puts in force again; none for a component's first deployment.
+    #[serde(default)]
+    pub replaced: Option<Replaced>,
+}
+
+/// The deployment that was in force before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
 }
 
 /// An agent type of a deployment.

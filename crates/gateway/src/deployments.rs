@@ -2,11 +2,12 @@
 
 use axum::{
     Json,
-    extract::{Multipart, State},
+    extract::{Multipart, Path, State},
     http::{HeaderMap, StatusCode},
 };
 use bytes::Bytes;
 use serde::Serialize;
+use stride_agents::Refusal;
 use stride_ids::{Code, Failure};
 
 use crate::{control::Deployment, problem::Problem, request, routes::Shared};
@@ -16,12 +17,45 @@ pub(crate) const DEPLOYMENT_LEN_MAX: usize = 64 << 20;
 
 #[derive(Serialize)]
 pub(crate) struct DeploymentList {
-    deployments: Vec<Deployment>,
+    deployments: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    deployment: Deployment,
+    refused: Option<Refused>,
+}
+
+/// Agents that stay with the version before.
+#[derive(Serialize)]
+struct Refused {
+    agents: u64,
+    example: String,
+    cause: Failure,
 }
 
 pub(crate) async fn list(State(gateway): State<Shared>, headers: HeaderMap) -> Result<Json<DeploymentList>, Problem> {
     let tenant = request::tenant(&headers)?;
-    Ok(Json(DeploymentList { deployments: gateway.control.deployments(&tenant) }))
+    let listed = |deployment: Deployment| {
+        let refusal = gateway.engine.refusal(&tenant, &deployment.component, &deployment.version);
+        let refused = refusal.map(|Refusal { agents, example, cause }| {
+            let example = format!("{}/{}", example.kind, example.key);
+            Refused { agents, example, cause }
+        });
+        Listed { deployment, refused }
+    };
+    let deployments = gateway.control.deployments(&tenant).into_iter().map(listed).collect();
+    Ok(Json(DeploymentList { deployments }))
+}
+
+pub(crate) async fn rollback(
+    State(gateway): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Deployment>), Problem> {
+    let deployment = gateway.control.roll_back(request::tenant(&headers)?, id).await?;
+    Ok((StatusCode::CREATED, Json(deployment)))
 }
 
 pub(crate) async fn create(

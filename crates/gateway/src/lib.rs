@@ -7,12 +7,15 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod ask;
+mod cells;
 mod control;
 mod deployments;
 mod functions;
 mod health;
 mod logs;
 mod metrics;
+mod parked;
 mod problem;
 mod request;
 mod routes;
@@ -20,5 +23,5 @@ mod state;
 mod timing;
 
 pub use crate::metrics::install_recorder;
-pub use control::{ControlPlane, DeployedAgent, DeployedMethod, Deployment};
+pub use control::{ControlPlane, DeployedAgent, DeployedMethod, Deployment, Replaced};
 pub use routes::{Gateway, router};

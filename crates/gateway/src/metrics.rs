@@ -15,6 +15,7 @@ use crate::routes::Gateway;
 pub(crate) enum Work {
     Function,
     Ask,
+    Tell,
 }
 
 impl Work {
@@ -22,6 +23,7 @@ impl Work {
         match self {
             Self::Function => "function",
             Self::Ask => "ask",
+            Self::Tell => "tell",
         }
     }
 }
@@ -36,9 +38,10 @@ pub fn install_recorder() {
     });
 }
 
-/// The two request histograms, resolved once: looking a metric up by name costs more than recording it.
-static SECONDS: LazyLock<[metrics::Histogram; 2]> = LazyLock::new(|| {
-    [Work::Function, Work::Ask].map(|work| metrics::histogram!("stride_request_seconds", "work" => work.as_str()))
+/// The request histograms, resolved once: looking a metric up by name costs more than recording it.
+static SECONDS: LazyLock<[metrics::Histogram; 3]> = LazyLock::new(|| {
+    [Work::Function, Work::Ask, Work::Tell]
+        .map(|work| metrics::histogram!("stride_request_seconds", "work" => work.as_str()))
 });
 
 impl Gateway {
@@ -67,6 +70,15 @@ impl Gateway {
         }
         metrics::counter!("stride_agents_passivated_total").absolute(turns.passivated);
         metrics::gauge!("stride_agents_live").set(turns.live as f64);
+        for (outcome, count) in [("handled", turns.handled), ("failed", turns.failed)] {
+            metrics::counter!("stride_messages_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::counter!("stride_timers_fired_total").absolute(turns.fired);
+        for (place, count) in [("waiting", turns.waiting), ("leaving", turns.leaving), ("parked", turns.parked)] {
+            metrics::gauge!("stride_messages", "place" => place).set(count as f64);
+        }
+        metrics::gauge!("stride_timers").set(turns.timers as f64);
+        metrics::gauge!("stride_replies_remembered").set(turns.replies as f64);
         metrics::gauge!("stride_staged_bytes").set(turns.staged_bytes as f64);
         for (outcome, count) in [("succeeded", calls.succeeded), ("failed", calls.failed)] {
             metrics::counter!("stride_calls_total", "outcome" => outcome).absolute(count);

@@ -41,6 +41,32 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Fai
     Ok(text(headers, "idempotency-key")?.map(str::to_owned))
 }
 
+/// The trace that the request is part of. One that is none is ignored, as the standard wants it.
+pub(crate) fn trace(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    is_traceparent(text).then(|| text.to_owned())
+}
+
+/// Whether a text looks like a `traceparent`: version, trace, parent and flags in hex. Later versions may say more
+/// behind that.
+fn is_traceparent(text: &str) -> bool {
+    const LEN_MAX: usize = 256;
+    let is_hex =
+        |part: &str, len| part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_set = |part: &str| part.bytes().any(|byte| byte != b'0');
+    let parts: Vec<&str> = text.splitn(5, '-').collect();
+    let [version, trace, parent, flags, more @ ..] = parts.as_slice() else { return false };
+    text.len() <= LEN_MAX
+        && is_hex(version, 2)
+        && *version != "ff"
+        && (more.is_empty() || *version != "00")
+        && is_hex(trace, 32)
+        && is_set(trace)
+        && is_hex(parent, 16)
+        && is_set(parent)
+        && is_hex(flags, 2)
+}
+
 /// The address of the agent that a path names.
 pub(crate) fn address(headers: &HeaderMap, kind: &str, key: &str) -> Result<Address, Failure> {
     Ok(Address {
@@ -110,6 +136,32 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(params)) => Ok(Self(params)),
             Err(e) => Err(invalid(format!("the query string is wrong: {}", e.body_text())).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_taken_and_what_is_none_is_ignored() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for good in [format!("00-{trace}-00f067aa0ba902b7-01"), format!("cc-{trace}-00f067aa0ba902b7-01-later")] {
+            assert!(is_traceparent(&good), "{good}");
+        }
+        for bad in [
+            String::new(),
+            "trace".into(),
+            format!("00-{trace}-00f067aa0ba902b7"),
+            format!("00-{trace}-00f067aa0ba902b7-01-more"),
+            format!("ff-{trace}-00f067aa0ba902b7-01"),
+            format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
+            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            format!("00-{trace}-0000000000000000-01"),
+            format!("cc-{trace}-00f067aa0ba902b7-01-{}", "x".repeat(300)),
+        ] {
+            assert!(!is_traceparent(&bad), "{bad}");
         }
     }
 }

@@ -16,10 +16,10 @@ use stride_runtime::{Functions, Logs};
 use stride_sim::Clock;
 
 use crate::{
-    agents,
+    agents, ask, cells,
     control::ControlPlane,
     deployments::{self, DEPLOYMENT_LEN_MAX},
-    functions, health, logs,
+    functions, health, logs, parked,
     problem::Problem,
     state,
 };
@@ -30,7 +30,7 @@ pub struct Gateway {
     pub node: HeaderValue,
     /// Calls functions.
     pub functions: Arc<Functions>,
-    /// Asks agents.
+    /// Asks and tells agents.
     pub engine: Arc<Engine>,
     /// Takes deployments.
     pub control: Arc<dyn ControlPlane>,
@@ -52,11 +52,15 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/agents/{kind}/{key}", get(agents::inspect).delete(agents::remove))
         .route("/v1/agents/{kind}/{key}/state", get(state::list).put(state::replace))
         .route("/v1/agents/{kind}/{key}/state/{state_key}", get(state::read).put(state::write).delete(state::delete))
-        .route("/v1/agents/{kind}/{key}/{method}", post(agents::ask))
+        .route("/v1/agents/{kind}/{key}/{method}", post(ask::ask_or_tell))
+        .route("/v1/parked", get(parked::list))
+        .route("/v1/parked/{kind}/{key}/resume", post(parked::resume))
+        .route("/v1/deployments/{id}/rollback", post(deployments::rollback))
         .route(
             "/v1/deployments",
             get(deployments::list).post(deployments::create).layer(DefaultBodyLimit::max(DEPLOYMENT_LEN_MAX)),
         )
+        .route("/v1/cells", get(cells::list))
         .route("/v1/logs", get(logs::read))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -102,5 +106,29 @@ pub(crate) fn page_limit(asked: Option<usize>) -> Result<usize, Failure> {
     match asked.unwrap_or(DEFAULT) {
         limit @ 1..=MAX => Ok(limit),
         other => Err(Failure::new(Code::InvalidRequest, format!("limit is {other}; use 1 to {MAX}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_describes_every_route_and_no_other() {
+        // Of this file, up to this test.
+        let source = include_str!("routes.rs").split("#[cfg(test)]").next().unwrap_or_default();
+        let mut routes: Vec<_> = source.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/')).collect();
+        let document: serde_json::Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+        let mut described: Vec<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        routes.sort_unstable();
+        described.sort_unstable();
+        assert_eq!(routes, described);
+    }
+
+    #[test]
+    fn the_document_refers_to_nothing_that_is_not_in_it() {
+        let document: serde_json::Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+        let text = document.to_string();
+        let referred = text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next());
+        let missing: Vec<_> = referred.filter(|pointer| document.pointer(pointer).is_none()).collect();
+        assert_eq!(missing, Vec::<&str>::new());
     }
 }

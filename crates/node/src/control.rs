@@ -1,4 +1,4 @@
-//! Deploying: check, compile, keep, put in force.
+//! Deploying: check, compile, keep, put in force; and going back.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use stride_runtime::{Component, Host, Registry, content_hash};
 use stride_sim::{Chance, Clock};
 
 use crate::{
-    catalog::{Catalog, Entry, FORMAT},
+    catalog::{Catalog, Entry},
     manifest::Manifest,
 };
 
@@ -46,15 +46,28 @@ impl Control {
         }
     }
 
-    /// Puts in force again what was deployed before the node ended.
+    /// Puts in force again what was deployed before the node ended, each on top of the version before it.
     pub(crate) async fn restore(&self) -> Result<(), Failure> {
         let broken = |e: std::io::Error| Failure::new(Code::Internal, format!("a deployment cannot be restored: {e}"));
-        for (entry, wasm) in self.catalog.load().map_err(broken)? {
-            let component = self.load(entry.tenant.clone(), &entry.manifest, wasm).await?;
-            self.registry.install(component)?;
-            self.note(entry.tenant, entry.deployment);
+        for history in self.catalog.histories().map_err(broken)? {
+            if let Some(before) = history.version_before()
+                && let Err(failure) = self.restore_one(&history.tenant, before).await
+            {
+                let Deployment { component, version, .. } = &before.deployment;
+                tracing::warn!(%component, version, %failure, "the version before cannot be restored; agents that stayed with it try the one in force");
+            }
+            self.restore_one(&history.tenant, &history.in_force).await?;
+            self.note(history.tenant, history.in_force.deployment);
         }
         Ok(())
+    }
+
+    async fn restore_one(&self, tenant: &Name, entry: &Entry) -> Result<(), Failure> {
+        let wasm = self.catalog.component(entry).map_err(|e| {
+            let what = format!("deployment {} of {}", entry.deployment.id, entry.deployment.component);
+            Failure::new(Code::Internal, format!("{what} cannot be restored: {e}"))
+        })?;
+        self.registry.install(self.load(tenant.clone(), &entry.manifest, wasm).await?)
     }
 
     async fn load(&self, tenant: Name, manifest: &str, wasm: Bytes) -> Result<Component, Failure> {
@@ -67,6 +80,36 @@ impl Control {
 
     async fn try_deploy(&self, tenant: Name, manifest: String, wasm: Bytes) -> Result<Deployment, Failure> {
         let _one = self.deploying.lock().await;
+        self.put_in_force(tenant, manifest, wasm).await
+    }
+
+    async fn try_roll_back(&self, tenant: Name, id: &str) -> Result<Deployment, Failure> {
+        let _one = self.deploying.lock().await;
+        let broken = |e: std::io::Error| Failure::new(Code::Internal, format!("the deployments cannot be read: {e}"));
+        let histories = self.catalog.histories().map_err(broken)?;
+        let history = histories.into_iter().find(|history| history.tenant == tenant && history.has(id));
+        let history = history.ok_or_else(|| {
+            let message = format!("there is no deployment `{id}`; GET /v1/deployments lists those in force");
+            Failure::new(Code::NotFound, message)
+        })?;
+        let Deployment { id: in_force, component, .. } = &history.in_force.deployment;
+        if in_force != id {
+            let message = format!(
+                "deployment {id} is not in force any more; to go back from what is, roll back {in_force} of {component}"
+            );
+            return Err(Failure::new(Code::Conflict, message));
+        }
+        let before = history.before().ok_or_else(|| {
+            let message =
+                format!("there is no deployment of {component} before {id}; deploy the version that you want instead");
+            Failure::new(Code::NotFound, message)
+        })?;
+        let wasm = self.catalog.component(before).map_err(broken)?;
+        self.put_in_force(tenant, before.manifest.clone(), wasm).await
+    }
+
+    /// To be called with `deploying` held.
+    async fn put_in_force(&self, tenant: Name, manifest: String, wasm: Bytes) -> Result<Deployment, Failure> {
         let component = self.load(tenant.clone(), &manifest, wasm.clone()).await?;
         self.registry.check(&component)?;
         let deployment = Deployment {
@@ -76,11 +119,11 @@ impl Control {
             functions: component.exports.functions.clone(),
             agents: component.exports.agents.iter().map(deployed).collect(),
             created_at: self.clock.timestamp(),
+            replaced: None,
         };
-        let content = content_hash(&wasm);
-        let entry = Entry { format: FORMAT, tenant: tenant.clone(), deployment: deployment.clone(), manifest, content };
+        let entry = Entry { deployment, manifest, content: content_hash(&wasm) };
         // On disk before in force: what answers now also answers after a crash.
-        self.catalog.put(&entry, &wasm).map_err(|e| {
+        let deployment = self.catalog.put(tenant.clone(), entry, &wasm).map_err(|e| {
             let message = format!("the deployment cannot be stored, so nothing has changed: {e}");
             Failure::new(Code::Unavailable, message)
         })?;
@@ -106,6 +149,10 @@ fn deployed(agent: &stride_runtime::ExportedAgent) -> DeployedAgent {
 impl ControlPlane for Control {
     fn deploy(&self, tenant: Name, manifest: String, component: Bytes) -> BoxFuture<'_, Result<Deployment, Failure>> {
         Box::pin(self.try_deploy(tenant, manifest, component))
+    }
+
+    fn roll_back(&self, tenant: Name, id: String) -> BoxFuture<'_, Result<Deployment, Failure>> {
+        Box::pin(async move { self.try_roll_back(tenant, &id).await })
     }
 
     fn deployments(&self, tenant: &Name) -> Vec<Deployment> {

@@ -45,18 +45,24 @@ pub(crate) enum Command {
     Deploy(commands::deploy::Deploy),
     /// List what is deployed
     Deployments(commands::deployments::Deployments),
+    /// Put the deployment before in force again
+    Rollback(commands::rollback::Rollback),
     /// Call a function
     Call(commands::call::Call),
     /// Call a function once per file or line, in parallel; one JSON line per input on stdout
     Map(commands::map::Map),
     /// Ask an agent and wait for its reply
     Ask(commands::ask::Ask),
-    /// List, show and remove agents
+    /// Give an agent a message and go on; it is kept until it is handled, exactly once
+    Tell(commands::ask::Tell),
+    /// List, show and remove agents; see and take up again what failed
     #[command(subcommand)]
     Agents(commands::agents::Agents),
     /// See and change an agent's state without running its code
     #[command(subcommand)]
     State(commands::state::State),
+    /// How far the node's cells are: in the log, on disk, in the store
+    Cells(commands::cells::Cells),
     /// What components print
     Logs(commands::logs::Logs),
     /// Verify a data directory while no node runs on it

@@ -1,7 +1,10 @@
 //! What commands print on stdout. Listings are a table for people and, with `--json`, one JSON array, written as it
 //! comes so that a long listing needs no memory.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, UNIX_EPOCH},
+};
 
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
@@ -68,6 +71,15 @@ impl<W: io::Write> Array<W> {
     }
 }
 
+/// A time as people read it, from milliseconds since 1970.
+pub(crate) fn time(millis: u64) -> String {
+    match UNIX_EPOCH.checked_add(Duration::from_millis(millis)) {
+        // Four digits are all that the format has for a year.
+        Some(time) if millis < 253_402_300_800_000 => humantime::format_rfc3339_seconds(time).to_string(),
+        _ => millis.to_string(),
+    }
+}
+
 /// Makes text of a stranger safe to show: on a terminal, control characters are shown instead of obeyed.
 pub(crate) fn printable(text: &str) -> String {
     if io::stdout().is_terminal() { escape(text) } else { text.to_owned() }
@@ -98,6 +110,12 @@ mod tests {
         for items in [&[][..], &[1], &[1, 2, 3]] {
             assert_eq!(serde_json::from_str::<Vec<u8>>(&array(items)).unwrap(), items);
         }
+    }
+
+    #[test]
+    fn a_time_is_read_as_a_date_and_one_past_all_dates_as_a_number() {
+        assert_eq!(time(1_700_000_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(time(u64::MAX), u64::MAX.to_string());
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn advice(code: &str) -> Option<&'static str> {
         "limit_time" => "raise `timeout` in stride.toml and deploy again, or give it less to do",
         "capability_denied" => "grant it under [capabilities] in stride.toml and deploy again",
         "reentrant_call" => "the agents ask each other in a circle; change one of them",
-        "conflict" => "use a new idempotency key for a new request",
+        "conflict" => "resolve what the reason names; a new request needs a new idempotency key",
         "overloaded" => "wait a moment and try again",
         "deadline_exceeded" => "allow more with --deadline; repeat an ask safely with the same --idempotency-key",
         "unavailable" => "try again later; the node's own output says why",

@@ -174,3 +174,34 @@ fn take_all_memory() -> usize {
     }
     taken.len()
 }
+
+/// An agent of which tests make other versions: they replace the digit in the component's bytes.
+mod fragile {
+    use stride::prelude::*;
+
+    use super::black_box;
+
+    /// 1 cannot take odd numbers, 2 can, 3 can take nothing.
+    static VERSION: &[u8] = b"this is fragile version 1";
+
+    #[derive(Default, Serialize, Deserialize)]
+    struct Fragile {
+        taken: Vec<u64>,
+    }
+
+    #[stride::agent]
+    impl Fragile {
+        fn take(&mut self, n: u64) -> usize {
+            match black_box(VERSION).last() {
+                Some(b'1') if n % 2 == 1 => panic!("version 1 cannot take {n}"),
+                Some(b'3') => panic!("version 3 cannot take anything"),
+                _ => self.taken.push(n),
+            }
+            self.taken.len()
+        }
+
+        fn taken(&self) -> Vec<u64> {
+            self.taken.clone()
+        }
+    }
+}

@@ -1,13 +1,21 @@
-//! `stride agents ls [TYPE] | show TYPE/KEY | rm TYPE/KEY`
+//! `stride agents ls [TYPE] | show TYPE/KEY | rm TYPE/KEY | parked [TYPE/KEY] | resume TYPE/KEY`
 
-use std::{collections::BTreeSet, io};
+use std::{collections::BTreeSet, fmt, io, time::Duration};
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use stride_ids::Name;
 
-use crate::{client::Client, commands::deployments::deployed, output, target::AgentTarget};
+use crate::{
+    client::Client,
+    commands::{
+        deployments::deployed,
+        parked::{Parked, Resume},
+    },
+    output,
+    target::AgentTarget,
+};
 
 /// How many agents one request asks for.
 const PAGE: usize = 1_000;
@@ -20,6 +28,10 @@ pub(crate) enum Agents {
     Show(Show),
     /// Remove an agent and its state, for good
     Rm(Rm),
+    /// List the messages that failed too often and are kept
+    Parked(Parked),
+    /// Take up the parked messages of an agent again, once what made them fail is repaired
+    Resume(Resume),
 }
 
 #[derive(Debug, Args)]
@@ -66,12 +78,42 @@ struct Listed<'a> {
     key: &'a str,
 }
 
+#[derive(Deserialize)]
+struct Timer {
+    name: String,
+    schedule: Schedule,
+    due: u64,
+    method: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Schedule {
+    At(u64),
+    Every(u64),
+    Cron(String),
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, schedule, due, method } = self;
+        let schedule = match schedule {
+            Schedule::At(at) => format!("at {}", output::time(*at)),
+            Schedule::Every(period) => format!("every {}", humantime::format_duration(Duration::from_millis(*period))),
+            Schedule::Cron(expression) => format!("cron {}", output::printable(expression)),
+        };
+        write!(f, "{}: {schedule}, next {}, method {method}", output::printable(name), output::time(*due))
+    }
+}
+
 impl Agents {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         match self {
             Self::Ls(ls) => ls.run(client).await,
             Self::Show(show) => show.run(client).await,
             Self::Rm(rm) => rm.run(client).await,
+            Self::Parked(parked) => parked.run(client).await,
+            Self::Resume(resume) => resume.run(client).await,
         }
     }
 }
@@ -112,6 +154,11 @@ impl Show {
             return output::json(&status);
         }
         for (name, value) in status {
+            if name == "timers" {
+                let timers: Vec<Timer> = serde_json::from_value(value)?;
+                timers.iter().try_for_each(|timer| output::line(format_args!("{:<12} {timer}", "timer")))?;
+                continue;
+            }
             let value = value.as_str().map_or_else(|| value.to_string(), output::printable);
             output::line(format_args!("{name:<12} {value}"))?;
         }

@@ -14,7 +14,7 @@ use crate::{
     client::Client,
     commands::{
         build::build,
-        deployments::{AgentMethod, Deployment},
+        deployments::{AgentMethod, Deployment, Replaced},
     },
     output,
     project::Project,
@@ -49,6 +49,10 @@ impl Deploy {
             return output::json(&deployment);
         }
         output::line(format_args!("deployed {} {} ({})", deployment.component, deployment.version, deployment.id))?;
+        if let Some(Replaced { id, version }) = &deployment.replaced {
+            let component = &deployment.component;
+            output::line(format_args!("before it: {version} ({id}); to go back: stride rollback {component}"))?;
+        }
         let url = client.url();
         let known = std::env::var("STRIDE_URL").ok().filter(|url| !url.is_empty());
         let known = known.as_deref().unwrap_or(DEFAULT_URL);
@@ -99,6 +103,8 @@ mod tests {
                 methods: vec![method("add", false), method("get", true)],
             }],
             created_at: 0,
+            replaced: None,
+            refused: None,
         };
         let lines = lines(&deployment, "", "http://127.0.0.1:7373").join("\n");
         for line in [

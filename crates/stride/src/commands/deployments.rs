@@ -22,6 +22,31 @@ pub(crate) struct Deployment {
     pub(crate) functions: Vec<String>,
     pub(crate) agents: Vec<AgentType>,
     pub(crate) created_at: u64,
+    pub(crate) replaced: Option<Replaced>,
+    /// Only listings say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<Refused>,
+}
+
+/// The deployment that was in force before.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Replaced {
+    pub(crate) id: String,
+    pub(crate) version: String,
+}
+
+/// Agents that stay with the version before.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    agents: u64,
+    example: String,
+    cause: Cause,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Cause {
+    pub(crate) code: String,
+    pub(crate) message: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,8 +81,27 @@ impl Deployments {
         for deployment in &deployments {
             table.add_row([&deployment.component, &deployment.version, &callable(deployment).join(" ")]);
         }
-        Ok(output::print(&table)?)
+        output::print(&table)?;
+        for Deployment { component, version, refused, .. } in &deployments {
+            if let Some(refused) = refused {
+                output::line(refusal(component, version, refused))?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// What the operator has to know: new code that agents do not take.
+fn refusal(component: &str, version: &str, refused: &Refused) -> String {
+    let Refused { agents, example, cause } = refused;
+    let stay = if *agents == 1 { "1 agent stays" } else { &format!("{agents} agents stay") };
+    let (example, why) = (output::printable(example), cause.message.lines().next().unwrap_or_default());
+    format!(
+        "{component} {version}: {stay} with the version before, {example} for one; why: {}: {}; \
+         deploy a repaired version, or `stride rollback {component}`",
+        cause.code,
+        output::printable(why)
+    )
 }
 
 fn callable(deployment: &Deployment) -> Vec<String> {

@@ -5,13 +5,16 @@ pub(crate) mod ask;
 pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod call;
+pub(crate) mod cells;
 pub(crate) mod check;
 pub(crate) mod deploy;
 pub(crate) mod deployments;
 pub(crate) mod logs;
 pub(crate) mod map;
 pub(crate) mod new;
+pub(crate) mod parked;
 pub(crate) mod repair;
+pub(crate) mod rollback;
 pub(crate) mod state;
 pub(crate) mod up;
 
@@ -29,11 +32,14 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Build(build) => build.run(),
         Command::Deploy(deploy) => deploy.run(&client()?).await,
         Command::Deployments(deployments) => deployments.run(&client()?).await,
+        Command::Rollback(rollback) => rollback.run(&client()?).await,
         Command::Call(call) => call.run(&client()?).await,
         Command::Map(map) => map.run(client()?).await,
         Command::Ask(ask) => ask.run(&client()?).await,
+        Command::Tell(tell) => tell.run(&client()?).await,
         Command::Agents(agents) => agents.run(&client()?).await,
         Command::State(state) => state.run(&client()?).await,
+        Command::Cells(cells) => cells.run(&client()?).await,
         Command::Logs(logs) => logs.run(&client()?).await,
         Command::Bench(bench) => Box::pin(bench.run()).await,
         Command::Check(check) => check.run(),

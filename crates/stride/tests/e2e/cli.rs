@@ -8,20 +8,20 @@ use std::{
 use crate::support::{Node, data, root};
 use serde_json::{Value, json};
 
-fn stride(url: &str, arguments: &[&str]) -> Output {
+pub(crate) fn stride(url: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stride"));
     command.args(arguments).env("STRIDE_URL", url).env_remove("STRIDE_TOKEN").env_remove("STRIDE_TENANT");
     command.output().unwrap()
 }
 
 /// What a command that succeeds prints.
-fn prints(node: &Node, arguments: &[&str]) -> String {
+pub(crate) fn prints(node: &Node, arguments: &[&str]) -> String {
     let output = stride(&node.url, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -41,7 +41,7 @@ async fn wrong_requests_say_what_is_wrong() {
     node.ask("ledger/a", "add", "\"five\"").await.fails_with(invalid, "argument `n`");
     node.ask("ledger/a", "put", "[\"only a key\"]").await.fails_with(invalid, "[key, value]");
     node.ask("9ledger/a", "add", "1").await.fails_with(invalid, "start with a letter");
-    node.ask("ledger/a", "add?mode=tell", "1").await.fails_with(invalid, "mode `tell`");
+    node.ask("ledger/a", "add?mode=shout", "1").await.fails_with(invalid, "mode `shout`");
     node.get("/v1/agents/ledger?limit=0").await.fails_with(invalid, "use 1 to 1000");
     node.get("/v1/agents/ledger?limt=1").await.fails_with(invalid, "limt");
     let put = node.request(Method::PUT, "/v1/functions/faulty/echo").body("1");

@@ -6,4 +6,8 @@ mod cli;
 mod crashes;
 mod errors;
 mod functions;
+mod operators;
+mod parked;
+mod rollback;
 mod support;
+mod tell;

@@ -1,0 +1,47 @@
+//! How far the cells of a node are: in the journal, on disk, and in the store.
+
+use std::time::Duration;
+
+use stride_ids::{CellId, Epoch, Seq};
+
+use crate::engine::Engine;
+
+/// How far a cell is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellStatus {
+    /// Which cell.
+    pub cell: CellId,
+    /// The epoch that its owner writes with; it rises with every takeover.
+    pub epoch: Epoch,
+    /// Its last record, durable or not.
+    pub last: Seq,
+    /// The last record that is known to be durable.
+    pub durable: Seq,
+    /// The last record that is in the store. After a crash it may be an older one, up to the last checkpoint.
+    pub stored: Seq,
+    /// How long this node took to take it over.
+    pub recovered_in: Duration,
+}
+
+impl CellStatus {
+    /// How many records are in the journal only, so that a takeover would replay them.
+    pub fn tail(&self) -> u64 {
+        self.last.0.saturating_sub(self.stored.0)
+    }
+}
+
+impl Engine {
+    /// How far every cell is, in their order.
+    pub fn cells(&self) -> Vec<CellStatus> {
+        let status = |cell: &crate::cell::Cell| CellStatus {
+            cell: cell.id,
+            epoch: cell.epoch,
+            // In this order, so that no number is ahead of the one that it follows.
+            stored: self.store.position(cell.id),
+            durable: cell.receipt().seq(),
+            last: cell.tail.lock().last,
+            recovered_in: cell.recovered_in,
+        };
+        self.cells.iter().map(status).collect()
+    }
+}
