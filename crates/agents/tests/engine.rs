@@ -319,8 +319,7 @@ async fn an_agent_that_never_committed_a_turn_is_removed_with_its_parked_message
     let settings = Settings { attempts_max: 1, ..Settings::default() };
     let world = world_on(Arc::new(MemoryJournal::new()), dir.path(), settings).await;
     let input = Payload::json("1".to_owned());
-    let tell =
-        Tell { address: agent("a"), method: "add_then_fail".into(), input, idempotency_key: None, trace: None };
+    let tell = Tell { address: agent("a"), method: "add_then_fail".into(), input, idempotency_key: None, trace: None };
     world.engine.tell(tell).await.unwrap();
     while world.engine.stats().parked == 0 {
         tokio::task::yield_now().await;

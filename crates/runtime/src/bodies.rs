@@ -36,7 +36,7 @@ impl Bodies for Registry {
             let served = self.served_by_version(&address.tenant, &kind.name, &kind.version);
             let (component, _) = served.ok_or_else(gone)?;
             let spec = component.spec.agents.get(kind.name.as_str()).cloned().unwrap_or_default();
-            let Prepared { store, instance } = component.prepare(spec.memory_bytes).await?;
+            let Prepared { store, instance } = *component.prepare(spec.memory_bytes).await?;
             let body: Box<dyn Body> = Box::new(Instance { component, spec, store, instance });
             Ok(body)
         })

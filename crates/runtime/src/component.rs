@@ -91,7 +91,7 @@ impl Component {
     }
 
     /// A fresh instance, which may use so much memory and can reach nothing yet.
-    pub(crate) async fn prepare(&self, memory_max: usize) -> Result<Prepared, Failure> {
+    pub(crate) async fn prepare(&self, memory_max: usize) -> Result<Box<Prepared>, Failure> {
         let origin = Origin { tenant: self.tenant.clone(), component: self.name.clone(), call: CallId(0) };
         instantiate(&self.host, &self.pre, Guest::new(&self.host, origin, memory_max)).await
     }
@@ -124,13 +124,13 @@ impl Prepared {
     }
 }
 
-async fn instantiate(host: &Host, pre: &GuestPre<Guest>, guest: Guest) -> Result<Prepared, Failure> {
+async fn instantiate(host: &Host, pre: &GuestPre<Guest>, guest: Guest) -> Result<Box<Prepared>, Failure> {
     let mut store = Store::new(&host.engine, guest);
     store.limiter(|guest| &mut guest.memory);
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
     match pre.instantiate_async(&mut store).await {
-        Ok(instance) => Ok(Prepared { store, instance }),
+        Ok(instance) => Ok(Box::new(Prepared { store, instance })),
         Err(error) => Err(store.data().failure_of(&error)),
     }
 }
@@ -145,7 +145,7 @@ async fn describe(host: &Host, tenant: &Name, name: &Name, pre: &GuestPre<Guest>
     let origin = Origin { tenant: tenant.clone(), component: name.clone(), call };
     let guest = Guest::new(host, origin, DESCRIBE_MEMORY_BYTES);
     let ask = async {
-        let Prepared { mut store, instance } = instantiate(host, pre, guest).await?;
+        let Prepared { mut store, instance } = *instantiate(host, pre, guest).await?;
         let described = instance.stride_guest_handler().call_describe(&mut store).await;
         described.map_err(|e| store.data().failure_of(&e))
     };

@@ -208,7 +208,7 @@ impl Gate {
 }
 
 /// Clears away a used instance and makes one for the next call, if one is missing.
-async fn replace(gate: Arc<Gate>, component: Arc<Component>, used: Prepared, _turn: OwnedSemaphorePermit) {
+async fn replace(gate: Arc<Gate>, component: Arc<Component>, used: Box<Prepared>, _turn: OwnedSemaphorePermit) {
     drop(used);
     gate.spares.refill(component, gate.spec.memory_bytes).await;
 }

@@ -28,6 +28,7 @@ pub(crate) struct Guest {
 }
 
 /// What a guest may reach beyond its own memory.
+#[expect(clippy::large_enum_variant, reason = "there is one per instance, and a box would be an allocation per turn")]
 pub(crate) enum Reach {
     /// Nothing: it is being described, waits for a call, or is between turns.
     Nothing,

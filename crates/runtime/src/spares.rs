@@ -26,7 +26,7 @@ pub(crate) struct Spares {
 
 struct Spare {
     component: Arc<Component>,
-    prepared: Prepared,
+    prepared: Box<Prepared>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -38,7 +38,7 @@ impl Spares {
     }
 
     /// A spare instance of exactly this component. Those of a version that was replaced are dropped.
-    pub(crate) fn take(&self, component: &Arc<Component>) -> Option<Prepared> {
+    pub(crate) fn take(&self, component: &Arc<Component>) -> Option<Box<Prepared>> {
         self.used.store(true, Ordering::Relaxed);
         let mut kept = self.kept.lock();
         while let Some(spare) = kept.pop() {
