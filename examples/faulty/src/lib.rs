@@ -1,6 +1,8 @@
 //! Does everything wrong that a guest can do, and a few things right to compare with. For the end-to-end tests.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is one of the things to be tested")]
 
+mod post;
+
 use std::{
     hint::black_box,
     sync::atomic::{AtomicU64, Ordering},

@@ -6,6 +6,7 @@ mod cli;
 mod crashes;
 mod errors;
 mod functions;
+mod messages;
 mod operators;
 mod parked;
 mod rollback;

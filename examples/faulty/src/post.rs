@@ -1,0 +1,79 @@
+//! An agent that messages others, asks them and sets timers.
+
+use std::time::Duration;
+
+use stride::prelude::*;
+
+#[derive(Default, Serialize, Deserialize)]
+struct Post {
+    got: Vec<String>,
+}
+
+#[stride::agent]
+impl Post {
+    fn note(&mut self, text: String) {
+        self.got.push(text);
+    }
+
+    fn got(&self) -> Vec<String> {
+        self.got.clone()
+    }
+
+    /// Tells another one so many messages.
+    fn tell(&mut self, to: String, count: u32) -> Result<(), Failure> {
+        (0..count).try_for_each(|n| stride::agent("post", to.as_str()).tell("note", &n.to_string()))
+    }
+
+    /// Tells, and then fails.
+    fn tell_then_fail(&mut self, to: String) -> Result<(), Failure> {
+        self.tell(to, 1)?;
+        Err(Failure::new(Code::GuestError, "after telling"))
+    }
+
+    /// A method that only reads must not tell.
+    fn tell_while_reading(&self, to: String) -> Result<(), Failure> {
+        stride::agent("post", to).tell("note", "never")
+    }
+
+    fn tell_too_much(&mut self, to: String, bytes: usize) -> Result<(), Failure> {
+        let body = vec![b'x'; bytes];
+        stride::agent("post", to).tell_raw("note", Payload { content_type: "text/plain".into(), body })
+    }
+
+    /// Asks along a chain of agents.
+    fn ask_along(&mut self, chain: Vec<String>) -> Result<usize, Failure> {
+        let Some((next, rest)) = chain.split_first() else { return Ok(self.got.len()) };
+        stride::agent("post", next.as_str()).ask("ask_along", rest)
+    }
+
+    fn remind(&mut self, milliseconds: u64) -> Result<(), Failure> {
+        timer::set("once", timer::after(Duration::from_millis(milliseconds)), "ring", &())
+    }
+
+    fn begin(&mut self, milliseconds: u64) -> Result<(), Failure> {
+        timer::set("again", timer::every(Duration::from_millis(milliseconds)), "ring", &())
+    }
+
+    fn schedule(&mut self, cron: String) -> Result<(), Failure> {
+        timer::set("planned", timer::cron(&cron), "ring", &())
+    }
+
+    fn cancel(&mut self, name: String) -> bool {
+        timer::cancel(&name)
+    }
+
+    fn timers(&self) -> Vec<String> {
+        timer::list().into_iter().map(|timer| timer.name).collect()
+    }
+
+    fn ring(&mut self) {
+        let rang = timer::firing().map_or("nobody".to_owned(), |firing| format!("{}+{}", firing.name, firing.missed));
+        self.got.push(rang);
+    }
+}
+
+/// A function tells as well; the message is durable when it answers.
+#[stride::function]
+fn posts(to: String, text: String) -> Result<(), Failure> {
+    stride::agent("post", to).tell("note", &text)
+}
