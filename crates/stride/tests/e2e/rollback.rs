@@ -110,9 +110,12 @@ async fn a_catalog_of_release_0_1_opens_and_goes_on() {
 async fn deploy_says_how_to_go_back_once_it_replaced_something() {
     let (_dir, data) = data();
     let node = Node::start(&data);
-    let project = root().join("examples/faulty");
-    let deploy = ["deploy", "--no-build", project.to_str().unwrap()];
-    examples();
+    let project = tempfile::tempdir().unwrap();
+    let manifest = std::fs::read_to_string(root().join("examples/faulty/stride.toml")).unwrap();
+    let artifact = format!("artifact = {:?}", examples().join("faulty.wasm"));
+    let manifest = manifest.lines().map(|line| if line.starts_with("artifact") { &artifact } else { line });
+    std::fs::write(project.path().join("stride.toml"), manifest.collect::<Vec<_>>().join("\n")).unwrap();
+    let deploy = ["deploy", "--no-build", project.path().to_str().unwrap()];
     assert!(!prints(&node, &deploy).contains("stride rollback"));
     deploy_version(&node, 2).await;
     assert!(prints(&node, &deploy).contains("to go back: stride rollback faulty"));
