@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::step::{cargo, run};
 
 /// Every example.
-pub(crate) const ALL: [&str; 4] = ["audit", "counter", "echo", "faulty"];
+pub(crate) const ALL: [&str; 5] = ["audit", "bank", "counter", "echo", "faulty"];
 
 const TARGET: &str = "wasm32-wasip2";
 

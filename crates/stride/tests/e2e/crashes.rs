@@ -50,7 +50,7 @@ async fn acknowledged_turns_survive_sigkill_at_random_moments_and_none_is_applie
         while acknowledged.load(Ordering::SeqCst) < enough {
             tokio::task::yield_now().await;
         }
-        send_signal(&node, "-KILL");
+        node.send_signal("-KILL");
         for client in clients {
             client.await.unwrap();
         }
@@ -70,10 +70,6 @@ async fn increment(node: &Node, agent: u64, number: u64) -> Option<u64> {
     let response = request.header("idempotency-key", format!("{agent}-{number}")).send().await.ok()?;
     assert_eq!(response.status(), StatusCode::OK);
     response.text().await.ok()?.parse().ok()
-}
-
-fn send_signal(node: &Node, signal: &str) {
-    assert!(Command::new("kill").args([signal, &node.pid().to_string()]).status().unwrap().success());
 }
 
 #[tokio::test]

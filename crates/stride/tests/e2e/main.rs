@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 mod agents;
+mod bank;
 mod cli;
 mod crashes;
 mod errors;

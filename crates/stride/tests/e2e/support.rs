@@ -23,7 +23,7 @@ pub(crate) fn examples() -> PathBuf {
             let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
-                .args(["-p", "audit", "-p", "counter", "-p", "echo", "-p", "faulty"])
+                .args(["-p", "audit", "-p", "bank", "-p", "counter", "-p", "echo", "-p", "faulty"])
                 .current_dir(root())
                 .status()
                 .unwrap();
@@ -88,9 +88,13 @@ impl Node {
 
     /// Asks the process to end, and waits until it has.
     pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
-        let status = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        self.send_signal("-TERM");
         self.process.wait().unwrap()
+    }
+
+    /// Sends the process a signal, as `kill` names it.
+    pub(crate) fn send_signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap().success());
     }
 
     pub(crate) fn pid(&self) -> u32 {
