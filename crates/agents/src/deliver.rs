@@ -17,6 +17,7 @@ use crate::{
     cell::{AcceptedElsewhere, Cell},
     engine::{Engine, journal_failure},
     message::Envelope,
+    order::Ordered,
     record::{Accept, Record},
     turn::Held,
 };
@@ -78,7 +79,12 @@ impl Engine {
                 Some(last) if !messages.is_empty() => {
                     let record = Record::Accept(Accept { from: Some((from.id, *last)), messages, reply: None });
                     match self.order(to, &mut tail, &record) {
-                        Ok(ordered) => (ordered.pending.seq(), ordered.woken),
+                        Ok(Ordered { pending, woken }) => {
+                            let seq = pending.seq();
+                            // The turns that handle them bring it along; and until it is durable, the sender has them.
+                            pending.unhurried();
+                            (seq, woken)
+                        }
                         Err(failure) => return Err((failure, batch)),
                     }
                 }
@@ -138,7 +144,7 @@ impl Engine {
             cell.accepted.lock().extend(unsettled);
             if !ids.is_empty() {
                 // Not waited for: if it is lost, they are delivered again and not taken again.
-                drop(self.append(cell, &Record::Delivered(ids))?);
+                self.append(cell, &Record::Delivered(ids))?.unhurried();
             }
             outcome?;
         }

@@ -40,7 +40,8 @@ impl Engine {
         loop {
             match self.fire(cell, now) {
                 Ok(Some(ordered)) => {
-                    drop(ordered.pending);
+                    // The turns that follow bring it along; and until it is durable, the timers are as they were.
+                    ordered.pending.unhurried();
                     self.wake_all(cell, ordered.woken);
                 }
                 Ok(None) => break,

@@ -294,9 +294,9 @@ impl Engine {
             reply_key: None,
             handles: Some(id),
         };
-        // Not waited for: the next message is handled meanwhile, and what this one sends leaves with its receipt.
         let (_, pending) = self.run(cell, resident, &kind, read_only, &job, &mut Timing::default()).await?;
-        drop(pending);
+        // Not waited for: the next message is handled meanwhile, and what this one sends leaves with the flush that follows.
+        pending.into_iter().for_each(Pending::unhurried);
         Ok(())
     }
 

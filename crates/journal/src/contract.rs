@@ -36,6 +36,7 @@ pub async fn all<B: Backend>(fresh: impl Fn() -> B) {
     replay_begins_behind_what_is_asked_for(&fresh()).await;
     truncated_records_are_a_gap_and_not_silence(&fresh()).await;
     a_dropped_pending_is_committed_all_the_same(&fresh()).await;
+    an_unhurried_record_comes_with_the_next_of_any_cell_and_when_asked_for(&fresh()).await;
     a_record_over_the_limit_is_refused_and_the_next_is_taken(&fresh()).await;
     settled_waits_for_exactly_what_was_ordered(&fresh()).await;
     what_was_acknowledged_survives_reopening(&fresh()).await;
@@ -55,6 +56,24 @@ pub async fn records_come_back_in_the_order_of_appends(backend: &dyn Backend) {
     }
     let expected: Vec<_> = (1..=100).map(|n| (n, n.to_string())).collect();
     assert_eq!(texts(&journal.replay(A, Seq::ZERO).expect("replay")), expected);
+}
+
+/// Nobody hurries, and nothing is forgotten.
+pub async fn an_unhurried_record_comes_with_the_next_of_any_cell_and_when_asked_for(backend: &dyn Backend) {
+    let journal = backend.open();
+    let (a, b) = (journal.open(A).expect("open").epoch, journal.open(B).expect("open").epoch);
+    journal.append(A, a, record("first")).expect("append").unhurried();
+    journal.append(B, b, record("b")).expect("append").await.expect("commit");
+    let first = texts(&journal.replay(A, Seq::ZERO).expect("replay"));
+    assert_eq!(first, [(1, "first".to_owned())]);
+    journal.append(A, a, record("second")).expect("append").unhurried();
+    journal.settled(A, a, Seq(2)).await.expect("settled");
+    assert_eq!(journal.replay(A, Seq(1)).expect("replay").len(), 1);
+    journal.append(A, a, record("third")).expect("append").unhurried();
+    drop(journal);
+    // Whoever closes the journal waits for what is queued.
+    let journal = backend.open();
+    assert_eq!(journal.open(A).expect("open").last, Seq(3));
 }
 
 /// The receipt is the proof, so it must say for what.

@@ -1,7 +1,7 @@
 //! The contract that every backend keeps. [`contract`](crate::contract) holds the tests that say so.
 
 use std::{
-    future::Future,
+    future::{Future, Ready},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -17,8 +17,8 @@ pub trait Journal: Send + Sync + 'static {
     fn open(&self, cell: CellId) -> Result<Opened, Error>;
 
     /// Orders one record behind all that were appended to the cell before, without waiting for the disk (a backend that
-    /// is overrun may hold the caller back for a moment before it refuses). The order of calls is the order of records. Space for the record is certain once this returns `Ok`; dropping the [`Pending`] does not
-    /// take the record back.
+    /// is overrun may hold the caller back for a moment before it refuses). The order of calls is the order of records.
+    /// Space for the record is certain once this returns `Ok`; dropping the [`Pending`] does not take the record back.
     ///
     /// # Errors
     /// [`Error::Fenced`], [`Error::TooLarge`], [`Error::Full`], [`Error::Busy`] and [`Error::Stopped`]; nothing was
@@ -97,15 +97,23 @@ impl Receipt {
     }
 }
 
+/// How a backend makes a record durable.
+pub(crate) trait Outcome: Future<Output = Result<Receipt, Error>> + Send {
+    /// It will be dropped, and nobody hurries.
+    fn unhurried(self: Pin<&mut Self>) {}
+}
+
+impl Outcome for Ready<Result<Receipt, Error>> {}
+
 /// A record that is ordered and on its way to be durable.
 #[must_use = "a record is durable only once its Pending resolved"]
 pub struct Pending {
     seq: Seq,
-    outcome: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
+    outcome: Pin<Box<dyn Outcome>>,
 }
 
 impl Pending {
-    pub(crate) fn new(seq: Seq, outcome: impl Future<Output = Result<Receipt, Error>> + Send + 'static) -> Self {
+    pub(crate) fn new(seq: Seq, outcome: impl Outcome + 'static) -> Self {
         Self { seq, outcome: Box::pin(outcome) }
     }
 
@@ -116,11 +124,37 @@ impl Pending {
 
     /// The same, but not before `wait` is over: how a simulation makes a disk slow.
     pub fn after(self, wait: impl Future<Output = ()> + Send + 'static) -> Self {
-        let Self { seq, outcome } = self;
-        Self::new(seq, async move {
-            wait.await;
-            outcome.await
-        })
+        Self::new(self.seq, After { wait: Some(Box::pin(wait)), outcome: self.outcome })
+    }
+
+    /// Lets go of the record without hurrying it to the disk, as dropping does: it becomes durable with the next one that
+    /// somebody waits for, in any cell. For a record with which nothing leaves that was not durable before.
+    pub fn unhurried(mut self) {
+        self.outcome.as_mut().unhurried();
+    }
+}
+
+/// An outcome that comes later.
+struct After {
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    outcome: Pin<Box<dyn Outcome>>,
+}
+
+impl Future for After {
+    type Output = Result<Receipt, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(wait) = &mut self.wait {
+            std::task::ready!(wait.as_mut().poll(cx));
+            self.wait = None;
+        }
+        self.outcome.as_mut().poll(cx)
+    }
+}
+
+impl Outcome for After {
+    fn unhurried(mut self: Pin<&mut Self>) {
+        self.outcome.as_mut().unhurried();
     }
 }
 

@@ -1,12 +1,14 @@
 //! Group commit: whoever waits first writes for all.
 //!
 //! Waking a sleeping thread costs about as much as a third of a sync, so an append that is alone must not need one: the
-//! first [`Wait`] that is polled while nobody writes becomes the leader and writes everything that is queued, itself.
+//! first [`Wait`] that is polled while nobody writes becomes the leader and writes everything that is queued, itself, once
+//! the tasks that are ready have had their turn and appended what they have. It holds its async worker meanwhile, if syncs
+//! have been as short as turns are, and hands it over to another thread if not.
 //! If more is queued by then, the load is not one caller, and the committer thread goes on, so that no async worker is
 //! held for long; after such a crowd's group it also begins the next one.
 //!
-//! Always true: while something is queued, a leader or the committer thread is on it or a `Wait` exists whose poll, or
-//! drop, makes it so. The lock of [`Tail`] is never held during I/O. After the first error nothing is written.
+//! Always true: while something is queued that is in a hurry, a leader or the committer thread is on it or a `Wait` exists
+//! whose poll, or drop, makes it so. The lock of [`Tail`] is never held during I/O. After the first error nothing is written.
 
 use std::{
     future::Future,
@@ -16,12 +18,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
+use futures::future::BoxFuture;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use stride_ids::{CellId, Epoch, Seq};
-use stride_sim::{Chance, disk::Disk};
+use stride_sim::{Chance, Clock, disk::Disk};
 
 use super::{
     Threads,
@@ -29,7 +33,10 @@ use super::{
     tail::Tail,
     writer::{Item, Writer},
 };
-use crate::{Error, Receipt};
+use crate::{Error, Receipt, journal::Outcome};
+
+/// A leader holds its async worker if a group takes less than this, in microseconds: no longer than many a turn does.
+const SHORT_SYNC_MICROS: u64 = 500;
 
 /// What the journal, its threads and everybody who waits share.
 pub(crate) struct Shared {
@@ -38,6 +45,10 @@ pub(crate) struct Shared {
     pub(crate) segment_bytes: u64,
     pub(crate) threads: Threads,
     pub(crate) chance: Chance,
+    /// Measures syncs; none where time is not the machine's.
+    clock: Option<Clock>,
+    /// How long writing a group takes on average, in microseconds.
+    sync_micros: AtomicU64,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) writer: Mutex<Writer>,
     /// Everything before this position is durable.
@@ -58,6 +69,9 @@ impl Shared {
             segment_bytes: settings.segment_bytes,
             threads: settings.threads,
             chance,
+            clock: (settings.threads == Threads::Own).then(Clock::real),
+            // Unknown, so not short.
+            sync_micros: AtomicU64::new(2 * SHORT_SYNC_MICROS),
             durable: AtomicU64::new(end.tail.end().0),
             tail: Mutex::new(end.tail),
             writer: Mutex::new(end.writer),
@@ -79,6 +93,18 @@ impl Shared {
         }
     }
 
+    fn syncs_are_short(&self) -> bool {
+        self.sync_micros.load(Ordering::Relaxed) < SHORT_SYNC_MICROS
+    }
+
+    /// Takes note of how long a group took. Whoever leads is alone, so nothing is lost between load and store.
+    fn note_sync(&self, began: Option<Duration>) {
+        let (Some(clock), Some(began)) = (&self.clock, began) else { return };
+        let took = u64::try_from((clock.now() - began).as_micros()).unwrap_or(u64::MAX);
+        let average = self.sync_micros.load(Ordering::Relaxed);
+        self.sync_micros.store((average.saturating_mul(7).saturating_add(took)) / 8, Ordering::Relaxed);
+    }
+
     /// Lets the committer thread go on, if there is one.
     fn hand_over(&self) -> bool {
         let mut tail = self.tail.lock();
@@ -93,9 +119,11 @@ impl Shared {
     /// Writes one queue's worth and says whether there is more. If not, nobody is committing any more.
     fn write_queued(&self) -> bool {
         let items = self.tail.lock().take_queue();
+        let began = self.clock.as_ref().map(Clock::now);
         let outcome = self.writer.lock().commit(&items, |end| {
             self.durable.store(end.0, Ordering::Release);
         });
+        self.note_sync(began);
         let mut tail = self.tail.lock();
         if let Err(e) = outcome {
             self.stop(&mut tail, &format!("writing to {}: {e}", self.dir.display()));
@@ -140,6 +168,8 @@ impl Shared {
     /// Waits, without an executor, until everything before `end` is durable.
     pub(crate) fn settle(self: &Arc<Self>, cell: CellId, epoch: Epoch, seq: Seq, at: Position) -> Result<(), Error> {
         let mut wait = Wait::new(Arc::clone(self), cell, epoch, seq, at);
+        // There are no others on a thread that is held.
+        wait.others = Some(Box::pin(std::future::ready(())));
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
         loop {
@@ -172,11 +202,15 @@ pub(crate) struct Wait {
     receipt: Receipt,
     /// The waker that is registered.
     registered: Option<Waker>,
+    /// Done when the tasks that were ready have had their turn; begun when this would lead.
+    others: Option<BoxFuture<'static, ()>>,
+    /// Whether the record is to be brought to the disk also if nobody waits for it any more.
+    hurried: bool,
 }
 
 impl Wait {
     pub(crate) fn new(shared: Arc<Shared>, cell: CellId, epoch: Epoch, seq: Seq, at: Position) -> Self {
-        Self { shared, at, receipt: Receipt::new(cell, epoch, seq), registered: None }
+        Self { shared, at, receipt: Receipt::new(cell, epoch, seq), registered: None, others: None, hurried: true }
     }
 
     fn is_durable(&self) -> bool {
@@ -211,17 +245,34 @@ impl Future for Wait {
                 }
                 return Poll::Pending;
             }
+            let Some(others) = &mut self.others else {
+                drop(tail);
+                // Polled by the next round, so that it wakes this task.
+                self.others = Some(Box::pin(tokio::task::yield_now()));
+                continue;
+            };
+            ready!(others.as_mut().poll(cx));
             tail.committing = true;
             drop(tail);
-            may_block(|| shared.lead());
+            if shared.syncs_are_short() {
+                shared.lead();
+            } else {
+                may_block(|| shared.lead());
+            }
         }
+    }
+}
+
+impl Outcome for Wait {
+    fn unhurried(mut self: Pin<&mut Self>) {
+        self.hurried = false;
     }
 }
 
 impl Drop for Wait {
     /// A record is committed whether or not somebody waits for it.
     fn drop(&mut self) {
-        if self.is_durable() {
+        if !self.hurried || self.is_durable() {
             return;
         }
         let mut tail = self.shared.tail.lock();
