@@ -41,6 +41,8 @@ pub struct Settings {
     pub mailbox_max: usize,
     /// How much may be staged in memory before new turns are refused, in bytes.
     pub staged_bytes_max: usize,
+    /// How much may be replayed when an engine opens before it is brought to the store at once, in bytes of records.
+    pub replayed_bytes_max: usize,
     /// How long the answer to an idempotency key is remembered.
     pub reply_retention: Duration,
     /// How many messages are handled at the same time; asks do not count.
@@ -58,6 +60,7 @@ impl Default for Settings {
             live_max: 4_000,
             mailbox_max: 1_024,
             staged_bytes_max: 64 << 20,
+            replayed_bytes_max: 8 << 20,
             reply_retention: Duration::from_secs(24 * 3600),
             handled_max: 256,
             attempts_max: 5,
@@ -113,9 +116,11 @@ impl Engine {
     pub async fn open(surroundings: Surroundings, settings: Settings) -> Result<Arc<Self>, OpenError> {
         let Surroundings { journal, store, bodies, clock, chance, tasks } = surroundings;
         let mut cells = Vec::with_capacity(usize::from(settings.cells));
+        let mut replayed = 0;
         for id in (0..settings.cells).map(CellId) {
             let began = clock.now();
-            let mut cell = take_over(&*journal, &store, id, settings.cells).await?;
+            let (mut cell, bytes) = take_over(&*journal, &store, id, settings.cells).await?;
+            replayed += bytes;
             cell.recovered_in = clock.now() - began;
             cells.push(cell);
         }
@@ -139,9 +144,24 @@ impl Engine {
             forgetting: Mutex::default(),
         });
         engine.count_rows()?;
+        if replayed > engine.settings.replayed_bytes_max {
+            engine.shorten_tail().await;
+        }
         engine.go_on();
         engine.tasks.spawn(watch(Arc::downgrade(&engine)));
         Ok(engine)
+    }
+
+    /// Brings what was replayed to the store before anything is added to it. Otherwise a node that is killed again and
+    /// again before its first checkpoint would have more to replay each time.
+    async fn shorten_tail(&self) {
+        let stored = async {
+            self.materialise().await?;
+            self.checkpoint().await
+        };
+        if let Err(failure) = stored.await {
+            tracing::warn!(%failure, "what was replayed cannot be brought to the store; the next start takes as long");
+        }
     }
 
     /// Goes on where the last owner ended: what may not have reached other cells, what waits, what is due.

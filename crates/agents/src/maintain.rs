@@ -94,7 +94,7 @@ impl Engine {
             }
         }
         if !over.is_empty() {
-            drop(self.append(&self.cells[usize::from(cell.0)], &Record::Forget(over))?);
+            self.append(&self.cells[usize::from(cell.0)], &Record::Forget(over))?.unhurried();
         }
         *after = rows.into_iter().last().map(|(row, _)| row);
         if after.is_none() {

@@ -54,14 +54,21 @@ pub enum OpenError {
     },
 }
 
-/// Takes over one cell.
-pub(crate) async fn take_over(journal: &dyn Journal, store: &Store, id: CellId, cells: u16) -> Result<Cell, OpenError> {
+/// Takes over one cell; and how much was replayed for it, in bytes of records.
+pub(crate) async fn take_over(
+    journal: &dyn Journal,
+    store: &Store,
+    id: CellId,
+    cells: u16,
+) -> Result<(Cell, usize), OpenError> {
     let opened = journal.open(id)?;
     let stored = store.position(id);
     if stored > opened.last {
         return Err(OpenError::JournalBehind { cell: id, stored, last: opened.last });
     }
+    let mut replayed = 0;
     for record in journal.replay(id, stored)? {
+        replayed += record.bytes.len();
         let decoded = Record::decode(&record.bytes).map_err(|e| OpenError::Unreadable {
             cell: id,
             seq: record.seq,
@@ -71,7 +78,7 @@ pub(crate) async fn take_over(journal: &dyn Journal, store: &Store, id: CellId, 
         store.stage(id, record.seq, writes_of(&decoded, id, cells, record.seq, before));
     }
     let receipt = journal.settled(id, opened.epoch, opened.last).await?;
-    Ok(Cell::new(id, opened.epoch, receipt, waiting_in(store, id)?))
+    Ok((Cell::new(id, opened.epoch, receipt, waiting_in(store, id)?), replayed))
 }
 
 /// The messages that wait in a cell or to leave it.

@@ -183,6 +183,23 @@ async fn state_survives_in_the_journal_alone_in_the_store_alone_and_in_both() {
 }
 
 #[tokio::test]
+async fn an_engine_that_never_lives_to_a_checkpoint_does_not_have_more_to_replay_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+    let settings = Settings { replayed_bytes_max: 8 << 10, ..Settings::default() };
+    let tail = |world: &World| world.engine.cells().iter().map(stride_agents::CellStatus::tail).sum::<u64>();
+    let mut longest = 0;
+    for life in 0..20 {
+        let world = world_on(journal.clone(), dir.path(), settings.clone()).await;
+        longest = longest.max(tail(&world));
+        for turn in 1..=25 {
+            assert_eq!(world.ask("a", "add", 1).await.unwrap().turn, life * 25 + turn);
+        }
+    }
+    assert!(longest > 0 && longest < 10 * 25, "{longest} records were left to replay");
+}
+
+#[tokio::test]
 async fn a_store_that_lost_what_the_journal_gave_up_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());

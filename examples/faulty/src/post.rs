@@ -7,6 +7,8 @@ use stride::prelude::*;
 #[derive(Default, Serialize, Deserialize)]
 struct Post {
     got: Vec<String>,
+    #[serde(default)]
+    taken: u64,
 }
 
 #[stride::agent]
@@ -22,6 +24,24 @@ impl Post {
     /// Tells another one so many messages.
     fn tell(&mut self, to: String, count: u32) -> Result<(), Failure> {
         (0..count).try_for_each(|n| stride::agent("post", to.as_str()).tell("note", &n.to_string()))
+    }
+
+    /// Sends a parcel to another one, which only counts it.
+    fn send(&mut self, to: String, parcel: String) -> Result<(), Failure> {
+        stride::agent("post", to).tell("take", &parcel)
+    }
+
+    fn take(&mut self, _parcel: String) {
+        self.taken += 1;
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// How many parcels another one has taken.
+    fn taken_by(&self, other: String) -> Result<u64, Failure> {
+        stride::agent("post", other).ask("taken", &())
     }
 
     /// Tells, and then fails.

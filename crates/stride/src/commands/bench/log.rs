@@ -9,15 +9,15 @@ use stride_journal::{
     Journal as _,
     embedded::{EmbeddedJournal, Settings},
 };
-use stride_sim::{
-    Chance, Clock,
-    disk::{Disk as _, DiskFile, RealDisk},
-};
+use stride_sim::{Chance, Clock, disk::RealDisk};
 use tokio::sync::oneshot;
 
-use super::table::{Against, Figures, Latencies, ratio};
+use super::{
+    floor::BareLog,
+    table::{Against, Figures, Latencies, ratio},
+};
 
-const RECORD_LEN: usize = 1024;
+pub(crate) const RECORD_LEN: usize = 1024;
 const ROUNDS: usize = 8;
 const APPENDS: usize = 300;
 pub(crate) const COMMITTERS: u16 = 64;
@@ -30,7 +30,8 @@ pub(crate) async fn measure(clock: &Clock, figures: &mut Figures) -> anyhow::Res
     together(clock, figures, dir.path()).await
 }
 
-fn record() -> Bytes {
+/// One record of 1 KB.
+pub(crate) fn record() -> Bytes {
     (0..RECORD_LEN).map(|n| (n * 31 % 251) as u8).collect::<Vec<u8>>().into()
 }
 
@@ -38,29 +39,12 @@ fn open(dir: &Path) -> anyhow::Result<EmbeddedJournal> {
     Ok(EmbeddedJournal::open(Arc::new(RealDisk), dir, Settings::default(), Chance::from_os())?)
 }
 
-/// A file of zeros, as the journal's segments are: appending to it changes no metadata.
-pub(crate) fn zero_file(path: &Path) -> std::io::Result<Arc<dyn DiskFile>> {
-    let file = RealDisk.create(path)?;
-    for at in 0..32 {
-        file.write_at(&vec![0; 1 << 20], at << 20)?;
-    }
-    file.sync()?;
-    Ok(file)
-}
-
 async fn alone(clock: &Clock, figures: &mut Figures, dir: &Path) -> anyhow::Result<()> {
-    let (file, journal, record) = (zero_file(&dir.join("bare"))?, open(&dir.join("alone"))?, record());
+    let (mut log, journal, record) = (BareLog::create(&dir.join("bare"))?, open(&dir.join("alone"))?, record());
     let epoch = journal.open(CellId(0))?.epoch;
     let (mut bare, mut append) = (Latencies::new(), Latencies::new());
-    let mut at = 0;
     for _ in 0..ROUNDS {
-        for _ in 0..APPENDS {
-            let began = clock.now();
-            file.write_at(&record, at)?;
-            file.sync()?;
-            bare.add(clock.now() - began);
-            at += RECORD_LEN as u64;
-        }
+        log.time(clock, &record, APPENDS, &mut bare)?;
         for _ in 0..APPENDS {
             let began = clock.now();
             journal.append(CellId(0), epoch, record.clone())?.await?;

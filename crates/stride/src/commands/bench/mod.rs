@@ -4,16 +4,20 @@
 
 mod density;
 mod echo;
+mod floor;
 mod functions;
 mod log;
+mod messages;
 mod node;
 mod populate;
 mod rig;
 mod start;
 mod table;
+mod timers;
 mod traffic;
 mod turns;
 mod turns_in_process;
+mod watched;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -38,6 +42,10 @@ enum Case {
     Functions,
     /// Asks over HTTP against a bare echo server and a bare append, alone and 64 at a time; turns in process against the log
     Turns,
+    /// Tells from agent to agent and asks within a turn, in process, against a bare ping-pong and a bare append
+    Messages,
+    /// How late timers are, how many fire at once, and what pending ones cost
+    Timers,
     /// The journal against the bare disk and against fjall
     Log,
     /// Memory and disk per live agent and of up to a million sleeping ones, and their first ask
@@ -59,7 +67,16 @@ impl Bench {
         let clock = Clock::real();
         let cases = match self.case {
             Some(case) => vec![case],
-            None => vec![Case::Log, Case::Functions, Case::Turns, Case::Density, Case::Start, Case::Recovery],
+            None => vec![
+                Case::Log,
+                Case::Functions,
+                Case::Turns,
+                Case::Messages,
+                Case::Timers,
+                Case::Density,
+                Case::Start,
+                Case::Recovery,
+            ],
         };
         let mut figures = Figures::default();
         for case in cases {
@@ -70,6 +87,8 @@ impl Bench {
                     Ok(()) => turns_in_process::measure(&clock, &mut figures).await,
                     failed => failed,
                 },
+                Case::Messages => messages::measure(&clock, &mut figures).await,
+                Case::Timers => timers::measure(&clock, &mut figures).await,
                 Case::Log => log::measure(&clock, &mut figures).await,
                 Case::Density => density::measure(&clock, &mut figures).await,
                 Case::Start => start::measure(&clock, &mut figures).await,

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -56,6 +57,16 @@ impl Server {
         let line = rollup.lines().find(|line| line.starts_with("Pss:")).context("there is no Pss")?;
         let kib: u64 = line.split_whitespace().nth(1).context("Pss has no value")?.parse()?;
         Ok(kib * 1024)
+    }
+
+    /// The CPU time that all its threads have taken.
+    pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += text.split_whitespace().next().context("schedstat is empty")?.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
     /// Asks the process to drain and end, and waits until it has.

@@ -13,7 +13,7 @@ use stride_store::Store;
 
 use super::{
     node::Server,
-    rig::{address, ask},
+    rig::{Maintenance, address, ask},
 };
 
 /// The state of each agent, in bytes.
@@ -49,22 +49,11 @@ pub(crate) async fn populate(clock: &Clock, data: &Path, agents: u64) -> anyhow:
             anyhow::Ok(())
         }));
     }
-    let maintenance = tokio::spawn({
-        let (engine, clock) = (engine.clone(), clock.clone());
-        async move {
-            loop {
-                clock.sleep(Duration::from_millis(200)).await;
-                // What fails now is tried again by the next pass.
-                let _ = engine.maintain().await;
-            }
-        }
-    });
+    let maintenance = Maintenance::of(&engine, clock);
     for caller in callers {
         caller.await??;
     }
-    maintenance.abort();
-    // Its end is what was asked for.
-    let _ = maintenance.await;
+    maintenance.stop().await;
     engine.stop_handling().await;
     engine.materialise().await?;
     engine.checkpoint().await?;

@@ -2,10 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use stride_sim::{Clock, disk::DiskFile};
+use stride_sim::Clock;
 
 use super::{
-    log::zero_file,
+    floor::{BareLog, PingPong},
     node::Server,
     table::{Against, Figures, Latencies, ratio},
     traffic::{Connection, Request, one_by_one, side_by_side},
@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 64;
 const BURST: Duration = Duration::from_secs(3);
 const BURSTS: usize = 3;
 /// About what the record of one counter's turn takes in the journal, in bytes.
-const RECORD_LEN: usize = 160;
+pub(crate) const RECORD_LEN: usize = 160;
 
 pub(crate) async fn measure(clock: &Clock, figures: &mut Figures) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
@@ -32,19 +32,18 @@ async fn alone(clock: &Clock, figures: &mut Figures, echo: &Server, node: &Serve
     let get = Request::post("/v1/agents/counter/alone/get", "application/json", b"");
     let add = Request::post("/v1/agents/counter/alone/add", "application/json", b"1");
     let (mut to_echo, mut to_node) = (Connection::open(echo.address).await?, Connection::open(node.address).await?);
-    let file = zero_file(&dir.join("bare"))?;
-    let mut at = 0;
-    let [mut bare, mut append, mut read, mut durable] = [(); 4].map(|()| Latencies::new());
+    let (mut ping, mut log) = (PingPong::open()?, BareLog::create(&dir.join("bare"))?);
+    let [mut pings, mut bare, mut append, mut read, mut durable] = [(); 5].map(|()| Latencies::new());
     one_by_one(clock, &mut to_node, &add, REQUESTS, &mut Latencies::new()).await?;
     for _ in 0..ROUNDS {
+        ping.time(clock, REQUESTS, &mut pings)?;
         one_by_one(clock, &mut to_echo, &bare_request, REQUESTS, &mut bare).await?;
         one_by_one(clock, &mut to_node, &get, REQUESTS, &mut read).await?;
-        for _ in 0..REQUESTS {
-            append.add(timed_append(clock, &*file, &mut at)?);
-        }
+        log.time(clock, &[b'x'; RECORD_LEN], REQUESTS, &mut append)?;
         one_by_one(clock, &mut to_node, &add, REQUESTS, &mut durable).await?;
     }
     let against = |baseline, ratio, goal| Some(Against { baseline, ratio, goal });
+    figures.latency("bare TCP ping-pong, 1 byte", &pings, None);
     figures.latency("bare axum echo, 1 byte", &bare, None);
     figures.latency("bare append + fdatasync", &append, None);
     let reading = against("bare axum echo", ratio(read.p50(), bare.p50()), "p50 <= 1.3x");
@@ -53,14 +52,6 @@ async fn alone(clock: &Clock, figures: &mut Figures, echo: &Server, node: &Serve
     let writing = against("bare append + bare echo", ratio(durable.p50(), floor), "p50 <= 1.5x");
     figures.latency("durable ask over HTTP", &durable, writing);
     Ok(())
-}
-
-fn timed_append(clock: &Clock, file: &dyn DiskFile, at: &mut u64) -> std::io::Result<Duration> {
-    let began = clock.now();
-    file.write_at(&[b'x'; RECORD_LEN], *at)?;
-    file.sync()?;
-    *at += RECORD_LEN as u64;
-    Ok(clock.now() - began)
 }
 
 async fn together(clock: &Clock, figures: &mut Figures, echo: &Server, node: &Server) -> anyhow::Result<()> {

@@ -6,12 +6,14 @@ use anyhow::Context as _;
 use stride_agents::Engine;
 use stride_ids::Address;
 use stride_runtime::ComponentSpec;
-use stride_sim::{Clock, disk::DiskFile};
+use stride_sim::Clock;
 
 use super::{
-    log::{BURST, COMMITTERS, burst, journal_burst, zero_file},
+    floor::BareLog,
+    log::{BURST, COMMITTERS, burst, journal_burst},
     rig::{Rig, address, ask},
     table::{Against, Figures},
+    turns::RECORD_LEN,
 };
 
 const BURSTS: usize = 3;
@@ -21,13 +23,13 @@ const CALLERS: usize = 512;
 pub(crate) async fn measure(clock: &Clock, figures: &mut Figures) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let rig = Rig::open(clock, &dir.path().join("rig"), "counter", ComponentSpec::default()).await?;
-    let file = zero_file(&dir.path().join("bare"))?;
+    let mut disk = BareLog::create(&dir.path().join("bare"))?;
     let [mut log, mut turns, mut bare, mut hot] = [(); 4].map(|()| Vec::new());
     for n in 0..BURSTS {
         log.push(journal_burst(clock, &dir.path().join(format!("log-{n}"))).await?);
         let distinct = (0..COMMITTERS).map(|n| address("counter", &format!("agent-{n}"))).collect::<Result<_, _>>()?;
         turns.push(asks(clock, &rig.engine, distinct).await?);
-        bare.push(sequential(clock, &*file)?);
+        bare.push(disk.rate(clock, &[b'x'; RECORD_LEN], BURST)?);
         turns_ahead(clock, &rig.engine, &mut hot).await?;
     }
     let (log, turns, bare, hot) = (median(log), median(turns), median(bare), median(hot));
@@ -60,16 +62,4 @@ async fn asks(clock: &Clock, engine: &Arc<Engine>, agents: Vec<Address>) -> anyh
         }
     });
     burst(clock, callers.collect()).await
-}
-
-/// How many small writes a second the disk takes, each synced before the next.
-fn sequential(clock: &Clock, file: &dyn DiskFile) -> anyhow::Result<f64> {
-    let began = clock.now();
-    let mut writes = 0u64;
-    while clock.now() - began < BURST {
-        file.write_at(&[b'x'; 160], writes % 100_000 * 160)?;
-        file.sync()?;
-        writes += 1;
-    }
-    Ok(writes as f64 / (clock.now() - began).as_secs_f64())
 }
