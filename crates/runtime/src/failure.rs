@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use rustc_demangle::demangle;
 use stride_ids::{Code, Failure};
-use wasmtime::Trap;
+use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::stride::guest::types as wit;
 
@@ -33,7 +34,8 @@ pub(crate) fn classify(ended: &Ended<'_>) -> Failure {
     }
     if let Some(wanted) = memory_refused {
         let message = format!(
-            "the guest wanted {wanted} bytes of memory; its limit is {memory_max}. Raise `memory` in stride.toml, or use less"
+            "the guest wanted {wanted} bytes of memory; its limit is {memory_max}. Raise `memory` in stride.toml, or use less{}",
+            backtrace(error)
         );
         return Failure::new(Code::LimitMemory, message);
     }
@@ -42,9 +44,24 @@ pub(crate) fn classify(ended: &Ended<'_>) -> Failure {
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         let cause = if stderr.is_empty() { trap.to_string() } else { stderr.clone() };
-        return Failure::new(Code::GuestTrap, format!("the guest trapped: {cause}"));
+        return Failure::new(Code::GuestTrap, format!("the guest trapped: {cause}{}", backtrace(error)));
     }
     Failure::new(Code::GuestTrap, format!("the guest could not be run: {error}"))
+}
+
+/// Where in the guest it happened, innermost first, a line for each function; empty if that is not known. What a panic runs
+/// through before it traps is left out.
+fn backtrace(error: &wasmtime::Error) -> String {
+    const FRAMES_MAX: usize = 24;
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let names: Vec<String> = backtrace
+        .frames()
+        .iter()
+        .map(|frame| frame.func_name().map_or("an unnamed function".to_owned(), |name| format!("{:#}", demangle(name))))
+        .collect();
+    let panicked = names.iter().rposition(|name| name.starts_with("core::panicking::"));
+    let own = &names[panicked.map_or(0, |at| at + 1)..];
+    own.iter().take(FRAMES_MAX).map(|name| format!("\n  in {name}")).collect()
 }
 
 /// The guest ran out of time.

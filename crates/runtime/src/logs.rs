@@ -159,7 +159,9 @@ impl Output {
     /// What the current run wrote to stderr, on one line.
     pub(crate) fn explanation(&self) -> String {
         let text = String::from_utf8_lossy(&self.0.state.lock().explanation).into_owned();
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
+        // A panic ends in how to get a backtrace, which the host adds anyway.
+        let said = text.split("note: run with `RUST_BACKTRACE").next().unwrap_or_default();
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     fn write(&self, stream: Stream, bytes: &[u8]) {

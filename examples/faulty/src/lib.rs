@@ -183,15 +183,26 @@ mod fragile {
 
     use super::black_box;
 
-    /// 1 cannot take odd numbers, 2 can, 3 can take nothing.
+    /// 1 cannot take odd numbers, 2 and 5 can, 3 can take nothing, 4 cannot read what the others left.
     static VERSION: &[u8] = b"this is fragile version 1";
 
     #[derive(Default, Serialize, Deserialize)]
     struct Fragile {
         taken: Vec<u64>,
+        /// The versions that have taken over from another one.
+        #[serde(default)]
+        moved: String,
     }
 
-    #[stride::agent]
+    fn move_on(old: Fragile) -> Result<Fragile, String> {
+        match black_box(VERSION).last() {
+            Some(b'4') => Err("version 4 cannot read what was left".to_owned()),
+            Some(version) => Ok(Fragile { moved: format!("{}{}", old.moved, char::from(*version)), ..old }),
+            None => Ok(old),
+        }
+    }
+
+    #[stride::agent(migrate = move_on)]
     impl Fragile {
         fn take(&mut self, n: u64) -> usize {
             match black_box(VERSION).last() {
@@ -204,6 +215,10 @@ mod fragile {
 
         fn taken(&self) -> Vec<u64> {
             self.taken.clone()
+        }
+
+        fn moved(&self) -> String {
+            self.moved.clone()
         }
     }
 }

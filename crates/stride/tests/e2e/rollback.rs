@@ -84,6 +84,35 @@ async fn an_agent_that_refuses_a_version_stays_with_the_one_before_also_after_a_
 }
 
 #[tokio::test]
+async fn a_component_migrates_what_another_version_left_once_and_one_that_cannot_is_refused() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    deploy_version(&node, 2).await;
+    assert_eq!(node.ask("fragile/a", "take", "1").await.json(), json!(1));
+    assert_eq!(node.ask("fragile/a", "moved", "").await.json(), json!(""));
+    deploy_version(&node, 5).await;
+    // A method that only reads sees the new shape, and leaves the old one.
+    assert_eq!(node.ask("fragile/a", "moved", "").await.json(), json!("5"));
+    for n in [2, 3] {
+        assert_eq!(node.ask("fragile/a", "take", &n.to_string()).await.json(), json!(n));
+    }
+    node.kill();
+    let node = Node::start(&data);
+    assert_eq!(node.ask("fragile/a", "moved", "").await.json(), json!("5"));
+
+    deploy_version(&node, 4).await;
+    assert_eq!(node.ask("fragile/a", "take", "4").await.json(), json!(4));
+    assert_eq!(node.ask("fragile/a", "moved", "").await.json(), json!("5"));
+    let refused = node.get("/v1/deployments").await.json()["deployments"][0]["refused"].clone();
+    assert!(refused["cause"]["message"].as_str().unwrap().contains("version 4 cannot read"), "{refused}");
+    // An agent that begins on it has nothing to read.
+    assert_eq!(node.ask("fragile/b", "take", "1").await.json(), json!(1));
+    prints(&node, &["rollback", "faulty"]);
+    assert_eq!(node.ask("fragile/a", "taken", "").await.json(), json!([1, 2, 3, 4]));
+    assert_eq!(node.ask("fragile/b", "moved", "").await.json(), json!("5"));
+}
+
+#[tokio::test]
 async fn a_catalog_of_release_0_1_opens_and_goes_on() {
     let (_dir, data) = data();
     let node = Node::start(&data);
