@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use stride_ids::{Failure, Name};
-use stride_runtime::Called;
+use stride_runtime::{Call, Called};
 
 use crate::{
     metrics::Work,
@@ -45,6 +45,7 @@ async fn try_call(
     let tenant = request::tenant(headers)?;
     let component = Name::new(component).map_err(|e| request::invalid_name(&e))?;
     let input = request::payload(headers, body).await?;
-    let work = gateway.functions.call(&tenant, &component, function, input);
+    let (function, trace) = (function.to_owned(), request::trace(headers));
+    let work = gateway.functions.call(Call { tenant, component, function, input, trace });
     request::within_deadline(&gateway.clock, headers, work).await
 }

@@ -31,6 +31,8 @@ struct Line {
     at: u64,
     component: String,
     call: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
     stream: &'static str,
     text: String,
 }
@@ -49,6 +51,7 @@ pub(crate) async fn read(
         at: line.at,
         component: line.component.into(),
         call: line.call.to_string(),
+        trace: line.trace,
         stream: line.stream.as_str(),
         text: line.text,
     };

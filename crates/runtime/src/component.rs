@@ -92,7 +92,7 @@ impl Component {
 
     /// A fresh instance, which may use so much memory and can reach nothing yet.
     pub(crate) async fn prepare(&self, memory_max: usize) -> Result<Box<Prepared>, Failure> {
-        let origin = Origin { tenant: self.tenant.clone(), component: self.name.clone(), call: CallId(0) };
+        let origin = Origin { tenant: self.tenant.clone(), component: self.name.clone(), call: CallId(0), trace: None };
         instantiate(&self.host, &self.pre, Guest::new(&self.host, origin, memory_max)).await
     }
 }
@@ -142,7 +142,7 @@ fn not_linked(error: &wasmtime::Error) -> Failure {
 
 async fn describe(host: &Host, tenant: &Name, name: &Name, pre: &GuestPre<Guest>) -> Result<Exports, Failure> {
     let call = CallId(host.chance.next_u64());
-    let origin = Origin { tenant: tenant.clone(), component: name.clone(), call };
+    let origin = Origin { tenant: tenant.clone(), component: name.clone(), call, trace: None };
     let guest = Guest::new(host, origin, DESCRIBE_MEMORY_BYTES);
     let ask = async {
         let Prepared { mut store, instance } = *instantiate(host, pre, guest).await?;

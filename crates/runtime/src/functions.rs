@@ -26,6 +26,21 @@ use crate::{
     spec::FunctionSpec,
 };
 
+/// What a function is to do.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Whose function.
+    pub tenant: Name,
+    /// In which component.
+    pub component: Name,
+    /// Which function.
+    pub function: String,
+    /// What it gets.
+    pub input: Payload,
+    /// The trace that the call is part of, as a `traceparent`.
+    pub trace: Option<String>,
+}
+
 /// A finished call.
 #[derive(Clone, Debug)]
 pub struct Called {
@@ -89,15 +104,9 @@ impl Functions {
     }
 
     /// Calls a function once.
-    pub async fn call(
-        &self,
-        tenant: &Name,
-        component: &Name,
-        function: &str,
-        input: Payload,
-    ) -> Result<Called, Failure> {
+    pub async fn call(&self, call: Call) -> Result<Called, Failure> {
         let _active = Active::enter(&self.active);
-        let outcome = self.try_call(tenant, component, function, input).await;
+        let outcome = self.try_call(call).await;
         let counter = if outcome.is_ok() { &self.succeeded } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         outcome
@@ -112,25 +121,20 @@ impl Functions {
         }
     }
 
-    async fn try_call(
-        &self,
-        tenant: &Name,
-        component: &Name,
-        function: &str,
-        input: Payload,
-    ) -> Result<Called, Failure> {
-        let component = self.registry.component(tenant, component)?;
+    async fn try_call(&self, call: Call) -> Result<Called, Failure> {
+        let component = self.registry.component(&call.tenant, &call.component)?;
+        let function = &call.function;
         if !component.exports.functions.iter().any(|name| name == function) {
             let near = nearest(function, component.exports.functions.iter().map(String::as_str));
             return Err(Failure::not_found(&format!("function in `{}`:", component.name), function, near));
         }
-        input.check_size("request")?;
+        call.input.check_size("request")?;
         let clock = &component.host.clock;
         let began = clock.now();
         let gate = self.gate(&component, function);
         let _place = gate.enter(function).await?;
         let queue = clock.now() - began;
-        let run = self.run(component.clone(), &gate, function, input);
+        let run = self.run(component.clone(), &gate, call);
         let mut called = match clock.timeout(gate.spec.timeout, run).await {
             Ok(outcome) => outcome?,
             Err(_) => return Err(out_of_time(gate.spec.timeout)),
@@ -143,8 +147,7 @@ impl Functions {
         &self,
         component: Arc<Component>,
         gate: &Arc<Gate>,
-        function: &str,
-        input: Payload,
+        Call { function, input, trace, .. }: Call,
     ) -> Result<Called, Failure> {
         let host = component.host.clone();
         let call = CallId(host.chance.next_u64());
@@ -153,10 +156,10 @@ impl Functions {
             Some(spare) => spare,
             None => component.prepare(gate.spec.memory_bytes).await?,
         };
-        let reach = Reach::Agents { component: component.clone(), engine: self.engine.clone() };
+        let reach = Reach::Agents { component: component.clone(), engine: self.engine.clone(), trace };
         prepared.begin_call(call, reach);
         let started = host.clock.now();
-        let answer = prepared.call(function, &to_wit(input)).await?;
+        let answer = prepared.call(&function, &to_wit(input)).await?;
         let payload = from_wit(answer.map_err(from_guest)?);
         payload.check_size("reply")?;
         let run = host.clock.now() - started;

@@ -35,7 +35,7 @@ pub(crate) enum Reach {
     /// The state and the timers of the agent whose turn it is, and the agents that the component's capabilities name.
     Turn { turn: Turn, component: Arc<Component> },
     /// The agents that the component's capabilities name.
-    Agents { component: Arc<Component>, engine: Arc<Engine> },
+    Agents { component: Arc<Component>, engine: Arc<Engine>, trace: Option<String> },
 }
 
 impl Guest {
@@ -62,7 +62,7 @@ impl Guest {
 
     /// From now on the guest works for a call or a turn, and may reach this much.
     pub(crate) fn begin(&mut self, call: CallId, reach: Reach) {
-        self.output.begin(call);
+        self.output.begin(call, reach.trace().map(str::to_owned));
         self.reach = reach;
     }
 
@@ -180,14 +180,23 @@ impl agents::Host for Guest {
 }
 
 impl Reach {
+    /// The trace that the run is part of.
+    fn trace(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Turn { turn, .. } => turn.trace(),
+            Self::Agents { trace, .. } => trace.as_deref(),
+        }
+    }
+
     /// Asks an agent, if the component's capabilities allow it.
     async fn ask(&mut self, kind: &str, key: &str, method: String, input: Payload) -> Result<Payload, Failure> {
         match self {
             Self::Nothing => Err(no_agents()),
             Self::Turn { turn, component } => turn.ask(target(component, kind, key)?, method, input).await,
-            Self::Agents { component, engine } => {
-                let address = target(component, kind, key)?;
-                let answer = engine.ask(Ask { address, method, input, idempotency_key: None, trace: None }).await?;
+            Self::Agents { component, engine, trace } => {
+                let (address, trace) = (target(component, kind, key)?, trace.clone());
+                let answer = engine.ask(Ask { address, method, input, idempotency_key: None, trace }).await?;
                 Ok(answer.payload)
             }
         }
@@ -210,9 +219,9 @@ impl Reach {
                 },
                 Err(failure) => Err(failure),
             },
-            Self::Agents { component, engine } => match target(component, kind, key) {
+            Self::Agents { component, engine, trace } => match target(component, kind, key) {
                 Ok(address) => {
-                    let tell = Tell { address, method, input, idempotency_key: None, trace: None };
+                    let tell = Tell { address, method, input, idempotency_key: None, trace: trace.clone() };
                     engine.tell(tell).await.map(drop)
                 }
                 Err(failure) => Err(failure),

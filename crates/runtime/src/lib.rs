@@ -24,7 +24,7 @@ mod spec;
 
 pub use code::content_hash;
 pub use component::{Component, ExportedAgent, ExportedMethod, Exports};
-pub use functions::{Called, FunctionStats, Functions};
+pub use functions::{Call, Called, FunctionStats, Functions};
 pub use host::{Host, Settings};
 pub use logs::{LogLine, Logs, Stream};
 pub use registry::{Registry, VERSIONS_KEPT};

@@ -50,6 +50,8 @@ pub struct LogLine {
     pub component: Name,
     /// During which call or turn.
     pub call: CallId,
+    /// As part of which trace, as a `traceparent`.
+    pub trace: Option<String>,
     /// Where it was printed.
     pub stream: Stream,
     /// The text, without the line's end.
@@ -84,7 +86,7 @@ impl Logs {
     }
 
     fn write(&self, origin: &Origin, stream: Stream, text: String) {
-        tracing::info!(target: "stride::guest", component = %origin.component, call = %origin.call, stream = stream.as_str(), "{text}");
+        tracing::info!(target: "stride::guest", component = %origin.component, call = %origin.call, trace = origin.trace, stream = stream.as_str(), "{text}");
         let mut lines = self.lines.lock();
         lines.newest += 1;
         let line = LogLine {
@@ -93,6 +95,7 @@ impl Logs {
             tenant: origin.tenant.clone(),
             component: origin.component.clone(),
             call: origin.call,
+            trace: origin.trace.clone(),
             stream,
             text,
         };
@@ -109,6 +112,7 @@ pub(crate) struct Origin {
     pub(crate) tenant: Name,
     pub(crate) component: Name,
     pub(crate) call: CallId,
+    pub(crate) trace: Option<String>,
 }
 
 /// What one instance prints.
@@ -139,9 +143,9 @@ impl Output {
     }
 
     /// From now on lines belong to another call.
-    pub(crate) fn begin(&self, call: CallId) {
+    pub(crate) fn begin(&self, call: CallId, trace: Option<String>) {
         let mut state = self.0.state.lock();
-        state.origin.call = call;
+        (state.origin.call, state.origin.trace) = (call, trace);
         state.explanation.clear();
     }
 
@@ -236,7 +240,8 @@ mod tests {
 
     fn output() -> (Arc<Logs>, Output) {
         let logs = Arc::new(Logs::new(Clock::manual()));
-        let origin = Origin { tenant: Name::default_tenant(), component: Name::new("c").unwrap(), call: CallId(1) };
+        let origin =
+            Origin { tenant: Name::default_tenant(), component: Name::new("c").unwrap(), call: CallId(1), trace: None };
         (logs.clone(), Output::new(logs, origin))
     }
 
@@ -250,7 +255,7 @@ mod tests {
         output.write(Stream::Stdout, b"one\ntw");
         output.write(Stream::Stdout, b"o\nthree");
         output.end();
-        output.begin(CallId(2));
+        output.begin(CallId(2), None);
         output.write(Stream::Stdout, b"four\n");
         let expected = [(1, "one"), (1, "two"), (1, "three"), (2, "four")].map(|(c, t)| (c, t.to_owned()));
         assert_eq!(texts(&logs), expected);

@@ -14,6 +14,7 @@ struct Post {
 #[stride::agent]
 impl Post {
     fn note(&mut self, text: String) {
+        println!("got {text}");
         self.got.push(text);
     }
 
@@ -23,6 +24,7 @@ impl Post {
 
     /// Tells another one so many messages.
     fn tell(&mut self, to: String, count: u32) -> Result<(), Failure> {
+        println!("tells {to}");
         (0..count).try_for_each(|n| stride::agent("post", to.as_str()).tell("note", &n.to_string()))
     }
 
@@ -96,4 +98,11 @@ impl Post {
 #[stride::function]
 fn posts(to: String, text: String) -> Result<(), Failure> {
     stride::agent("post", to).tell("note", &text)
+}
+
+/// A function asks an agent, which tells another one.
+#[stride::function]
+fn asks_to_tell(agent: String, to: String) -> Result<(), Failure> {
+    println!("asks {agent}");
+    stride::agent("post", agent).ask("tell", &(to, 1))
 }

@@ -43,6 +43,8 @@ struct Line {
     at: u64,
     component: String,
     call: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
     stream: String,
     text: String,
 }

@@ -1,5 +1,7 @@
 //! Functions through the real binary and HTTP.
 
+use std::sync::Arc;
+
 use crate::support::{Node, Reply, data};
 use serde_json::json;
 
@@ -88,28 +90,50 @@ async fn a_function_asks_the_agents_that_its_capabilities_name_and_no_others() {
     node.call("faulty/asks", r#"["counter", "a", "add", 5]"#).await.fails_with("capability_denied", "counter/a");
 }
 
+/// Waits until so many calls run or wait.
+async fn until_active(node: &Node, calls: u32) {
+    let wanted = format!("stride_calls_active {calls}");
+    while !node.get("/metrics").await.body.lines().any(|line| line == wanted) {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn calls_run_to_a_bound_then_queue_to_a_bound_then_are_refused() {
     let (_dir, data) = data();
-    let node = Node::start(&data);
-    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 2\nqueue = 3\ntimeout = \"20s\"";
+    let node = Arc::new(Node::start(&data));
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 2\nqueue = 3\ntimeout = \"1h\"";
     assert_eq!(node.deploy_with("faulty", manifest).await.status, 201);
-    let calls = (0..8).map(|_| node.call("faulty/sleeps", "1000"));
-    let replies: Vec<Reply> = futures::future::join_all(calls).await;
-    let (answered, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.status == 200);
-    assert_eq!((answered.len(), refused.len()), (5, 3));
-    for reply in refused {
-        reply.fails_with("overloaded", "2 calls running and 3 waiting");
-        assert_eq!(reply.headers["retry-after"], "1");
-    }
-    // Those that waited say so.
-    let waited = |reply: &&Reply| {
-        let timing = reply.headers["server-timing"].to_str().unwrap();
-        let queued = timing.strip_prefix("queue;dur=").unwrap().split(',').next().unwrap();
-        queued.parse::<f64>().unwrap() > 500.0
+    let start = |milliseconds: &'static str| {
+        let node = node.clone();
+        tokio::spawn(async move { node.call("faulty/sleeps", milliseconds).await })
     };
-    assert_eq!(answered.iter().filter(waited).count(), 3);
-    assert_eq!(node.call("faulty/sleeps", "1").await.status, 200);
+    const HOUR: &str = "3600000";
+    let running = [start(HOUR), start(HOUR)];
+    until_active(&node, 2).await;
+    let waiting = [start("1"), start("1"), start("1")];
+    until_active(&node, 5).await;
+    for _ in 0..3 {
+        let refused = node.call("faulty/sleeps", "1").await;
+        refused.fails_with("overloaded", "2 calls running and 3 waiting");
+        assert_eq!(refused.headers["retry-after"], "1");
+    }
+    // Whoever goes away makes room, and those that waited say so.
+    running.into_iter().for_each(|call| call.abort());
+    let queued = |reply: &Reply| -> f64 {
+        let timing = reply.headers["server-timing"].to_str().unwrap();
+        timing.strip_prefix("queue;dur=").unwrap().split(',').next().unwrap().parse().unwrap()
+    };
+    let mut waits = Vec::new();
+    for call in waiting {
+        let reply = call.await.unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        waits.push(queued(&reply));
+    }
+    until_active(&node, 0).await;
+    let alone = node.call("faulty/sleeps", "1").await;
+    assert_eq!(alone.status, 200);
+    assert!(waits.iter().all(|wait| *wait > queued(&alone)), "{waits:?}, and {} alone", queued(&alone));
 }
 
 #[tokio::test]

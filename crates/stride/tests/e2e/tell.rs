@@ -1,11 +1,13 @@
 //! Telling an agent through the real binary and HTTP.
 
+use std::collections::BTreeMap;
+
 use crate::{
     cli::prints,
     support::{Node, Reply, data},
 };
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 async fn tell(node: &Node, agent: &str, method: &str, body: &str, key: Option<&str>) -> Reply {
     let request = node.post(&format!("/v1/agents/{agent}/{method}?mode=tell"), body.to_owned());
@@ -76,6 +78,33 @@ async fn what_cannot_be_told_is_refused_at_once() {
     tell(&node, "ledger/a", "ad", "1", None).await.fails_with("not_found", "it has: add, ");
     tell(&node, "ledger/a", "add", "1", Some("")).await.fails_with("invalid_request", "idempotency key");
     node.get("/v1/agents/ledger/a").await.fails_with("not_found", "ledger/a");
+}
+
+#[tokio::test]
+async fn a_trace_goes_from_a_call_through_what_it_asks_to_what_that_tells() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    let manifest = "name = \"faulty\"\n[capabilities]\nagents = [\"post/*\"]";
+    assert_eq!(node.deploy_with("faulty", manifest).await.status, 201);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let call = node.post("/v1/functions/faulty/asks_to_tell", r#"["a", "b"]"#).header("traceparent", trace);
+    assert_eq!(Reply::of(call).await.status, 200);
+    assert_eq!(node.call("faulty/posts", r#"["b", "without a trace"]"#).await.status, 200);
+    // Of the call, of the agent that it asked, and of the one that this told; and of one that no trace knows.
+    let traced = ["asks a", "got 0", "tells b"].map(|text| (text.to_owned(), Some(trace.to_owned())));
+    let expected = BTreeMap::from_iter(traced.into_iter().chain([("got without a trace".to_owned(), None)]));
+    let mut found = BTreeMap::new();
+    for _ in 0..20_000 {
+        let page = node.get("/v1/logs").await.json();
+        let lines = page["lines"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        found = lines.map(|line| (text(&line["text"]).unwrap(), text(&line["trace"]))).collect();
+        if found.len() >= expected.len() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A function call with a fresh instance: over HTTP against the bare echo, and in process.
 
 use stride_ids::{Name, Payload};
-use stride_runtime::ComponentSpec;
+use stride_runtime::{Call, ComponentSpec};
 use stride_sim::Clock;
 
 use super::{
@@ -48,7 +48,8 @@ async fn in_process(clock: &Clock, figures: &mut Figures) -> anyhow::Result<()> 
     for n in 0..ROUNDS * REQUESTS {
         let input = Payload { content_type: "text/plain".into(), body: BODY.into() };
         let began = clock.now();
-        functions.call(&tenant, &name, "echo", input).await?;
+        let (tenant, component, function) = (tenant.clone(), name.clone(), "echo".to_owned());
+        functions.call(Call { tenant, component, function, input, trace: None }).await?;
         // The first calls touch memory for the first time.
         if n >= REQUESTS {
             taken.add(clock.now() - began);
