@@ -104,9 +104,9 @@ impl Functions {
     }
 
     /// Calls a function once.
-    pub async fn call(&self, call: Call) -> Result<Called, Failure> {
+    pub async fn call(&self, mut call: Call) -> Result<Called, Failure> {
         let _active = Active::enter(&self.active);
-        let outcome = self.try_call(call).await;
+        let outcome = self.try_call(&mut call).await;
         let counter = if outcome.is_ok() { &self.succeeded } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         outcome
@@ -121,9 +121,9 @@ impl Functions {
         }
     }
 
-    async fn try_call(&self, call: Call) -> Result<Called, Failure> {
+    async fn try_call(&self, call: &mut Call) -> Result<Called, Failure> {
         let component = self.registry.component(&call.tenant, &call.component)?;
-        let function = &call.function;
+        let function = call.function.as_str();
         if !component.exports.functions.iter().any(|name| name == function) {
             let near = nearest(function, component.exports.functions.iter().map(String::as_str));
             return Err(Failure::not_found(&format!("function in `{}`:", component.name), function, near));
@@ -134,7 +134,8 @@ impl Functions {
         let gate = self.gate(&component, function);
         let _place = gate.enter(function).await?;
         let queue = clock.now() - began;
-        let run = self.run(component.clone(), &gate, call);
+        let (input, trace) = (std::mem::replace(&mut call.input, Payload::json("")), call.trace.take());
+        let run = self.run(component.clone(), &gate, function, input, trace);
         let mut called = match clock.timeout(gate.spec.timeout, run).await {
             Ok(outcome) => outcome?,
             Err(_) => return Err(out_of_time(gate.spec.timeout)),
@@ -147,7 +148,9 @@ impl Functions {
         &self,
         component: Arc<Component>,
         gate: &Arc<Gate>,
-        Call { function, input, trace, .. }: Call,
+        function: &str,
+        input: Payload,
+        trace: Option<String>,
     ) -> Result<Called, Failure> {
         let host = component.host.clone();
         let call = CallId(host.chance.next_u64());
@@ -159,7 +162,7 @@ impl Functions {
         let reach = Reach::Agents { component: component.clone(), engine: self.engine.clone(), trace };
         prepared.begin_call(call, reach);
         let started = host.clock.now();
-        let answer = prepared.call(&function, &to_wit(input)).await?;
+        let answer = prepared.call(function, &to_wit(input)).await?;
         let payload = from_wit(answer.map_err(from_guest)?);
         payload.check_size("reply")?;
         let run = host.clock.now() - started;

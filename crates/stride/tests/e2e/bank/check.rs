@@ -196,7 +196,7 @@ mod tests {
 
         finds(&operations[..1], &ledger, "+1 lines of payment 2");
 
-        let mut numbered = operations.clone();
+        let mut numbered = operations;
         numbered[1].answer = Some(1);
         finds(&numbered, &ledger, "does not agree with the answer");
         finds(&numbered, &ledger, "not linearizable");
