@@ -69,7 +69,7 @@ async fn ask(
     let trace = request::trace(headers);
     let input = request::payload(headers, body).await?;
     let work = gateway.engine.ask(Ask { address, method, input, idempotency_key, trace });
-    request::within_deadline(&gateway.clock, headers, work).await
+    gateway.clock.timeout(request::deadline(headers)?, work).await.map_err(request::too_late)?
 }
 
 async fn tell(
@@ -85,7 +85,7 @@ async fn tell(
     let trace = request::trace(headers);
     let input = request::payload(headers, body).await?;
     let work = gateway.engine.tell(Tell { address, method, input, idempotency_key, trace });
-    request::within_deadline(&gateway.clock, headers, work).await
+    gateway.clock.timeout(request::deadline(headers)?, work).await.map_err(request::too_late)?
 }
 
 fn answered(Answer { payload, turn, replayed, timing }: Answer) -> Response {

@@ -47,5 +47,5 @@ async fn try_call(
     let input = request::payload(headers, body).await?;
     let (function, trace) = (function.to_owned(), request::trace(headers));
     let work = gateway.functions.call(Call { tenant, component, function, input, trace });
-    request::within_deadline(&gateway.clock, headers, work).await
+    gateway.clock.timeout(request::deadline(headers)?, work).await.map_err(request::too_late)?
 }

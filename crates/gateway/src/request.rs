@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 use stride_ids::{Address, AgentKey, Code, Failure, InvalidName, Name, Payload};
-use stride_sim::Clock;
+use stride_sim::Elapsed;
 
 use crate::problem::Problem;
 
@@ -76,19 +76,17 @@ pub(crate) fn address(headers: &HeaderMap, kind: &str, key: &str) -> Result<Addr
     })
 }
 
-/// Runs `work` within the deadline that the request sets.
-pub(crate) async fn within_deadline<T>(
-    clock: &Clock,
-    headers: &HeaderMap,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let Some(deadline) = text(headers, "stride-deadline-ms")? else { return work.await };
+/// How long the request may take, if it says so.
+pub(crate) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+    let Some(deadline) = text(headers, "stride-deadline-ms")? else { return Ok(None) };
     let deadline = deadline.parse().map_err(|_| invalid("Stride-Deadline-Ms is not a whole number of milliseconds"))?;
-    let exceeded = |_| {
-        let message = format!("there was no answer within {deadline} ms; the work may still have been done");
-        Failure::new(Code::DeadlineExceeded, message)
-    };
-    clock.timeout(Duration::from_millis(deadline), work).await.map_err(exceeded)?
+    Ok(Some(Duration::from_millis(deadline)))
+}
+
+/// The deadline passed first.
+pub(crate) fn too_late(_: Elapsed) -> Failure {
+    let message = "there was no answer within the deadline of the request; the work may still have been done";
+    Failure::new(Code::DeadlineExceeded, message)
 }
 
 /// The body as a payload. Without a content type it is taken for JSON.

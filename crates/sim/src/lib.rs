@@ -11,5 +11,5 @@ pub mod disk;
 mod tasks;
 
 pub use chance::Chance;
-pub use clock::{Clock, Elapsed, Timestamp};
+pub use clock::{Clock, Elapsed, Timeout, Timestamp};
 pub use tasks::Tasks;
