@@ -68,8 +68,9 @@ async fn ask(
     let idempotency_key = request::idempotency_key(headers)?;
     let trace = request::trace(headers);
     let input = request::payload(headers, body).await?;
+    let deadline = request::deadline(headers)?;
     let work = gateway.engine.ask(Ask { address, method, input, idempotency_key, trace });
-    gateway.clock.timeout(request::deadline(headers)?, work).await.map_err(request::too_late)?
+    gateway.clock.timeout(deadline, work).await.map_err(|_| request::too_late(deadline))?
 }
 
 async fn tell(
@@ -84,8 +85,9 @@ async fn tell(
     let idempotency_key = request::idempotency_key(headers)?;
     let trace = request::trace(headers);
     let input = request::payload(headers, body).await?;
+    let deadline = request::deadline(headers)?;
     let work = gateway.engine.tell(Tell { address, method, input, idempotency_key, trace });
-    gateway.clock.timeout(request::deadline(headers)?, work).await.map_err(request::too_late)?
+    gateway.clock.timeout(deadline, work).await.map_err(|_| request::too_late(deadline))?
 }
 
 fn answered(Answer { payload, turn, replayed, timing }: Answer) -> Response {

@@ -46,6 +46,7 @@ async fn try_call(
     let component = Name::new(component).map_err(|e| request::invalid_name(&e))?;
     let input = request::payload(headers, body).await?;
     let (function, trace) = (function.to_owned(), request::trace(headers));
+    let deadline = request::deadline(headers)?;
     let work = gateway.functions.call(Call { tenant, component, function, input, trace });
-    gateway.clock.timeout(request::deadline(headers)?, work).await.map_err(request::too_late)?
+    gateway.clock.timeout(deadline, work).await.map_err(|_| request::too_late(deadline))?
 }

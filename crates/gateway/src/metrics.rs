@@ -83,7 +83,9 @@ impl Gateway {
         for (outcome, count) in [("succeeded", calls.succeeded), ("failed", calls.failed)] {
             metrics::counter!("stride_calls_total", "outcome" => outcome).absolute(count);
         }
-        metrics::gauge!("stride_calls_active").set(calls.active as f64);
+        for (state, count) in [("running", calls.running), ("waiting", calls.waiting)] {
+            metrics::gauge!("stride_calls_active", "state" => state).set(count as f64);
+        }
         RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
     }
 }

@@ -11,7 +11,6 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
 use stride_ids::{Address, AgentKey, Code, Failure, InvalidName, Name, Payload};
-use stride_sim::Elapsed;
 
 use crate::problem::Problem;
 
@@ -84,8 +83,9 @@ pub(crate) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure>
 }
 
 /// The deadline passed first.
-pub(crate) fn too_late(_: Elapsed) -> Failure {
-    let message = "there was no answer within the deadline of the request; the work may still have been done";
+pub(crate) fn too_late(deadline: Option<Duration>) -> Failure {
+    let deadline = deadline.unwrap_or_default().as_millis();
+    let message = format!("there was no answer within {deadline} ms; the work may still have been done");
     Failure::new(Code::DeadlineExceeded, message)
 }
 

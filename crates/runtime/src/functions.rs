@@ -63,8 +63,10 @@ pub struct FunctionStats {
     pub succeeded: u64,
     /// Calls that failed in any way.
     pub failed: u64,
-    /// Calls that are running or waiting.
-    pub active: u64,
+    /// Calls that are running.
+    pub running: u64,
+    /// Calls that wait for one that is running to end.
+    pub waiting: u64,
 }
 
 /// Calls functions.
@@ -75,7 +77,6 @@ pub struct Functions {
     spares: Arc<Semaphore>,
     succeeded: AtomicU64,
     failed: AtomicU64,
-    active: AtomicU64,
 }
 
 type GateKey = (Name, Name, String);
@@ -99,13 +100,11 @@ impl Functions {
             spares: Arc::new(Semaphore::new(SPARES_MAX as usize)),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            active: AtomicU64::new(0),
         }
     }
 
     /// Calls a function once.
     pub async fn call(&self, mut call: Call) -> Result<Called, Failure> {
-        let _active = Active::enter(&self.active);
         let outcome = self.try_call(&mut call).await;
         let counter = if outcome.is_ok() { &self.succeeded } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -114,10 +113,13 @@ impl Functions {
 
     /// Counts what has been called.
     pub fn stats(&self) -> FunctionStats {
+        let gates = self.gates.read();
+        let count = |counted: fn(&Gate) -> usize| gates.values().map(|gate| counted(gate)).sum::<usize>() as u64;
         FunctionStats {
             succeeded: self.succeeded.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
-            active: self.active.load(Ordering::Relaxed),
+            running: count(|gate| gate.spec.concurrency.saturating_sub(gate.places.available_permits())),
+            waiting: count(|gate| gate.waiting.load(Ordering::Relaxed)),
         }
     }
 
@@ -222,22 +224,6 @@ async fn replace(gate: Arc<Gate>, component: Arc<Component>, used: Box<Prepared>
 struct LeaveOnDrop<'a>(&'a AtomicUsize);
 
 impl Drop for LeaveOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Counts a call for as long as it lasts, also when its caller goes away.
-struct Active<'a>(&'a AtomicU64);
-
-impl<'a> Active<'a> {
-    fn enter(active: &'a AtomicU64) -> Self {
-        active.fetch_add(1, Ordering::Relaxed);
-        Self(active)
-    }
-}
-
-impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -90,10 +90,15 @@ async fn a_function_asks_the_agents_that_its_capabilities_name_and_no_others() {
     node.call("faulty/asks", r#"["counter", "a", "add", 5]"#).await.fails_with("capability_denied", "counter/a");
 }
 
-/// Waits until so many calls run or wait.
-async fn until_active(node: &Node, calls: u32) {
-    let wanted = format!("stride_calls_active {calls}");
-    while !node.get("/metrics").await.body.lines().any(|line| line == wanted) {
+/// Waits until so many calls run and so many wait.
+async fn until_active(node: &Node, running: u32, waiting: u32) {
+    let wanted = [("running", running), ("waiting", waiting)]
+        .map(|(state, calls)| format!("stride_calls_active{{state=\"{state}\"}} {calls}"));
+    loop {
+        let metrics = node.get("/metrics").await.body;
+        if wanted.iter().all(|wanted| metrics.lines().any(|line| line == wanted)) {
+            return;
+        }
         tokio::task::yield_now().await;
     }
 }
@@ -110,9 +115,9 @@ async fn calls_run_to_a_bound_then_queue_to_a_bound_then_are_refused() {
     };
     const HOUR: &str = "3600000";
     let running = [start(HOUR), start(HOUR)];
-    until_active(&node, 2).await;
+    until_active(&node, 2, 0).await;
     let waiting = [start("1"), start("1"), start("1")];
-    until_active(&node, 5).await;
+    until_active(&node, 2, 3).await;
     for _ in 0..3 {
         let refused = node.call("faulty/sleeps", "1").await;
         refused.fails_with("overloaded", "2 calls running and 3 waiting");
@@ -130,7 +135,7 @@ async fn calls_run_to_a_bound_then_queue_to_a_bound_then_are_refused() {
         assert_eq!(reply.status, 200, "{}", reply.body);
         waits.push(queued(&reply));
     }
-    until_active(&node, 0).await;
+    until_active(&node, 0, 0).await;
     let alone = node.call("faulty/sleeps", "1").await;
     assert_eq!(alone.status, 200);
     assert!(waits.iter().all(|wait| *wait > queued(&alone)), "{waits:?}, and {} alone", queued(&alone));

@@ -44,10 +44,7 @@ async fn a_message_that_keeps_failing_is_parked_with_its_cause_and_taken_up_agai
     assert_eq!((&message["cause"]["code"], &message["version"]), (&json!("guest_trap"), &broken["version"]));
     let cause = message["cause"]["message"].as_str().unwrap();
     assert!(cause.contains("version 1 cannot take 1"), "{cause}");
-    assert!(
-        cause.contains("\n  in faulty::fragile::Fragile::take\n"),
-        "the backtrace names the guest's function: {cause}"
-    );
+    assert!(cause.contains("\n  in faulty::fragile::"), "the backtrace names the guest's functions: {cause}");
 
     let table = prints(&node, &["agents", "parked"]);
     assert!(table.contains("fragile/a") && table.contains("guest_trap"), "{table}");
