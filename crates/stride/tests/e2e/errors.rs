@@ -205,7 +205,7 @@ async fn a_node_that_is_told_to_end_finishes_what_it_has_begun() {
     assert_eq!(node.deploy_with("faulty", manifest).await.status, 201);
     assert_eq!(node.ask("ledger/kept", "add", "41").await.json(), json!(41));
     let call = tokio::spawn(Reply::of(node.post("/v1/functions/faulty/sleeps", "1000")));
-    while !node.get("/metrics").await.body.contains("stride_calls_active 1") {
+    while !node.get("/metrics").await.body.contains("stride_calls_active{state=\"running\"} 1") {
         tokio::task::yield_now().await;
     }
     let ended = tokio::task::spawn_blocking(move || node.terminate()).await.unwrap();
