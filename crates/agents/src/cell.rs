@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64},
     },
 };
 
@@ -13,7 +13,12 @@ use parking_lot::Mutex;
 use stride_ids::{Address, CellId, Epoch, MessageId, Seq};
 use stride_journal::{Journal, Receipt};
 
-use crate::{body::Body, inbox::Inbox, message::Envelope, record::Header, residency::Stamp, turn::Held};
+use crate::{
+    inbox::Inbox,
+    message::Envelope,
+    slot::{Resident, Slot},
+    turn::Held,
+};
 
 pub(crate) struct Cell {
     pub(crate) id: CellId,
@@ -51,50 +56,6 @@ pub(crate) struct AcceptedElsewhere {
     pub(crate) cell: CellId,
     pub(crate) seq: Seq,
     pub(crate) ids: Vec<MessageId>,
-}
-
-/// An agent that is awake: in memory, or with somebody waiting for it.
-pub(crate) struct Slot {
-    /// The mailbox: a fair lock, so turns run one at a time in the order in which they came.
-    pub(crate) resident: tokio::sync::Mutex<Resident>,
-    /// How many asks hold or wait for the lock.
-    pub(crate) waiting: AtomicUsize,
-    /// When it was last used.
-    pub(crate) used_at: AtomicU64,
-}
-
-/// What is in memory for one agent.
-#[derive(Default)]
-pub(crate) struct Resident {
-    pub(crate) body: Option<LiveBody>,
-    /// What the last turn left, once it was read from the store.
-    pub(crate) header: Option<Option<Header>>,
-    /// The last record that this agent's state depends on.
-    pub(crate) last: Seq,
-}
-
-/// User code in memory, and the version it is of.
-pub(crate) struct LiveBody {
-    pub(crate) version: Arc<str>,
-    pub(crate) body: Box<dyn Body>,
-    /// Counts it as live for as long as it exists.
-    pub(crate) _place: Place,
-}
-
-/// One of the bounded number of live bodies.
-pub(crate) struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    pub(crate) fn take(live: &Arc<AtomicUsize>) -> Self {
-        live.fetch_add(1, Ordering::Relaxed);
-        Self(live.clone())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// What waits in a cell when it is taken over.
@@ -159,12 +120,7 @@ impl Cell {
             return slot.clone();
         }
         // Whatever put the agent to sleep may not be durable yet, so what it reads now depends on all of the cell.
-        let resident = Resident { last: self.tail.lock().last, ..Resident::default() };
-        let slot = Arc::new(Slot {
-            resident: tokio::sync::Mutex::new(resident),
-            waiting: AtomicUsize::new(0),
-            used_at: AtomicU64::new(0),
-        });
+        let slot = Arc::new(Slot::new(Resident::asleep_since(self.tail.lock().last)));
         awake.insert(address.clone(), slot.clone());
         slot
     }
@@ -179,9 +135,8 @@ impl Cell {
     fn forget_if_asleep(&self, address: &Address) {
         let mut awake = self.awake.lock();
         // New holders come only through this map, so a count of one cannot rise while it is locked.
-        let asleep = |slot: &Arc<Slot>| {
-            Arc::strong_count(slot) == 1 && slot.resident.try_lock().is_ok_and(|resident| resident.body.is_none())
-        };
+        let asleep =
+            |slot: &Arc<Slot>| Arc::strong_count(slot) == 1 && slot.try_change().is_some_and(|it| !it.has_bodies());
         if awake.get(address).is_some_and(asleep) {
             awake.remove(address);
         }
@@ -208,11 +163,5 @@ impl Drop for Awake<'_> {
     fn drop(&mut self) {
         self.slot = None;
         self.cell.forget_if_asleep(self.address);
-    }
-}
-
-impl Slot {
-    pub(crate) fn touch(&self, now: Stamp) {
-        self.used_at.store(now, Ordering::Relaxed);
     }
 }

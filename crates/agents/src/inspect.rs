@@ -75,7 +75,7 @@ impl Engine {
             created_at: header.created_at,
             live,
             state_bytes: header.state.map_or(0, |state| state.len()),
-            version: header.version,
+            version: header.version.map(|version| version.to_string()),
             refused: header.refused,
             waiting: self.cell_of(address).inboxes.lock().get(address).map_or(0, Inbox::len),
         })
@@ -115,8 +115,8 @@ impl Engine {
         let cell = self.cell_of(address);
         let pending = {
             let slot = cell.wake(address);
-            let mut resident = slot.resident.lock().await;
-            let mut header = self.header(&mut resident, address)?.ok_or_else(|| unknown(address))?;
+            let resident = slot.change().await;
+            let mut header = self.header(&resident, address)?.ok_or_else(|| unknown(address))?;
             let mut map = std::collections::BTreeMap::new();
             match &key {
                 Some(key) => {
@@ -130,7 +130,7 @@ impl Engine {
                 None => header.state = value.clone(),
             }
             // What the body has in memory is no longer true.
-            resident.body = None;
+            resident.drop_bodies();
             let commit = Commit {
                 agent: address.clone(),
                 header,
@@ -140,7 +140,7 @@ impl Engine {
                 sent: Vec::new(),
                 timers: std::collections::BTreeMap::new(),
             };
-            self.commit(cell, &mut resident, commit)?
+            self.commit(cell, &resident, commit)?
         };
         self.settle(cell, &pending.await.map_err(|e| journal_failure(&e))?);
         let bytes = value.map_or(0, |value| value.len());
@@ -154,15 +154,19 @@ impl Engine {
         let cell = self.cell_of(address);
         let pending = {
             let slot = cell.wake(address);
-            let mut resident = slot.resident.lock().await;
-            let begun = self.header(&mut resident, address)?.is_some();
-            if !begun && self.store.agent_rows(address).map_err(|e| store_failure(&e))?.is_empty() {
+            let resident = slot.change().await;
+            let header = self.header(&resident, address)?;
+            if header.is_none() && self.store.agent_rows(address).map_err(|e| store_failure(&e))?.is_empty() {
                 return Err(unknown(address));
             }
-            resident.body = None;
+            if let (Some(refused), Some(kind)) =
+                (header.and_then(|header| header.refused), self.bodies.kind(&address.tenant, &address.kind))
+            {
+                self.note_refusal(cell, address, &kind.component, Some(refused), None);
+            }
+            resident.drop_bodies();
             let pending = self.append(cell, &Record::Remove(address.clone()))?;
-            resident.last = pending.seq();
-            resident.header = Some(None);
+            resident.committed(None, pending.seq());
             pending
         };
         self.settle(cell, &pending.await.map_err(|e| journal_failure(&e))?);
@@ -175,8 +179,8 @@ impl Engine {
         let cell = self.cell_of(address);
         let (header, live, last) = {
             let slot = cell.wake(address);
-            let mut resident = slot.resident.lock().await;
-            (self.header(&mut resident, address)?, resident.body.is_some(), resident.last)
+            let resident = slot.change().await;
+            (self.header(&resident, address)?, resident.has_bodies(), resident.last())
         };
         cell.settled(&*self.journal, last).await.map_err(|e| journal_failure(&e))?;
         Ok((header.ok_or_else(|| unknown(address))?, live))

@@ -28,6 +28,7 @@ mod record;
 mod recover;
 mod residency;
 mod rows;
+mod slot;
 mod stats;
 mod status;
 mod timer;

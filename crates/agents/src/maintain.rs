@@ -12,7 +12,7 @@ use stride_store::{RowKey, Rows};
 
 use crate::{
     engine::{Engine, journal_failure, stamp, store_failure, unreadable},
-    record::{Record, Reply},
+    record::{Record, Refused, Reply},
     recover::{OpenError, for_each},
     residency::{Stamp, Verdict},
 };
@@ -118,6 +118,12 @@ impl Engine {
                 timers += 1;
                 Ok(())
             })?;
+            for_each(&self.store, Rows::Refused(cell.id), |row, bytes| {
+                if let RowKey::Refused(agent) = row {
+                    self.refusals.add(&agent, Refused::decode(bytes)?);
+                }
+                Ok(())
+            })?;
         }
         self.gauges.parked.set(parked);
         self.gauges.timers.set(timers);
@@ -147,14 +153,14 @@ impl Engine {
         let cell = self.cell_of(address);
         let Some(slot) = cell.find(address) else { return Verdict::Gone };
         let used_at = slot.used_at.load(Ordering::Relaxed);
-        let Ok(mut resident) = slot.resident.try_lock() else { return Verdict::UsedAt(stamp(self.clock.now())) };
-        if resident.body.is_none() {
+        let Some(resident) = slot.try_change() else { return Verdict::UsedAt(stamp(self.clock.now())) };
+        if !resident.has_bodies() {
             return Verdict::Gone;
         }
         if used_at > unused_since {
             return Verdict::UsedAt(used_at);
         }
-        resident.body = None;
+        resident.drop_bodies();
         self.counters.passivated.add_one();
         Verdict::Left
     }

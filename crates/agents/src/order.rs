@@ -103,6 +103,7 @@ impl Engine {
                 );
             }
             Record::Forget(_) => {}
+            Record::Refuse(refuse) => self.refusals.change(refuse),
         }
         Ok(Ordered { pending, woken })
     }

@@ -2,11 +2,11 @@
 //!
 //! Every encoding begins with a schema id, so that a later release can tell what it reads. An id is never reused.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use stride_ids::{Address, CellId, Failure, MessageId, Payload};
+use stride_ids::{Address, CellId, Failure, MessageId, Name, Payload};
 use stride_sim::Timestamp;
 
 use crate::{
@@ -31,6 +31,8 @@ const PARKED_SCHEMA: u16 = 0x0501;
 const ENVELOPE_SCHEMA: u16 = 0x0601;
 /// Schema of rows that say what was taken from another cell, of this release.
 const RECEIVED_SCHEMA: u16 = 0x0701;
+/// Schema of rows that say which version an agent refuses, of this release.
+const REFUSED_SCHEMA: u16 = 0x0801;
 
 /// One record of a cell's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,8 @@ pub(crate) enum Record {
     Resume(Resume),
     /// Remembered replies that are over their time.
     Forget(Vec<(Address, String)>),
+    /// An agent stays with its version of the code instead of a newer one, or does so no more.
+    Refuse(Refuse),
 }
 
 /// Everything that one turn changes, as one unit.
@@ -116,6 +120,23 @@ pub(crate) struct Resume {
     pub(crate) message: Message,
 }
 
+/// What an agent refuses now, and what it refused before. It follows the commit that says so in the agent's header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Refuse {
+    pub(crate) agent: Address,
+    pub(crate) component: Name,
+    pub(crate) before: Option<String>,
+    pub(crate) now: Option<Refused>,
+}
+
+/// A version of its code that an agent refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    pub(crate) component: Name,
+    pub(crate) version: String,
+    pub(crate) cause: Failure,
+}
+
 /// A message that waits for its agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiting {
@@ -147,7 +168,7 @@ pub(crate) struct Header {
     /// The typed state as the SDK saved it.
     pub(crate) state: Option<Bytes>,
     /// The version of the component that committed last; none if no turn of this format did.
-    pub(crate) version: Option<String>,
+    pub(crate) version: Option<Arc<str>>,
     /// A version whose first turn failed, so that the agent stays with the one before it.
     pub(crate) refused: Option<String>,
 }
@@ -270,6 +291,16 @@ impl Parked {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         decode("parked message", PARKED_SCHEMA, bytes)
+    }
+}
+
+impl Refused {
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(REFUSED_SCHEMA, self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        decode("refused version", REFUSED_SCHEMA, bytes)
     }
 }
 

@@ -7,7 +7,7 @@ use stride_store::{RowKey, Rows, Store, Write};
 
 use crate::{
     message::Envelope,
-    record::{Accept, Commit, Defer, Fired, Park, Record, Waiting, encode_received},
+    record::{Accept, Commit, Defer, Fired, Park, Record, Refuse, Refused, Waiting, encode_received},
     timer::{Timer, TimerChange},
 };
 
@@ -98,6 +98,9 @@ pub(crate) fn writes_of(record: &Record, cell: CellId, cells: u16, seq: Seq, bef
         }
         Record::Forget(replies) => {
             writes.extend(replies.iter().map(|(agent, key)| delete(RowKey::Reply(agent.clone(), key.clone()))));
+        }
+        Record::Refuse(Refuse { agent, now, .. }) => {
+            writes.push(Write { row: RowKey::Refused(agent.clone()), value: now.as_ref().map(Refused::encode) });
         }
     }
     writes

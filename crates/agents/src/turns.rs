@@ -10,11 +10,12 @@ use stride_store::RowKey;
 use crate::{
     alarm::What,
     body::Kind,
-    cell::{Cell, LiveBody, Place, Resident, Slot},
+    cell::Cell,
     engine::{Engine, mailbox_full, method_of, stamp, store_failure, unreadable},
     inbox::Next,
     message::{Ask, Message, Sender, Timing, fingerprint},
     record::{Commit, Defer, Header, Park, Parked, Record, Reply, Waiting},
+    slot::{LiveBody, Place, Resident, Slot},
     turn::{Cause, Emitted, Held, Turn, Writes},
     upgrade::Chosen,
 };
@@ -50,7 +51,7 @@ impl Engine {
         let began = self.clock.now();
         let slot = cell.wake(&ask.address);
         let _waiting = Queued::enter(&slot, self.settings.mailbox_max, &ask.address)?;
-        let mut resident = slot.resident.lock().await;
+        let resident = slot.enter(read_only).await;
         let acquired = self.clock.now();
         timing.queue = acquired - began;
         slot.touch(stamp(acquired));
@@ -58,7 +59,7 @@ impl Engine {
         if let Some(key) = key {
             let asked = fingerprint("ask", &ask.method, &ask.input);
             if let Some(Reply { payload, turn, .. }) = self.remembered(&ask.address, key, asked)? {
-                return Ok((Held::until(cell.id, resident.last, Emitted { payload, turn, replayed: true }), None));
+                return Ok((Held::until(cell.id, resident.last(), Emitted { payload, turn, replayed: true }), None));
             }
         }
         let attempts_key = key.map(|key| format!("{}/{}/{key}", ask.address.kind, ask.address.key));
@@ -70,7 +71,7 @@ impl Engine {
             reply_key: key,
             handles: None,
         };
-        let outcome = self.run(cell, &mut resident, kind, read_only, &job, timing).await;
+        let outcome = self.run(cell, &resident, kind, read_only, &job, timing).await;
         if outcome.is_err() {
             self.counters.discarded.add_one();
         }
@@ -82,7 +83,7 @@ impl Engine {
     async fn run(
         self: &Arc<Self>,
         cell: &Cell,
-        resident: &mut Resident,
+        resident: &Resident,
         kind: &Arc<Kind>,
         read_only: bool,
         job: &Job<'_>,
@@ -90,17 +91,25 @@ impl Engine {
     ) -> Result<Emission, Failure> {
         self.admit()?;
         let header = self.header(resident, job.agent)?;
+        let before = header.as_ref().and_then(|header| header.refused.clone());
         let Chosen { kind: chosen, refused, fallback } = self.choose(kind, header.as_ref(), job.agent);
+        let refuses = refused.is_some();
         match self.attempt(cell, resident, &chosen, read_only, job, timing, refused).await {
+            Ok(emission) => {
+                if !refuses && emission.1.is_some() {
+                    self.note_refusal(cell, job.agent, &kind.component, before, None);
+                }
+                Ok(emission)
+            }
             Err(failure) if is_the_codes_fault(&failure) => {
                 let Some(older) = fallback else { return Err(failure) };
-                let refused = kind.version.to_string();
-                let outcome = self.attempt(cell, resident, &older, read_only, job, timing, Some(refused.clone())).await;
-                if outcome.is_ok() {
-                    self.refusals.note(kind, job.agent, &failure);
-                    tracing::warn!(agent = %job.agent, version = refused, %failure, "the agent stays with its old version");
+                let refused = Some(kind.version.to_string());
+                let emission = self.attempt(cell, resident, &older, read_only, job, timing, refused).await?;
+                // A turn that only reads leaves nothing behind: the next one tries the new version again.
+                if emission.1.is_some() {
+                    self.note_refusal(cell, job.agent, &kind.component, before, Some((kind, &failure)));
                 }
-                outcome
+                Ok(emission)
             }
             outcome => outcome,
         }
@@ -111,7 +120,7 @@ impl Engine {
     async fn attempt(
         self: &Arc<Self>,
         cell: &Cell,
-        resident: &mut Resident,
+        resident: &Resident,
         kind: &Arc<Kind>,
         read_only: bool,
         job: &Job<'_>,
@@ -121,7 +130,7 @@ impl Engine {
         let began = self.clock.now();
         let header = self.header(resident, job.agent)?;
         // Out of the resident while it runs: if this future is dropped or the turn fails, so is the body.
-        let mut live = match resident.body.take().filter(|live| live.version == kind.version) {
+        let mut live = match resident.take_body(&kind.version) {
             Some(live) => live,
             None => self.start(kind, job.agent).await?,
         };
@@ -150,16 +159,19 @@ impl Engine {
                 let at = self.clock.timestamp();
                 (key.to_owned(), Reply { fingerprint, payload: payload.clone(), turn: turns, at })
             });
-            let version = Some(kind.version.to_string());
+            let version = Some(kind.version.clone());
             let header = Header { turns, created_at, state: typed, version, refused };
             let agent = job.agent.clone();
             let commit = Commit { agent, header, map, reply, handled: job.handles, sent, timers };
             pending = Some(self.commit(cell, resident, commit)?);
         }
-        // A migration that is not committed is done again by the next turn, with a body that knows nothing of it.
-        let migrated_for_nothing = from_other_version && pending.is_none();
-        resident.body = (!migrated_for_nothing).then_some(live);
-        let held = Held::until(cell.id, resident.last, Emitted { payload, turn: turns, replayed: false });
+        match &pending {
+            Some(_) => resident.keep_writer(live),
+            // A migration that is not committed is done again by the next turn, with a body that knows nothing of it.
+            None if from_other_version => drop(live),
+            None => resident.keep_reader(live),
+        }
+        let held = Held::until(cell.id, resident.last(), Emitted { payload, turn: turns, replayed: false });
         Ok((held, pending))
     }
 
@@ -167,24 +179,23 @@ impl Engine {
     pub(crate) fn commit(
         self: &Arc<Self>,
         cell: &Cell,
-        resident: &mut Resident,
+        resident: &Resident,
         commit: Commit,
     ) -> Result<Pending, Failure> {
         let header = commit.header.clone();
         let pending = self.append(cell, &Record::Commit(commit))?;
-        resident.last = pending.seq();
-        resident.header = Some(Some(header));
+        resident.committed(Some(header), pending.seq());
         Ok(pending)
     }
 
     /// What the agent's last turn left.
-    pub(crate) fn header(&self, resident: &mut Resident, address: &Address) -> Result<Option<Header>, Failure> {
-        if let Some(known) = &resident.header {
-            return Ok(known.clone());
+    pub(crate) fn header(&self, resident: &Resident, address: &Address) -> Result<Option<Header>, Failure> {
+        if let Some(known) = resident.header() {
+            return Ok(known);
         }
         let bytes = self.store.get(&RowKey::Header(address.clone())).map_err(|e| store_failure(&e))?;
         let header = bytes.map(|bytes| Header::decode(&bytes)).transpose().map_err(|e| unreadable(&e))?;
-        resident.header = Some(header.clone());
+        resident.remember(header.clone());
         Ok(header)
     }
 
@@ -245,7 +256,7 @@ impl Engine {
     /// Handles one message, or notes that it failed.
     async fn handle(self: &Arc<Self>, cell: &Cell, agent: &Address, id: MessageId) {
         let slot = cell.wake(agent);
-        let mut resident = slot.resident.lock().await;
+        let resident = slot.change().await;
         slot.touch(stamp(self.clock.now()));
         let waiting = match self.waiting(agent, id) {
             Ok(Some(waiting)) => waiting,
@@ -262,7 +273,7 @@ impl Engine {
                 return;
             }
         };
-        match self.try_message(cell, &mut resident, agent, id, &waiting.message).await {
+        match self.try_message(cell, &resident, agent, id, &waiting.message).await {
             Ok(()) => self.counters.handled.add_one(),
             Err(failure) => {
                 self.counters.failed.add_one();
@@ -274,7 +285,7 @@ impl Engine {
     async fn try_message(
         self: &Arc<Self>,
         cell: &Cell,
-        resident: &mut Resident,
+        resident: &Resident,
         agent: &Address,
         id: MessageId,
         message: &Message,

@@ -9,14 +9,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 use stride_ids::{Address, Failure, Name};
 
-use crate::{body::Kind, engine::Engine, record::Header};
+use crate::{
+    body::Kind,
+    cell::Cell,
+    engine::Engine,
+    record::{Header, Record, Refuse, Refused},
+};
 
-/// How agents fared with a version that they refused.
+/// How agents fared with a version that they refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// How many agents stay with the version before, of those that took a turn since the node started.
+    /// How many agents stay with the version before.
     pub agents: u64,
-    /// One of them.
+    /// One that did.
     pub example: Address,
     /// Why it did not take the new version.
     pub cause: Failure,
@@ -32,27 +37,77 @@ pub(crate) struct Chosen {
 }
 
 /// A tenant, a component of it, and a version of that.
-type Version = (Name, Name, Arc<str>);
+type Version = (Name, Name, String);
 
-/// The refusals since the engine was opened.
+/// Which versions are refused, as the rows of the store say.
 #[derive(Default)]
 pub(crate) struct Refusals(Mutex<BTreeMap<Version, Refusal>>);
 
 impl Refusals {
-    pub(crate) fn note(&self, kind: &Kind, agent: &Address, cause: &Failure) {
-        let key = (agent.tenant.clone(), kind.component.clone(), kind.version.clone());
+    /// Takes note of a row that is in the store.
+    pub(crate) fn add(&self, agent: &Address, refused: Refused) {
+        let Refused { component, version, cause } = refused;
         let mut refusals = self.0.lock();
-        let refusal =
-            refusals.entry(key).or_insert_with(|| Refusal { agents: 0, example: agent.clone(), cause: cause.clone() });
+        let refusal = refusals.entry((agent.tenant.clone(), component, version)).or_insert_with(|| Refusal {
+            agents: 0,
+            example: agent.clone(),
+            cause,
+        });
         refusal.agents += 1;
+    }
+
+    /// Takes note of a record.
+    pub(crate) fn change(&self, Refuse { agent, component, before, now }: &Refuse) {
+        if let Some(before) = before {
+            let version = (agent.tenant.clone(), component.clone(), before.clone());
+            let mut refusals = self.0.lock();
+            if let Some(refusal) = refusals.get_mut(&version) {
+                refusal.agents -= 1;
+                if refusal.agents == 0 {
+                    refusals.remove(&version);
+                }
+            }
+        }
+        if let Some(now) = now {
+            self.add(agent, now.clone());
+        }
     }
 }
 
 impl Engine {
     /// Whether agents refused a version of a component, and why.
     pub fn refusal(&self, tenant: &Name, component: &Name, version: &str) -> Option<Refusal> {
-        let key = (tenant.clone(), component.clone(), Arc::from(version));
+        let key = (tenant.clone(), component.clone(), version.to_owned());
         self.refusals.0.lock().get(&key).cloned()
+    }
+
+    /// Notes which version an agent refuses after a commit, if that is not what it refused before. It is a report and
+    /// decides nothing, so nobody waits for it.
+    pub(crate) fn note_refusal(
+        self: &Arc<Self>,
+        cell: &Cell,
+        agent: &Address,
+        component: &Name,
+        before: Option<String>,
+        now: Option<(&Kind, &Failure)>,
+    ) {
+        let version = now.map(|(kind, _)| &*kind.version);
+        if before.as_deref() == version {
+            return;
+        }
+        if let Some((kind, failure)) = now {
+            tracing::warn!(%agent, version = &*kind.version, %failure, "the agent stays with its old version");
+        }
+        let now = now.map(|(kind, cause)| Refused {
+            component: component.clone(),
+            version: kind.version.to_string(),
+            cause: cause.clone(),
+        });
+        let refuse = Refuse { agent: agent.clone(), component: component.clone(), before, now };
+        match self.append(cell, &Record::Refuse(refuse)) {
+            Ok(pending) => pending.unhurried(),
+            Err(failure) => tracing::warn!(%agent, %failure, "which version the agent refuses could not be noted"),
+        }
     }
 
     /// The version that takes the next turn of an agent.

@@ -1,45 +1,76 @@
 //! Who waits for whom: an ask that would close a circle is refused, because nobody in it could ever go on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
 use stride_ids::{Address, Code, Failure};
 
-/// The asks that are made from within turns and not answered yet. A turn makes one at a time, so an agent waits for one
-/// other agent at most.
+/// The asks that are made from within turns and not answered yet: which agents each agent waits for. It is more than one
+/// only if turns that read are side by side.
 #[derive(Default)]
-pub(crate) struct Waits(Mutex<HashMap<Address, Address>>);
+pub(crate) struct Waits(Mutex<HashMap<Address, Vec<Address>>>);
 
 /// One agent waits for another one for as long as this lives.
 pub(crate) struct Waiting<'a> {
     waits: &'a Waits,
     agent: &'a Address,
+    target: Address,
 }
 
 impl Waits {
-    /// Notes that the turn of `agent` waits for an answer of `target`.
+    /// Notes that a turn of `agent` waits for an answer of `target`.
     ///
     /// # Errors
     /// `reentrant_call` if `target` waits for `agent`, directly or through others.
     pub(crate) fn enter<'a>(&'a self, agent: &'a Address, target: &Address) -> Result<Waiting<'a>, Failure> {
         let mut waits = self.0.lock();
-        let mut circle = vec![agent, target];
-        while circle.last() != Some(&agent) {
-            let Some(next) = circle.last().and_then(|last| waits.get(*last)) else {
-                waits.insert(agent.clone(), target.clone());
-                return Ok(Waiting { waits: self, agent });
-            };
-            circle.push(next);
+        if let Some(way) = way_between(&waits, target, agent) {
+            let circle = std::iter::once(agent).chain(way);
+            let names: Vec<_> = circle.map(|agent| format!("{}/{}", agent.kind, agent.key)).collect();
+            let message = format!("{} would wait for each other; let one of them tell instead", names.join(" -> "));
+            return Err(Failure::new(Code::ReentrantCall, message));
         }
-        let names: Vec<_> = circle.iter().map(|agent| format!("{}/{}", agent.kind, agent.key)).collect();
-        let message = format!("{} would wait for each other; let one of them tell instead", names.join(" -> "));
-        Err(Failure::new(Code::ReentrantCall, message))
+        waits.entry(agent.clone()).or_default().push(target.clone());
+        Ok(Waiting { waits: self, agent, target: target.clone() })
     }
+}
+
+/// Over whom `from` waits for `to`, with both; none if it does not.
+fn way_between<'a>(
+    waits: &'a HashMap<Address, Vec<Address>>,
+    from: &'a Address,
+    to: &'a Address,
+) -> Option<Vec<&'a Address>> {
+    // Depth first.
+    let mut seen = HashSet::from([from]);
+    let mut way = vec![from];
+    let mut open = vec![waits.get(from).map_or(&[][..], Vec::as_slice).iter()];
+    while *way.last()? != to {
+        match open.last_mut()?.next() {
+            Some(next) if !seen.insert(next) => {}
+            Some(next) => {
+                way.push(next);
+                open.push(waits.get(next).map_or(&[][..], Vec::as_slice).iter());
+            }
+            None => {
+                way.pop();
+                open.pop();
+            }
+        }
+    }
+    Some(way)
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.waits.0.lock().remove(self.agent);
+        let mut waits = self.waits.0.lock();
+        let Some(targets) = waits.get_mut(self.agent) else { return };
+        if let Some(at) = targets.iter().position(|target| *target == self.target) {
+            targets.swap_remove(at);
+        }
+        if targets.is_empty() {
+            waits.remove(self.agent);
+        }
     }
 }
 
@@ -69,5 +100,21 @@ mod tests {
         drop(bc);
         drop(ab);
         assert!(waits.enter(&c, &a).is_ok());
+    }
+
+    #[test]
+    fn an_agent_whose_readers_wait_for_several_is_in_the_circle_of_each() {
+        let waits = Waits::default();
+        let (a, b, c, d) = (agent("a"), agent("b"), agent("c"), agent("d"));
+        let (ab, ac) = (waits.enter(&a, &b).unwrap(), waits.enter(&a, &c).unwrap());
+        let _cd = waits.enter(&c, &d).unwrap();
+        for end in [&b, &c, &d] {
+            assert_eq!(waits.enter(end, &a).err().map(|failure| failure.code), Some(Code::ReentrantCall));
+        }
+        drop(ab);
+        assert!(waits.enter(&b, &a).is_ok());
+        assert!(waits.enter(&d, &a).is_err());
+        drop(ac);
+        assert!(waits.enter(&d, &a).is_ok());
     }
 }

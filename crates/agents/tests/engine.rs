@@ -17,20 +17,31 @@ use stride_ids::{Address, AgentKey, Code, Failure, Name, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
+use tokio::sync::Barrier;
 
-/// Counters: `add` and `add_then_fail` change the typed state, `get` reads it, `wait` never ends.
+/// Counters: `add` and `add_then_fail` change the typed state, `get` reads it, `meet` too but only together with another
+/// one, `wait` never ends.
 struct Counters {
     started: AtomicUsize,
     version: parking_lot::Mutex<Arc<str>>,
+    meeting: Arc<Barrier>,
 }
 
 impl Counters {
     fn new() -> Arc<Self> {
-        Arc::new(Self { started: AtomicUsize::new(0), version: parking_lot::Mutex::new("1".into()) })
+        Arc::new(Self {
+            started: AtomicUsize::new(0),
+            version: parking_lot::Mutex::new("1".into()),
+            meeting: Arc::new(Barrier::new(2)),
+        })
     }
 }
 
-struct Counter;
+/// Keeps the value in memory between turns, as the SDK does.
+struct Counter {
+    value: Option<u64>,
+    meeting: Arc<Barrier>,
+}
 
 fn number(bytes: Option<&[u8]>) -> u64 {
     bytes.map_or(0, |bytes| std::str::from_utf8(bytes).unwrap().parse().unwrap())
@@ -38,7 +49,7 @@ fn number(bytes: Option<&[u8]>) -> u64 {
 
 impl Bodies for Counters {
     fn kind(&self, _: &Name, name: &Name) -> Option<Arc<Kind>> {
-        let methods = [("add", false), ("add_then_fail", false), ("get", true), ("wait", false)];
+        let methods = [("add", false), ("add_then_fail", false), ("get", true), ("meet", true), ("wait", false)];
         let methods: BTreeMap<_, _> =
             methods.map(|(name, read_only)| (name.to_owned(), Method { read_only })).into_iter().collect();
         (name.as_str() == "counter").then(|| {
@@ -58,7 +69,8 @@ impl Bodies for Counters {
 
     fn start<'a>(&'a self, _: &'a Arc<Kind>, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
         self.started.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async { Ok(Box::new(Counter) as Box<dyn Body>) })
+        let counter = Counter { value: None, meeting: self.meeting.clone() };
+        Box::pin(async { Ok(Box::new(counter) as Box<dyn Body>) })
     }
 }
 
@@ -77,14 +89,18 @@ impl Body for Counter {
             if method == "wait" {
                 std::future::pending::<()>().await;
             }
-            let mut value = number(turn.load().as_deref());
-            if method != "get" {
+            let mut value = self.value.unwrap_or_else(|| number(turn.load().as_deref()));
+            if method == "meet" {
+                self.meeting.wait().await;
+            }
+            if method.starts_with("add") {
                 value += number(Some(&input.body));
                 turn.save(value.to_string().into()).unwrap();
             }
             if method == "add_then_fail" {
                 return Err(Failure::new(Code::GuestError, "no luck"));
             }
+            self.value = Some(value);
             Ok((turn, Payload::json(value.to_string())))
         })
     }
@@ -135,6 +151,41 @@ impl World {
     async fn value(&self, key: &str) -> u64 {
         number(Some(&self.ask(key, "get", 0).await.unwrap().payload.body))
     }
+}
+
+#[tokio::test]
+async fn turns_that_only_read_run_side_by_side_and_see_what_was_changed_between_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(dir.path()).await;
+    for total in [2, 4, 6] {
+        world.ask("a", "add", 2).await.unwrap();
+        // Neither ends before the other one has begun.
+        let (one, other) = tokio::join!(world.ask("a", "meet", 0), world.ask("a", "meet", 0));
+        assert_eq!([one, other].map(|answer| number(Some(&answer.unwrap().payload.body))), [total; 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_changes_waits_for_those_that_read_and_the_next_ones_wait_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(dir.path()).await;
+    let first = world.ask("a", "meet", 0);
+    let change = world.ask("a", "add", 1);
+    let second = world.ask("a", "meet", 0);
+    let mut together = Box::pin(async { tokio::join!(first, change, second) });
+    // The two that would meet are not side by side, because the change came in between: this never ends by itself.
+    for _ in 0..100 {
+        assert!(futures::poll!(&mut together).is_pending());
+        tokio::task::yield_now().await;
+    }
+    world.bodies.meeting.wait().await;
+    let released = async {
+        let met = world.bodies.meeting.wait();
+        tokio::join!(together, met).0
+    };
+    let (first, change, second) = released.await;
+    let seen = [first, change, second].map(|answer| number(Some(&answer.unwrap().payload.body)));
+    assert_eq!(seen, [0, 1, 1]);
 }
 
 #[tokio::test]

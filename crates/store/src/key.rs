@@ -21,6 +21,8 @@ pub enum RowKey {
     Inbox(Address, MessageId),
     /// A message that failed too often.
     Parked(Address, MessageId),
+    /// A version of its code that the agent refuses, and why.
+    Refused(Address),
     /// A timer is due at this time, in milliseconds since 1970; what is due first comes first.
     Due(u64, Address, String),
     /// A message for an agent of another cell, which has not confirmed it.
@@ -49,6 +51,8 @@ pub enum Rows<'a> {
     Inboxes(CellId),
     /// The messages of a cell's agents that failed too often.
     Parked(CellId),
+    /// The agents of a cell that refuse a version of their code.
+    Refused(CellId),
     /// The timers of a cell's agents, by when they are due.
     Due(CellId),
     /// The messages of a cell that other cells have not confirmed.
@@ -67,6 +71,7 @@ const PARKED: u8 = 6;
 const DUE: u8 = 7;
 const OUTBOX: u8 = 8;
 const RECEIVED: u8 = 9;
+const REFUSED: u8 = 10;
 
 impl RowKey {
     /// The agent whose row it is; none for a row of a cell.
@@ -78,6 +83,7 @@ impl RowKey {
             | Self::Timer(agent, _)
             | Self::Inbox(agent, _)
             | Self::Parked(agent, _)
+            | Self::Refused(agent)
             | Self::Due(_, agent, _) => Some(agent),
             Self::Outbox(..) | Self::Received { .. } => None,
         }
@@ -105,6 +111,7 @@ impl RowKey {
             Self::Timer(agent, name) => with(rows_of(TIMER, cells, agent), name.as_bytes()),
             Self::Inbox(agent, id) => with(rows_of(INBOX, cells, agent), &message_id(*id)),
             Self::Parked(agent, id) => with(rows_of(PARKED, cells, agent), &message_id(*id)),
+            Self::Refused(agent) => rows_of(REFUSED, cells, agent),
             Self::Due(at, agent, name) => {
                 let mut key = with(prefix(agent.cell(cells), DUE), &at.to_be_bytes());
                 push_agent(&mut key, agent);
@@ -130,6 +137,10 @@ impl RowKey {
             TIMER => Some(Self::Timer(agent(&mut bytes)?, text(bytes)?)),
             INBOX => Some(Self::Inbox(agent(&mut bytes)?, read_message_id(bytes)?)),
             PARKED => Some(Self::Parked(agent(&mut bytes)?, read_message_id(bytes)?)),
+            REFUSED => {
+                let agent = agent(&mut bytes)?;
+                bytes.is_empty().then_some(Self::Refused(agent))
+            }
             DUE => {
                 let at = u64::from_be_bytes(take(&mut bytes, 8)?.try_into().ok()?);
                 Some(Self::Due(at, agent(&mut bytes)?, text(bytes)?))
@@ -151,6 +162,7 @@ impl Rows<'_> {
             Self::Replies(cell) => prefix(cell, REPLY),
             Self::Inboxes(cell) => prefix(cell, INBOX),
             Self::Parked(cell) => prefix(cell, PARKED),
+            Self::Refused(cell) => prefix(cell, REFUSED),
             Self::Due(cell) => prefix(cell, DUE),
             Self::Outbox(cell) => prefix(cell, OUTBOX),
             Self::Received(cell) => prefix(cell, RECEIVED),
@@ -159,8 +171,8 @@ impl Rows<'_> {
 }
 
 /// What the rows of one agent begin with, but for its header and for when its timers are due.
-pub(crate) fn prefixes_of(agent: &Address, cells: u16) -> [Vec<u8>; 5] {
-    [MAP, REPLY, TIMER, INBOX, PARKED].map(|tag| rows_of(tag, cells, agent))
+pub(crate) fn prefixes_of(agent: &Address, cells: u16) -> [Vec<u8>; 6] {
+    [MAP, REPLY, TIMER, INBOX, PARKED, REFUSED].map(|tag| rows_of(tag, cells, agent))
 }
 
 /// Where the store keeps what it was created with. It lies behind all cells, of which there are fewer than 65,535.
@@ -279,6 +291,7 @@ mod tests {
             RowKey::Timer(agent("counter", "a"), "daily".into()),
             RowKey::Inbox(agent("counter", "a"), MessageId { record: Seq(u64::MAX), index: 7 }),
             RowKey::Parked(agent("counter", "a"), MessageId { record: Seq(1), index: u32::MAX }),
+            RowKey::Refused(agent("counter", "a")),
             RowKey::Due(1_700_000_000_000, agent("counter", "a"), "daily".into()),
             RowKey::Outbox(CellId(63), MessageId { record: Seq(5), index: 0 }),
             RowKey::Received { by: CellId(1), from: CellId(63) },
