@@ -18,11 +18,11 @@ use crate::{
     alarm::Alarm,
     body::{Bodies, Kind},
     cell::Cell,
-    maintain::Forgetting,
     message::{Answer, Ask, Envelope, Message, Sender, Tell, Timing, Told, check_key, fingerprint},
     record::{Accept, Record, Reply},
     recover::{OpenError, take_over},
     residency::{Residency, Stamp},
+    retention::Walk,
     stats::{Counters, Gauges, Stats},
     timer::Timer,
     turn::{Emitted, Held, World},
@@ -45,6 +45,8 @@ pub struct Settings {
     pub replayed_bytes_max: usize,
     /// How long the answer to an idempotency key is remembered.
     pub reply_retention: Duration,
+    /// How many such answers are remembered before the oldest go early; none goes within five minutes.
+    pub replies_max: u64,
     /// How many messages are handled at the same time; asks do not count.
     pub handled_max: usize,
     /// How often a message is tried before it is parked.
@@ -62,6 +64,7 @@ impl Default for Settings {
             staged_bytes_max: 64 << 20,
             replayed_bytes_max: 8 << 20,
             reply_retention: Duration::from_secs(24 * 3600),
+            replies_max: 1_000_000,
             handled_max: 256,
             attempts_max: 5,
             backoff: Duration::from_millis(200),
@@ -105,7 +108,7 @@ pub struct Engine {
     /// One permit for each message that may be handled at the same time. Closed when the engine stops handling.
     pub(crate) handling: Semaphore,
     /// Where the next pass looks for replies that are over their time.
-    pub(crate) forgetting: Mutex<Forgetting>,
+    pub(crate) walk: Mutex<Walk>,
 }
 
 impl Engine {
@@ -141,7 +144,7 @@ impl Engine {
             alarm: Arc::default(),
             waits: Waits::default(),
             refusals: Refusals::default(),
-            forgetting: Mutex::default(),
+            walk: Mutex::default(),
         });
         engine.count_rows()?;
         if replayed > engine.settings.replayed_bytes_max {

@@ -20,8 +20,8 @@ pub struct AgentStatus {
     pub cell: CellId,
     /// How many turns it has committed.
     pub turns: u64,
-    /// When its first turn was committed.
-    pub created_at: Timestamp,
+    /// When its first turn was committed; none if only messages wait for it.
+    pub created_at: Option<Timestamp>,
     /// Whether its body is in memory.
     pub live: bool,
     /// The size of its typed state, in bytes.
@@ -66,18 +66,25 @@ impl Engine {
         self.store.list_agents(tenant, kind, after, limit).map_err(|e| store_failure(&e))
     }
 
-    /// Looks at one agent. Waits for the turn that is running, so that what it shows is durable.
+    /// Looks at one agent, also at one for which only messages wait, or are parked. Waits for the turn that is running, so
+    /// that what it shows is durable.
     pub async fn inspect(&self, address: &Address) -> Result<AgentStatus, Failure> {
         let (header, live) = self.settled_header(address).await?;
+        let waiting = self.cell_of(address).inboxes.lock().get(address).map_or(0, Inbox::len);
+        if header.is_none() && waiting == 0 && self.store.agent_rows(address).map_err(|e| store_failure(&e))?.is_empty()
+        {
+            return Err(unknown(address));
+        }
+        let header = header.as_ref();
         Ok(AgentStatus {
             cell: self.cell_of(address).id,
-            turns: header.turns,
-            created_at: header.created_at,
+            turns: header.map_or(0, |header| header.turns),
+            created_at: header.map(|header| header.created_at),
             live,
-            state_bytes: header.state.map_or(0, |state| state.len()),
-            version: header.version.map(|version| version.to_string()),
-            refused: header.refused,
-            waiting: self.cell_of(address).inboxes.lock().get(address).map_or(0, Inbox::len),
+            state_bytes: header.and_then(|header| header.state.as_ref()).map_or(0, Bytes::len),
+            version: header.and_then(|header| header.version.as_deref()).map(str::to_owned),
+            refused: header.and_then(|header| header.refused.clone()),
+            waiting,
         })
     }
 
@@ -89,7 +96,7 @@ impl Engine {
         after: Option<&str>,
         limit: usize,
     ) -> Result<StatePage, Failure> {
-        let (header, _) = self.settled_header(address).await?;
+        let header = self.settled_header(address).await?.0.ok_or_else(|| unknown(address))?;
         let page = self.store.scan_map(address, prefix, after, limit).map_err(|e| store_failure(&e))?;
         let more = page.len() == limit;
         let entries = page.into_iter().map(|(key, value)| StateEntry { key, bytes: value.len() }).collect();
@@ -98,7 +105,7 @@ impl Engine {
 
     /// The value of one entry of an agent's keyed map.
     pub async fn state_entry(&self, address: &Address, key: &str) -> Result<Bytes, Failure> {
-        self.settled_header(address).await?;
+        self.settled_header(address).await?.0.ok_or_else(|| unknown(address))?;
         let row = RowKey::Map(address.clone(), key.to_owned());
         let value = self.store.get(&row).map_err(|e| store_failure(&e))?;
         value.ok_or_else(|| Failure::not_found("state key", key, None))
@@ -174,8 +181,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The agent's header once it is durable, and whether the agent is in memory.
-    async fn settled_header(&self, address: &Address) -> Result<(Header, bool), Failure> {
+    /// The agent's header, if it ever committed, once that is durable, and whether the agent is in memory.
+    async fn settled_header(&self, address: &Address) -> Result<(Option<Header>, bool), Failure> {
         let cell = self.cell_of(address);
         let (header, live, last) = {
             let slot = cell.wake(address);
@@ -183,7 +190,7 @@ impl Engine {
             (self.header(&resident, address)?, resident.has_bodies(), resident.last())
         };
         cell.settled(&*self.journal, last).await.map_err(|e| journal_failure(&e))?;
-        Ok((header.ok_or_else(|| unknown(address))?, live))
+        Ok((header, live))
     }
 }
 

@@ -27,6 +27,7 @@ mod parked;
 mod record;
 mod recover;
 mod residency;
+mod retention;
 mod rows;
 mod slot;
 mod stats;

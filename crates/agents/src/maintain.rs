@@ -7,26 +7,15 @@ use std::{
     time::Duration,
 };
 
-use stride_ids::{Address, CellId, Failure};
+use stride_ids::{Address, Failure};
 use stride_store::{RowKey, Rows};
 
 use crate::{
-    engine::{Engine, journal_failure, stamp, store_failure, unreadable},
-    record::{Record, Refused, Reply},
+    engine::{Engine, journal_failure, stamp, store_failure},
+    record::Refused,
     recover::{OpenError, for_each},
     residency::{Stamp, Verdict},
 };
-
-/// How many remembered replies a pass looks at.
-const REPLIES_PER_PASS: usize = 500;
-
-/// How far the passes over remembered replies have come.
-#[derive(Default)]
-pub(crate) struct Forgetting {
-    cell: CellId,
-    after: Option<RowKey>,
-    counted: u64,
-}
 
 impl Engine {
     /// One pass: state goes to the store, messages that arrived elsewhere and replies that are over their time go.
@@ -36,7 +25,8 @@ impl Engine {
     pub async fn maintain(self: &Arc<Self>) -> Result<(), Failure> {
         self.passivate_idle();
         self.confirm().await?;
-        self.forget_replies()?;
+        let engine = self.clone();
+        self.tasks.blocking(move || engine.forget_replies()).await?;
         self.materialise().await
     }
 
@@ -77,33 +67,6 @@ impl Engine {
         // Only closing it, which is what follows, makes this an error.
         let _all = self.handling.acquire_many(all).await;
         self.handling.close();
-    }
-
-    /// Looks at some remembered replies and forgets those that are over their time.
-    fn forget_replies(self: &Arc<Self>) -> Result<(), Failure> {
-        let mut forgetting = self.forgetting.lock();
-        let Forgetting { cell, after, counted } = &mut *forgetting;
-        let rows = self.store.rows(Rows::Replies(*cell), after.as_ref(), REPLIES_PER_PASS);
-        let rows = rows.map_err(|e| store_failure(&e))?;
-        let mut over = Vec::new();
-        for (row, bytes) in &rows {
-            let reply = Reply::decode(bytes).map_err(|e| unreadable(&e))?;
-            match row {
-                RowKey::Reply(agent, key) if self.is_over(&reply) => over.push((agent.clone(), key.clone())),
-                _ => *counted += 1,
-            }
-        }
-        if !over.is_empty() {
-            self.append(&self.cells[usize::from(cell.0)], &Record::Forget(over))?.unhurried();
-        }
-        *after = rows.into_iter().last().map(|(row, _)| row);
-        if after.is_none() {
-            *cell = CellId((cell.0 + 1) % self.settings.cells);
-            if cell.0 == 0 {
-                self.gauges.replies.set(std::mem::take(counted));
-            }
-        }
-        Ok(())
     }
 
     /// Counts what is there when the engine opens.

@@ -51,7 +51,10 @@ impl Engine {
                 self.gauges.timers.sub(timers);
                 cell.inboxes.lock().remove(agent);
             }
-            Record::Accept(Accept { from, messages, .. }) => {
+            Record::Accept(Accept { from, messages, reply }) => {
+                if reply.is_some() {
+                    self.counters.remembered.add_one();
+                }
                 if let Some((from, last)) = from {
                     tail.received.insert(*from, *last);
                 }
@@ -109,6 +112,9 @@ impl Engine {
     }
 
     fn take_in_commit(&self, cell: &Cell, commit: &Commit, seq: stride_ids::Seq, woken: &mut Vec<Address>) {
+        if commit.reply.is_some() {
+            self.counters.remembered.add_one();
+        }
         if let Some(id) = commit.handled
             && let Some(inbox) = cell.inboxes.lock().get_mut(&commit.agent)
         {

@@ -65,6 +65,8 @@ pub(crate) struct Counters {
     pub(crate) handled: Counter,
     pub(crate) failed: Counter,
     pub(crate) fired: Counter,
+    /// Replies that were remembered under an idempotency key.
+    pub(crate) remembered: Counter,
 }
 
 /// A number of things that there are.

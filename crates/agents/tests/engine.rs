@@ -295,6 +295,33 @@ async fn an_idempotency_key_is_forgotten_after_its_retention_and_not_before() {
 }
 
 #[tokio::test]
+async fn of_too_many_remembered_replies_the_oldest_go_but_none_that_is_young() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { replies_max: 10, ..Settings::default() };
+    let world = world_on(Arc::new(MemoryJournal::new()), dir.path(), settings.clone()).await;
+    let minute = Duration::from_secs(60);
+    let rounds = async |count: u16| {
+        for _ in 0..count * settings.cells {
+            world.engine.maintain().await.unwrap();
+        }
+    };
+    let is_remembered = async |n: u64| world.keyed("a", "add", 1, Some(&n.to_string())).await.unwrap().replayed;
+    for n in 0..30 {
+        assert!(!is_remembered(n).await);
+        world.clock.advance(minute / 6);
+    }
+    rounds(2).await;
+    assert_eq!(world.engine.stats().replies, 30, "all are from the last five minutes");
+    world.clock.advance(minute * 5);
+    rounds(3).await;
+    let left = world.engine.stats().replies;
+    assert!((5..=10).contains(&left), "as many whole minutes as there is room for, not {left} replies");
+    assert!(is_remembered(29).await);
+    assert!(is_remembered(30 - left).await);
+    assert!(!is_remembered(29 - left).await);
+}
+
+#[tokio::test]
 async fn concurrent_requests_under_one_idempotency_key_are_applied_once() {
     let dir = tempfile::tempdir().unwrap();
     let world = world(dir.path()).await;

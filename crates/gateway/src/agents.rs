@@ -56,7 +56,7 @@ pub(crate) struct Inspected {
     key: String,
     cell: u16,
     turns: u64,
-    created_at: u64,
+    created_at: Option<u64>,
     live: bool,
     state_bytes: usize,
     version: Option<String>,

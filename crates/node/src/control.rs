@@ -80,7 +80,10 @@ impl Control {
 
     async fn try_deploy(&self, tenant: Name, manifest: String, wasm: Bytes) -> Result<Deployment, Failure> {
         let _one = self.deploying.lock().await;
-        self.put_in_force(tenant, manifest, wasm).await
+        let deployment = self.put_in_force(tenant.clone(), manifest, wasm).await?;
+        let Deployment { id, component, version, .. } = &deployment;
+        tracing::info!(target: "stride::audit", %tenant, %component, version, id, "deployed");
+        Ok(deployment)
     }
 
     async fn try_roll_back(&self, tenant: Name, id: &str) -> Result<Deployment, Failure> {
@@ -105,7 +108,10 @@ impl Control {
             Failure::new(Code::NotFound, message)
         })?;
         let wasm = self.catalog.component(before).map_err(broken)?;
-        self.put_in_force(tenant, before.manifest.clone(), wasm).await
+        let deployment = self.put_in_force(tenant.clone(), before.manifest.clone(), wasm).await?;
+        let version = &deployment.version;
+        tracing::info!(target: "stride::audit", %tenant, %component, version, id = deployment.id, instead_of = id, "rolled back");
+        Ok(deployment)
     }
 
     /// To be called with `deploying` held.
@@ -129,7 +135,6 @@ impl Control {
         })?;
         self.registry.install(component)?;
         self.note(tenant, deployment.clone());
-        tracing::info!(component = %deployment.component, version = deployment.version, "deployed");
         Ok(deployment)
     }
 

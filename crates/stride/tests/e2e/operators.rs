@@ -30,18 +30,24 @@ async fn the_cells_of_a_node_say_how_far_they_are() {
 }
 
 #[tokio::test]
-async fn an_edit_of_state_is_in_the_audit_log_with_whose_agent_it_was_and_a_refused_one_is_not() {
+async fn deployments_and_edits_of_state_are_in_the_audit_log_with_whose_they_are_and_a_refused_edit_is_not() {
     let (_dir, data) = data();
     let node = Node::start(&data);
+    deploy_version(&node, 1).await;
     deploy_version(&node, 2).await;
-    node.ask("fragile/a", "take", "1").await.json();
+    node.ask("fragile/a", "take", "2").await.json();
     let put =
         |agent: &str| node.request(Method::PUT, &format!("/v1/agents/fragile/{agent}/state")).body("{\"taken\":[]}");
     assert_eq!(Reply::of(put("a")).await.status, StatusCode::NO_CONTENT);
     Reply::of(put("b")).await.fails_with("not_found", "fragile/b");
     assert_eq!(node.ask("fragile/a", "taken", "").await.json(), json!([]));
+    prints(&node, &["rollback", "faulty"]);
     let log = std::fs::read_to_string(data.with_extension("stderr")).unwrap();
     let audited: Vec<_> = log.lines().filter(|line| line.contains("stride::audit")).collect();
-    assert_eq!(audited.len(), 1, "{log}");
-    assert!(audited[0].contains("state edited") && audited[0].contains("default/fragile/a"), "{log}");
+    let [deployed, again, edited, back] = audited[..] else { panic!("not four lines of audit: {log}") };
+    for line in [deployed, again] {
+        assert!(line.contains("deployed") && line.contains("default") && line.contains("faulty"), "{log}");
+    }
+    assert!(edited.contains("state edited") && edited.contains("default/fragile/a"), "{log}");
+    assert!(back.contains("rolled back") && back.contains("default") && back.contains("faulty"), "{log}");
 }

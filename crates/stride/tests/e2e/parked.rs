@@ -76,8 +76,11 @@ async fn an_agent_that_has_only_parked_messages_is_removed_with_them() {
     deploy_version(&node, 1).await;
     tell(&node, "fragile/a", 1).await;
     parked(&node, 1).await;
+    let status = node.get("/v1/agents/fragile/a").await.json();
+    assert_eq!((&status["turns"], &status["created_at"]), (&json!(0), &json!(null)));
     prints(&node, &["agents", "rm", "fragile/a"]);
     assert_eq!(parked(&node, 0).await, Vec::<Value>::new());
+    node.get("/v1/agents/fragile/a").await.fails_with("not_found", "fragile/a");
     let remove = node.request(Method::DELETE, "/v1/agents/fragile/a");
     Reply::of(remove).await.fails_with("not_found", "fragile/a");
 }
