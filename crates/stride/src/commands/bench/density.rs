@@ -64,6 +64,9 @@ async fn sleeping(clock: &Clock, figures: &mut Figures, agents: u64, goal_mib: u
     );
     let stored = mib(len_of(&full.path().join("store"))?);
     figures.bounded(&format!("{what}, in the store"), format!("{stored:.1} MiB"), "<= 300 MiB for a million");
+    // Segments of the log are as long as they will ever be from the beginning, so this part does not grow with the agents.
+    let whole = mib(len_of(full.path())?);
+    figures.value(&format!("{what}, all files, with the log's"), format!("{whole:.1} MiB"), None);
     let mut connection = Connection::open(node.address).await?;
     let mut first = Latencies::new();
     for n in 0..WOKEN {
