@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use stride_agents::{Schedule, TimerStatus};
-use stride_ids::{AgentKey, Name};
+use stride_ids::AgentKey;
 
 use crate::{
     problem::Problem,
@@ -40,7 +40,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Json<AgentList>, Problem> {
     let tenant = request::tenant(&headers)?;
-    let kind = Name::new(&kind).map_err(|e| request::invalid_name(&e))?;
+    let kind = request::kind(&kind)?;
     let after = query.after.as_deref().map(AgentKey::new).transpose().map_err(|e| request::invalid_name(&e))?;
     let limit = page_limit(query.limit)?;
     let found = gateway.engine.list(&tenant, &kind, after.as_ref(), limit)?;

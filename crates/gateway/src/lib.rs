@@ -15,6 +15,8 @@ mod functions;
 mod health;
 mod logs;
 mod metrics;
+mod object_headers;
+mod objects;
 mod parked;
 mod problem;
 mod request;

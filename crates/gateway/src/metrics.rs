@@ -16,6 +16,8 @@ pub(crate) enum Work {
     Function,
     Ask,
     Tell,
+    ObjectRead,
+    ObjectWrite,
 }
 
 impl Work {
@@ -24,6 +26,8 @@ impl Work {
             Self::Function => "function",
             Self::Ask => "ask",
             Self::Tell => "tell",
+            Self::ObjectRead => "object_read",
+            Self::ObjectWrite => "object_write",
         }
     }
 }
@@ -39,8 +43,8 @@ pub fn install_recorder() {
 }
 
 /// The request histograms, resolved once: looking a metric up by name costs more than recording it.
-static SECONDS: LazyLock<[metrics::Histogram; 3]> = LazyLock::new(|| {
-    [Work::Function, Work::Ask, Work::Tell]
+static SECONDS: LazyLock<[metrics::Histogram; 5]> = LazyLock::new(|| {
+    [Work::Function, Work::Ask, Work::Tell, Work::ObjectRead, Work::ObjectWrite]
         .map(|work| metrics::histogram!("stride_request_seconds", "work" => work.as_str()))
 });
 
@@ -86,6 +90,18 @@ impl Gateway {
         for (state, count) in [("running", calls.running), ("waiting", calls.waiting)] {
             metrics::gauge!("stride_calls_active", "state" => state).set(count as f64);
         }
+        let objects = self.objects.stats();
+        for (outcome, count) in [("hit", objects.hits), ("miss", objects.misses)] {
+            metrics::counter!("stride_object_chunks_total", "outcome" => outcome).absolute(count);
+        }
+        for (from, count) in [("cache", objects.hit_bytes), ("storage", objects.read_bytes)] {
+            metrics::counter!("stride_object_read_bytes_total", "from" => from).absolute(count);
+        }
+        for (outcome, count) in [("written", objects.written_bytes), ("shared", objects.shared_bytes)] {
+            metrics::counter!("stride_object_put_bytes_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::counter!("stride_object_chunks_corrupt_total").absolute(objects.corrupt);
+        metrics::gauge!("stride_object_cache_bytes").set(objects.bytes as f64);
         RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
     }
 }

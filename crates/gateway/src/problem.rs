@@ -1,7 +1,7 @@
 //! Failures as RFC 9457 problem details.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -9,7 +9,12 @@ use stride_ids::{Code, Failure};
 
 /// A failure on its way out.
 #[derive(Debug)]
-pub(crate) struct Problem(pub(crate) Failure);
+pub(crate) struct Problem {
+    failure: Failure,
+    /// Where HTTP has a status of its own for something that shares its code with others.
+    status: Option<StatusCode>,
+    headers: HeaderMap,
+}
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -22,14 +27,27 @@ struct Body<'a> {
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
-        Self(failure)
+        Self { failure, status: None, headers: HeaderMap::new() }
+    }
+}
+
+impl Problem {
+    /// The same under another status.
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status: Some(status), ..self }
+    }
+
+    /// The same with one more header.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Failure { code, message } = &self.0;
-        let status = status_of(*code);
+        let Failure { code, message } = &self.failure;
+        let status = self.status.unwrap_or(status_of(*code));
         let body = Body {
             r#type: format!("urn:stride:problem:{code}"),
             title: title_of(*code),
@@ -40,6 +58,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&body).expect("a problem always encodes");
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
+        headers.extend(self.headers);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if *code == Code::Overloaded {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -98,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_overloaded_answer_says_when_to_come_back() {
-        let response = Problem(Failure::new(Code::Overloaded, "full")).into_response();
+        let response = Problem::from(Failure::new(Code::Overloaded, "full")).into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");

@@ -14,7 +14,7 @@ use stride_ids::{Address, AgentKey, Code, Failure, InvalidName, Name, Payload};
 
 use crate::problem::Problem;
 
-fn invalid(message: impl Into<String>) -> Failure {
+pub(crate) fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(Code::InvalidRequest, message)
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn invalid_name(error: &InvalidName) -> Failure {
 }
 
 /// A header's text, if the header is there.
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Failure> {
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Failure> {
     let value = headers.get(name).map(|value| value.to_str());
     value.transpose().map_err(|_| invalid(format!("the header {name} is not plain text")))
 }
@@ -66,11 +66,23 @@ fn is_traceparent(text: &str) -> bool {
         && is_hex(flags, 2)
 }
 
+/// The agent type that a path names. Those of the platform cannot be reached from outside.
+pub(crate) fn kind(kind: &str) -> Result<Name, Failure> {
+    let kind = Name::new(kind).map_err(|e| invalid_name(&e))?;
+    if kind.is_reserved() {
+        let message = format!(
+            "agent type `{kind}` belongs to the platform, as all that begin with `stride-`; objects are under /v1/objects"
+        );
+        return Err(invalid(message));
+    }
+    Ok(kind)
+}
+
 /// The address of the agent that a path names.
 pub(crate) fn address(headers: &HeaderMap, kind: &str, key: &str) -> Result<Address, Failure> {
     Ok(Address {
         tenant: tenant(headers)?,
-        kind: Name::new(kind).map_err(|e| invalid_name(&e))?,
+        kind: self::kind(kind)?,
         key: AgentKey::new(key).map_err(|e| invalid_name(&e))?,
     })
 }

@@ -30,7 +30,7 @@ pub struct InvalidName {
 }
 
 impl InvalidName {
-    fn new(what: &'static str, text: &str, rule: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str, text: &str, rule: &'static str) -> Self {
         Self { what, text: text.chars().take(64).collect(), rule }
     }
 }
@@ -66,6 +66,11 @@ impl Name {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the platform keeps this name for agent types of its own. Nobody else deploys, asks or tells one.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("stride-")
     }
 }
 
@@ -191,6 +196,13 @@ mod tests {
         for good in ["a", "crate-audit", "A_1", &"a".repeat(64)] {
             assert_eq!(Name::new(good).unwrap().as_str(), good);
         }
+    }
+
+    #[test]
+    fn names_of_the_platform_are_told_from_all_others() {
+        let reserved = |name: &str| Name::new(name).unwrap().is_reserved();
+        assert!(reserved("stride-bucket"));
+        assert!(!reserved("stride") && !reserved("strider") && !reserved("my-stride-bucket"));
     }
 
     #[test]

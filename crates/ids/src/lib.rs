@@ -7,10 +7,12 @@
 
 mod address;
 mod failure;
+mod object;
 mod payload;
 mod position;
 
 pub use address::{Address, AgentKey, CELLS_EMBEDDED, CellId, InvalidName, Name};
 pub use failure::{Code, Failure};
+pub use object::{BucketName, ObjectKey, ObjectName, VersionId};
 pub use payload::Payload;
 pub use position::{CallId, Epoch, MessageId, Seq};

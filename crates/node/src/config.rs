@@ -7,6 +7,9 @@ use std::{
 
 use serde::Deserialize;
 
+/// The largest cache of objects, in MiB.
+const OBJECT_CACHE_MIB_MAX: u64 = 1 << 20;
+
 /// What a node is started with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -21,6 +24,8 @@ pub struct Config {
     pub running_functions_max: usize,
     /// The size of a journal segment in MiB. Since 0.1.
     pub journal_segment_mib: u64,
+    /// How much of objects is kept in memory, in MiB.
+    pub object_cache_mib: u64,
 }
 
 impl Default for Config {
@@ -31,6 +36,7 @@ impl Default for Config {
             live_agents_max: 4_000,
             running_functions_max: 512,
             journal_segment_mib: 32,
+            object_cache_mib: 256,
         }
     }
 }
@@ -52,6 +58,9 @@ impl Config {
         // Each instance costs a few of the 65,530 memory mappings that the kernel allows a process.
         if config.live_agents_max + config.running_functions_max > 5_000 {
             return Err(wrong("live_agents_max and running_functions_max together must not exceed 5000".into()));
+        }
+        if config.object_cache_mib > OBJECT_CACHE_MIB_MAX {
+            return Err(wrong(format!("object_cache_mib is {OBJECT_CACHE_MIB_MAX} at most, which is 1 TiB")));
         }
         Ok(config)
     }
@@ -77,6 +86,7 @@ mod tests {
     fn unknown_fields_and_impossible_bounds_are_refused() {
         assert!(read("lisen = \"127.0.0.1:1\"").is_err());
         assert!(read("live_agents_max = 100000").is_err());
+        assert!(read("object_cache_mib = 18446744073709551615").is_err());
         assert!(read("listen = \"nowhere\"").is_err());
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! DIR/journal/     the durable tail: segment log            DIR/store/        materialised state
 //! DIR/components/  deployed components by content hash      DIR/deployments/  one JSON file per component, its history
-//! DIR/cache/       compiled components, can be deleted      DIR/node.json     the node's name and number of cells
+//! DIR/cache/       compiled components, can be deleted      DIR/objects/      chunks of objects by content hash
+//! DIR/node.json    the node's name and number of cells
 //! ```
 //! Not here: anything that a lower crate can do alone.
 #![deny(missing_docs)]

@@ -13,6 +13,7 @@ use std::{
 
 use axum::{http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings};
+use stride_data::{Objects, Storage, Swept, WithBuckets};
 use stride_gateway::{Gateway, install_recorder, router};
 use stride_ids::Failure;
 use stride_journal::{Journal, embedded::EmbeddedJournal};
@@ -29,6 +30,8 @@ const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
 const PASSES_PER_CHECKPOINT: u32 = 20;
 /// After how many passes the instances that were made ahead are given back, if nobody called for them.
 const PASSES_PER_RELEASE: u32 = 4;
+/// How often chunks that no object needs any more are looked for, if there may be some.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long requests may take to finish once the node drains.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -85,6 +88,7 @@ pub struct Node {
     clock: Clock,
     stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
+    sweeping: JoinHandle<()>,
     maintenance: JoinHandle<()>,
 }
 
@@ -125,27 +129,31 @@ impl Node {
         let surroundings = Surroundings {
             journal: journal.clone(),
             store,
-            bodies: registry.clone(),
+            bodies: Arc::new(WithBuckets::new(registry.clone())),
             clock: clock.clone(),
             chance,
             tasks: Tasks::real(),
         };
         let engine = Engine::open(surroundings, settings).await?;
+        let objects = Arc::new(open_objects(&config, engine.clone(), &clock)?);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
             functions: functions.clone(),
             engine: engine.clone(),
+            objects: objects.clone(),
             control: Arc::new(control),
             logs: host.logs().clone(),
             clock: clock.clone(),
+            tasks: Tasks::real(),
             draining: AtomicBool::new(false),
         });
 
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(serve(listener, gateway.clone(), stopped.clone()));
+        let sweeping = tokio::spawn(sweep(objects, clock.clone(), stopped.clone()));
         let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
-        Ok(Self { address, engine, journal, gateway, clock, stop, server, maintenance })
+        Ok(Self { address, engine, journal, gateway, clock, stop, server, sweeping, maintenance })
     }
 
     /// Where it listens.
@@ -167,8 +175,10 @@ impl Node {
                 "some requests did not finish within {DRAIN_MAX:?} and are cut off; their turns are not committed"
             );
         }
-        if let Err(e) = self.maintenance.await {
-            tracing::warn!(error = %e, "maintenance ended early");
+        for task in [self.sweeping, self.maintenance] {
+            if let Err(e) = task.await {
+                tracing::warn!(error = %e, "maintenance ended early");
+            }
         }
         self.engine.stop_handling().await;
         let stored = async {
@@ -196,6 +206,16 @@ fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartE
     let dir = config.data.join("store");
     let store = Store::open(&dir, identity.cells, stride_store::Settings::default());
     store.map(Arc::new).map_err(|source| StartError::Store { dir, source })
+}
+
+fn open_objects(config: &Config, engine: Arc<Engine>, clock: &Clock) -> Result<Objects, StartError> {
+    let dir = config.data.join("objects");
+    let storage = Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source })?;
+    let settings = stride_data::Settings {
+        cache_bytes: usize::try_from(config.object_cache_mib << 20).unwrap_or(usize::MAX),
+        ..Default::default()
+    };
+    Ok(Objects::new(engine, storage, settings, clock.clone(), Tasks::real()))
 }
 
 async fn serve(listener: TcpListener, gateway: Arc<Gateway>, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
@@ -232,6 +252,30 @@ async fn maintain(engine: Arc<Engine>, functions: Arc<Functions>, clock: Clock, 
                 tracing::warn!(%failure, "state cannot be brought to the store; it stays in memory and in the journal");
             }
             Err(_) => {}
+        }
+    }
+}
+
+/// Removes chunks that no object needs any more, until the node stops. The first time at once: the node may have been killed
+/// in the midst of an upload.
+async fn sweep(objects: Arc<Objects>, clock: Clock, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let swept = tokio::select! {
+            swept = objects.sweep_if_needed() => swept,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        match swept {
+            Ok(Some(Swept { kept, removed, removed_bytes, torn })) if removed + torn > 0 => {
+                tracing::info!(kept, removed, removed_bytes, torn, "chunks that no object needs are removed");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "chunks that no object needs cannot be removed; it is tried again"),
+        }
+        // A disk that an upload has filled is not left full for a minute.
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            () = objects.wants_space() => {}
+            () = clock.sleep(SWEEP_EVERY) => {}
         }
     }
 }

@@ -48,8 +48,16 @@ impl Registry {
     /// Whether a component could be installed.
     ///
     /// # Errors
-    /// `conflict` if another component serves one of its agent types already.
+    /// `conflict` if another component serves one of its agent types already, `invalid_request` for a type that belongs to
+    /// the platform.
     pub fn check(&self, component: &Component) -> Result<(), Failure> {
+        if let Some(agent) = component.exports.agents.iter().find(|agent| agent.kind.is_reserved()) {
+            let message = format!(
+                "agent type `{}` belongs to the platform, as all that begin with `stride-`; call it something else",
+                agent.kind
+            );
+            return Err(Failure::new(Code::InvalidRequest, message));
+        }
         match self.tenants.read().get(&component.tenant) {
             Some(tenant) => tenant.check(component),
             None => Ok(()),

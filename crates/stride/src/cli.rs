@@ -61,6 +61,14 @@ pub(crate) enum Command {
     /// See and change an agent's state without running its code
     #[command(subcommand)]
     State(commands::state::State),
+    /// Store a file as an object
+    Put(commands::put::Put),
+    /// Read an object into a file
+    Get(commands::get::Get),
+    /// List buckets, or the objects of one
+    Ls(commands::ls::Ls),
+    /// Delete an object
+    Rm(commands::rm::Rm),
     /// How far the node's cells are: in the log, on disk, in the store
     Cells(commands::cells::Cells),
     /// What components print

@@ -103,7 +103,9 @@ fn explain(error: &anyhow::Error) -> Trouble {
 /// What to do about a code. The node's message says what is wrong; this says where to turn.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
-        "not_found" => "`stride deployments` lists what can be called, `stride agents ls` the agents that exist",
+        "not_found" => {
+            "`stride deployments` lists what can be called, `stride agents ls` the agents, `stride ls` the buckets"
+        }
         "invalid_request" => "change the request; the same one would be refused again",
         "payload_too_large" => "send less, or split it over several calls",
         "guest_trap" => "`stride logs` shows what the component printed before it stopped; then fix and deploy it",

@@ -1,8 +1,8 @@
-//! What a command works on, as it is typed: `COMPONENT/FUNCTION` and `TYPE/KEY`.
+//! What a command works on, as it is typed: `COMPONENT/FUNCTION`, `TYPE/KEY`, `BUCKET/KEY` and `BUCKET[/PREFIX]`.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
-use stride_ids::{AgentKey, Name};
+use stride_ids::{AgentKey, BucketName, Name, ObjectKey};
 
 /// A function of a component.
 #[derive(Clone, Debug)]
@@ -49,6 +49,55 @@ impl FromStr for AgentTarget {
     }
 }
 
+/// An object.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectTarget {
+    pub(crate) bucket: BucketName,
+    pub(crate) key: ObjectKey,
+}
+
+impl ObjectTarget {
+    pub(crate) fn path(&self) -> Vec<&str> {
+        ["objects", self.bucket.as_str()].into_iter().chain(self.key.as_str().split('/')).collect()
+    }
+
+    /// The last part of its key, which is what a file of it is called.
+    pub(crate) fn file_name(&self) -> &str {
+        self.key.as_str().rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl FromStr for ObjectTarget {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (bucket, key) = text.split_once('/').ok_or("write BUCKET/KEY, such as images/cat.jpg")?;
+        let bucket = BucketName::new(bucket).map_err(|e| e.to_string())?;
+        Ok(Self { bucket, key: ObjectKey::new(key).map_err(|e| e.to_string())? })
+    }
+}
+
+impl fmt::Display for ObjectTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.bucket, self.key)
+    }
+}
+
+/// Objects of a bucket: all, or those whose keys begin alike.
+#[derive(Clone, Debug)]
+pub(crate) struct PrefixTarget {
+    pub(crate) bucket: BucketName,
+    pub(crate) prefix: String,
+}
+
+impl FromStr for PrefixTarget {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let bucket = BucketName::new(bucket).map_err(|e| e.to_string())?;
+        Ok(Self { bucket, prefix: prefix.to_owned() })
+    }
+}
+
 /// A text that can be one segment of a path. The rules of URLs read `.` and `..` as directions, however encoded, and an
 /// empty segment names the collection.
 pub(crate) fn segment(text: &str) -> Result<String, String> {
@@ -70,7 +119,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_ends_at_the_first_slash_and_the_slashes_of_a_key_are_those_of_the_path() {
+        let target: ObjectTarget = "images/2024/a b.jpg".parse().unwrap();
+        assert_eq!((target.path(), target.file_name()), (vec!["objects", "images", "2024", "a b.jpg"], "a b.jpg"));
+        let target: PrefixTarget = "images/2024/".parse().unwrap();
+        assert_eq!((target.bucket.as_str(), target.prefix.as_str()), ("images", "2024/"));
+        assert_eq!("images".parse::<PrefixTarget>().unwrap().prefix, "");
+    }
+
+    #[test]
     fn what_no_path_can_say_is_refused() {
+        for bad in ["images", "images/", "images/../a", "images/a//b", "Images/a", "/a", ""] {
+            assert!(bad.parse::<ObjectTarget>().is_err(), "{bad}");
+        }
         for bad in ["room", "room/", "room/..", "room/.", "1room/a", "/a"] {
             assert!(bad.parse::<AgentTarget>().is_err(), "{bad}");
         }

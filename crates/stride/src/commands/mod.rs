@@ -9,13 +9,18 @@ pub(crate) mod cells;
 pub(crate) mod check;
 pub(crate) mod deploy;
 pub(crate) mod deployments;
+pub(crate) mod get;
 pub(crate) mod logs;
+pub(crate) mod ls;
 pub(crate) mod map;
 pub(crate) mod new;
 pub(crate) mod parked;
+pub(crate) mod put;
 pub(crate) mod repair;
+pub(crate) mod rm;
 pub(crate) mod rollback;
 pub(crate) mod state;
+pub(crate) mod transfer;
 pub(crate) mod up;
 
 use crate::{
@@ -39,6 +44,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tell(tell) => tell.run(&client()?).await,
         Command::Agents(agents) => agents.run(&client()?).await,
         Command::State(state) => state.run(&client()?).await,
+        Command::Put(put) => put.run(&client()?).await,
+        Command::Get(get) => get.run(&client()?).await,
+        Command::Ls(ls) => ls.run(&client()?).await,
+        Command::Rm(rm) => rm.run(&client()?).await,
         Command::Cells(cells) => cells.run(&client()?).await,
         Command::Logs(logs) => logs.run(&client()?).await,
         Command::Bench(bench) => Box::pin(bench.run()).await,

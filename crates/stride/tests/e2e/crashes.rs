@@ -3,14 +3,13 @@
 use std::{
     collections::HashMap,
     path::Path,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use crate::support::{Node, Reply, data};
+use crate::support::{Node, Reply, SmallDisk, data};
 use reqwest::StatusCode;
 use serde_json::json;
 use stride_sim::Chance;
@@ -95,30 +94,6 @@ async fn a_flipped_bit_in_the_journal_is_refused_with_file_and_offset() {
     assert_eq!(std::fs::read(&segment).unwrap(), damaged, "a refusal changes nothing");
     std::fs::write(&segment, &sound).unwrap();
     assert_eq!(Node::start(&data).ask("counter/a", "get", "").await.json(), json!(50));
-}
-
-/// A file system of its own that is small, so that it can be filled. Needs the right to mount.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(megabytes: u32) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={megabytes}m");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output().ok()?;
-        mounted.status.success().then_some(Self(dir))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Nothing can be done about a failure here; the mount is in a directory of its own.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
 }
 
 #[tokio::test]

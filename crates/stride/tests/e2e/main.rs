@@ -8,6 +8,8 @@ mod crashes;
 mod errors;
 mod functions;
 mod messages;
+mod object_crashes;
+mod objects;
 mod operators;
 mod parked;
 mod rollback;

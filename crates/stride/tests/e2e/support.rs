@@ -46,6 +46,14 @@ impl Node {
         Self::try_start(data, &[]).unwrap_or_else(|stderr| panic!("the node did not start: {stderr}"))
     }
 
+    /// Starts a node with these lines as its configuration, which lies beside the data.
+    pub(crate) fn start_configured(data: &Path, config: &str) -> Self {
+        let path = data.with_extension("toml");
+        std::fs::write(&path, config).unwrap();
+        let started = Self::try_start(data, &["--config", path.to_str().unwrap()]);
+        started.unwrap_or_else(|stderr| panic!("the node did not start: {stderr}"))
+    }
+
     /// Starts a node with more arguments; what it wrote to stderr if it ends before it is ready.
     pub(crate) fn try_start(data: &Path, arguments: &[&str]) -> Result<Self, String> {
         Self::try_start_with(data, "127.0.0.1:0", arguments)
@@ -200,4 +208,28 @@ pub(crate) fn data() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     (dir, data)
+}
+
+/// A file system of its own that is small, so that it can be filled. Needs the right to mount.
+pub(crate) struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    pub(crate) fn mount(megabytes: u32) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={megabytes}m");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output().ok()?;
+        mounted.status.success().then_some(Self(dir))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure here; the mount is in a directory of its own.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
 }

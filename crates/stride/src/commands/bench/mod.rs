@@ -9,6 +9,7 @@ mod functions;
 mod log;
 mod messages;
 mod node;
+mod objects;
 mod populate;
 mod rig;
 mod start;
@@ -48,6 +49,8 @@ enum Case {
     Timers,
     /// The journal against the bare disk and against fjall
     Log,
+    /// An object of 1 GB in and out against cp and fsync, and ranges of a cached chunk
+    Objects,
     /// Memory and disk per live agent and of up to a million sleeping ones, and their first ask
     Density,
     /// From start to ready with 100,000 sleeping agents
@@ -73,6 +76,7 @@ impl Bench {
                 Case::Turns,
                 Case::Messages,
                 Case::Timers,
+                Case::Objects,
                 Case::Density,
                 Case::Start,
                 Case::Recovery,
@@ -89,6 +93,7 @@ impl Bench {
                 },
                 Case::Messages => messages::measure(&clock, &mut figures).await,
                 Case::Timers => timers::measure(&clock, &mut figures).await,
+                Case::Objects => objects::measure(&clock, &mut figures).await,
                 Case::Log => log::measure(&clock, &mut figures).await,
                 Case::Density => density::measure(&clock, &mut figures).await,
                 Case::Start => start::measure(&clock, &mut figures).await,

@@ -23,7 +23,16 @@ impl Request {
         );
         Self([head.as_bytes(), body].concat())
     }
+
+    /// Asks for `len` bytes from `at`.
+    pub(crate) fn range(path: &str, at: u64, len: u64) -> Self {
+        let range = format!("bytes={at}-{}", at + len - 1);
+        Self(format!("GET {path} HTTP/1.1\r\nhost: bench\r\nrange: {range}\r\n\r\n").into_bytes())
+    }
 }
+
+/// The longest answer, in bytes.
+const BUFFER_LEN: usize = 128 << 10;
 
 /// One connection that is kept open.
 pub(crate) struct Connection {
@@ -35,7 +44,7 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 64 << 10] })
+        Ok(Self { stream, buffer: vec![0; BUFFER_LEN] })
     }
 
     /// Sends a request and reads the whole answer, which has to be a success.
@@ -59,7 +68,7 @@ impl Connection {
 fn answer_len(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let text = std::str::from_utf8(&bytes[..head])?;
-    if !text.starts_with("HTTP/1.1 200") {
+    if !text.starts_with("HTTP/1.1 20") {
         bail!("{}", String::from_utf8_lossy(bytes));
     }
     let lengths = text.lines().filter_map(|line| line.split_once(':'));

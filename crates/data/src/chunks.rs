@@ -1,0 +1,195 @@
+//! Chunks as transfers see them: from the cache, or from storage and checked.
+//!
+//! Always true: what is in the cache has the hash that it is found by. A chunk in storage that has not is read once more,
+//! and remembered as damaged: whoever puts the same bytes again writes them anew.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use foyer_memory::{Cache, CacheBuilder, S3FifoConfig};
+use parking_lot::Mutex;
+use stride_sim::Tasks;
+
+use crate::{
+    chunk::{ChunkHash, ChunkId},
+    error::Error,
+    storage::Storage,
+};
+
+/// The cache is cut into so many parts, each with a lock and an equal part of the bytes.
+const SHARDS: usize = 4;
+
+/// What the cache has done, in numbers that only grow; `bytes` and `entries` are what it holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// How often a chunk was there.
+    pub hits: u64,
+    /// How often a chunk had to be read.
+    pub misses: u64,
+    /// How many bytes the chunks have that were there.
+    pub hit_bytes: u64,
+    /// How many bytes were read.
+    pub read_bytes: u64,
+    /// How many bytes were written.
+    pub written_bytes: u64,
+    /// How many bytes did not have to be written because they were there.
+    pub shared_bytes: u64,
+    /// How many chunks were found damaged.
+    pub corrupt: u64,
+    /// How many bytes are in the cache.
+    pub bytes: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    hit_bytes: AtomicU64,
+    read_bytes: AtomicU64,
+    written_bytes: AtomicU64,
+    shared_bytes: AtomicU64,
+    corrupt: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+/// Why a chunk cannot be given out. Cheap to clone, because all who wait for it get it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ChunkError {
+    #[error("the chunk is damaged")]
+    Corrupt,
+    #[error("the chunk is gone")]
+    Vanished,
+    #[error(transparent)]
+    Storage(Arc<Error>),
+}
+
+impl ChunkError {
+    /// The same for the object that needed the chunk.
+    pub(crate) fn of(self, object: String, chunk: ChunkHash) -> Error {
+        match self {
+            Self::Corrupt => Error::Corrupt { object, chunk },
+            Self::Vanished => Error::Vanished { object, chunk },
+            Self::Storage(error) => match &*error {
+                Error::Full => Error::Full,
+                error => Error::Storage { doing: "read a chunk", why: error.to_string() },
+            },
+        }
+    }
+}
+
+pub(crate) struct Chunks {
+    cache: Cache<ChunkId, Bytes>,
+    source: Arc<Source>,
+    counters: Counters,
+}
+
+/// Where chunks come from if they are not in the cache.
+struct Source {
+    storage: Storage,
+    damaged: Mutex<HashSet<ChunkId>>,
+    tasks: Tasks,
+}
+
+impl Chunks {
+    pub(crate) fn new(storage: Storage, cache_bytes: usize, tasks: Tasks) -> Self {
+        // A large object that is read once must not drive out what is read again and again.
+        let cache = CacheBuilder::new(cache_bytes)
+            .with_shards(SHARDS)
+            .with_eviction_config(S3FifoConfig::default())
+            .with_weighter(|_: &ChunkId, bytes: &Bytes| bytes.len())
+            .build();
+        let source = Source { storage, damaged: Mutex::default(), tasks };
+        Self { cache, source: Arc::new(source), counters: Counters::default() }
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.source.storage
+    }
+
+    /// The bytes of a chunk. Of those who ask for it at the same time one reads it.
+    pub(crate) async fn get(&self, id: &ChunkId) -> Result<Bytes, ChunkError> {
+        if let Some(entry) = self.cache.get(id) {
+            add(&self.counters.hits, 1);
+            add(&self.counters.hit_bytes, entry.value().len());
+            return Ok(entry.value().clone());
+        }
+        add(&self.counters.misses, 1);
+        let fetched = self.cache.get_or_fetch(id, || {
+            let (source, id) = (self.source.clone(), id.clone());
+            async move { source.fetch(&id).await }
+        });
+        match fetched.await {
+            Ok(entry) => {
+                add(&self.counters.read_bytes, entry.value().len());
+                Ok(entry.value().clone())
+            }
+            Err(e) => {
+                let error = e.downcast_ref::<ChunkError>().cloned().unwrap_or_else(|| {
+                    ChunkError::Storage(Arc::new(Error::Storage { doing: "read a chunk", why: e.to_string() }))
+                });
+                add(&self.counters.corrupt, usize::from(matches!(error, ChunkError::Corrupt)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a chunk durable.
+    pub(crate) async fn put(&self, id: &ChunkId, bytes: Bytes) -> Result<(), Error> {
+        let len = bytes.len();
+        let anew = self.source.damaged.lock().contains(id);
+        let written = self.source.storage.put(id, bytes, anew).await?;
+        if anew {
+            self.source.damaged.lock().remove(id);
+        }
+        add(if written { &self.counters.written_bytes } else { &self.counters.shared_bytes }, len);
+        Ok(())
+    }
+
+    /// Removes a chunk that nobody needs.
+    pub(crate) async fn remove(&self, id: &ChunkId) -> Result<(), Error> {
+        self.cache.remove(id);
+        self.source.damaged.lock().remove(id);
+        self.source.storage.remove(id).await
+    }
+
+    pub(crate) fn stats(&self) -> CacheStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CacheStats {
+            hits: get(&self.counters.hits),
+            misses: get(&self.counters.misses),
+            hit_bytes: get(&self.counters.hit_bytes),
+            read_bytes: get(&self.counters.read_bytes),
+            written_bytes: get(&self.counters.written_bytes),
+            shared_bytes: get(&self.counters.shared_bytes),
+            corrupt: get(&self.counters.corrupt),
+            bytes: self.cache.usage() as u64,
+        }
+    }
+}
+
+impl Source {
+    async fn fetch(&self, id: &ChunkId) -> Result<Bytes, ChunkError> {
+        // What was wrong on its way here is right the second time; what is wrong on disk is not.
+        for _ in 0..2 {
+            let read = self.storage.get(id).await.map_err(|e| ChunkError::Storage(Arc::new(e)))?;
+            let bytes = read.ok_or(ChunkError::Vanished)?;
+            let checked = bytes.clone();
+            let hash = self.tasks.blocking(move || ChunkHash::of(&checked)).await;
+            if hash == id.hash {
+                return Ok(bytes);
+            }
+            tracing::warn!(chunk = %id.hash, tenant = %id.tenant, "a chunk is not what was written");
+        }
+        self.damaged.lock().insert(id.clone());
+        Err(ChunkError::Corrupt)
+    }
+}

@@ -1,0 +1,42 @@
+//! Objects: named immutable bytes, `bucket/key`, in versions.
+//!
+//! ```text
+//! put ─► chunks of 8 MiB ─► hash ─► storage (durable) ─► one turn of the bucket's agent ─► the object is there
+//! get ─► a read of the bucket's agent ─► the hashes ─► cache, or storage and check ─► bytes
+//! sweep: what no version names and nobody holds is removed
+//! ```
+//! Always true: a version names only chunks that are durable, so half an object is never seen; bytes are given out only if
+//! they have the hash that the version names; what a transfer or a version needs is never removed.
+//! Not here: HTTP, who may do what, and where code should run (buckets only keep the labels that decide it).
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod body;
+mod chunk;
+mod chunks;
+mod condition;
+mod error;
+mod index;
+mod list;
+mod message;
+mod objects;
+mod pins;
+mod range;
+mod read;
+mod row;
+mod storage;
+mod sweep;
+mod upload;
+
+pub use body::WithBuckets;
+pub use chunk::{CHUNK_LEN, ChunkHash, ETag};
+pub use chunks::CacheStats;
+pub use condition::{Conditions, Tags, Unmet};
+pub use error::Error;
+pub use list::{BucketPage, ObjectPage};
+pub use message::{BucketSpec, BucketStatus, ObjectStatus};
+pub use objects::{Objects, Put, Settings};
+pub use range::RangeSpec;
+pub use read::Reader;
+pub use storage::Storage;
+pub use sweep::Swept;

@@ -1,0 +1,111 @@
+//! Bytes on their way out.
+//!
+//! Always true: what a reader may still give out is pinned, so a version that is replaced meanwhile is read to its end;
+//! a stream holds the chunk that it gives out and the next one.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use stride_ids::{Name, ObjectName, VersionId};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    chunk::ChunkId,
+    chunks::Chunks,
+    error::Error,
+    index::status_of,
+    message::ObjectStatus,
+    pins::Pin,
+    range::RangeSpec,
+    row::{Content, Hashes},
+};
+
+/// How many chunks are read at the same time: the one that is given out, and the next.
+const AHEAD: usize = 2;
+
+/// One version of an object, open for reading.
+pub struct Reader {
+    open: Arc<Open>,
+    status: ObjectStatus,
+}
+
+struct Open {
+    object: String,
+    tenant: Name,
+    hashes: Hashes,
+    chunk_len: u64,
+    chunks: Arc<Chunks>,
+    /// Keeps the chunks until the last stream ends.
+    _pins: Vec<Pin>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        name: &ObjectName,
+        version: VersionId,
+        created_at: stride_sim::Timestamp,
+        content: Content,
+        chunks: Arc<Chunks>,
+        pins: Vec<Pin>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let open = Open {
+            object: name.to_string(),
+            tenant: name.tenant.clone(),
+            hashes: content.hashes.clone(),
+            chunk_len: u64::from(content.chunk_len).max(1),
+            chunks,
+            _pins: pins,
+            _place: place,
+        };
+        Self { open: Arc::new(open), status: status_of(version, created_at, content) }
+    }
+
+    /// What is being read.
+    pub fn status(&self) -> &ObjectStatus {
+        &self.status
+    }
+
+    /// The bytes that `spec` means; all if it is none.
+    ///
+    /// # Errors
+    /// [`Error::Range`] if there are none there.
+    pub fn range(&self, spec: Option<RangeSpec>) -> Result<Range<u64>, Error> {
+        let len = self.status.len;
+        match spec {
+            None => Ok(0..len),
+            Some(spec) => spec.within(len).ok_or_else(|| Error::Range { object: self.open.object.clone(), len }),
+        }
+    }
+
+    /// The bytes in `range`, piece by piece. A chunk that cannot be given out ends the stream with an error.
+    pub fn stream(&self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+        let range = range.start.min(self.status.len)..range.end.min(self.status.len);
+        let chunk_len = self.open.chunk_len;
+        let indices = range.start / chunk_len..range.end.div_ceil(chunk_len);
+        // An empty range may lie within a chunk; there is nothing to read for it all the same.
+        let indices = if range.is_empty() { 0..0 } else { indices };
+        let open = self.open.clone();
+        stream::iter(indices).map(move |index| open.clone().piece(index, range.clone())).buffered(AHEAD)
+    }
+}
+
+impl Open {
+    /// The part of `range` that lies in the chunk at `index`.
+    async fn piece(self: Arc<Self>, index: u64, range: Range<u64>) -> Result<Bytes, Error> {
+        let hash = usize::try_from(index).ok().and_then(|index| self.hashes.get(index));
+        let damaged = |why: &str| Error::Storage { doing: "read a chunk", why: format!("{}: {why}", self.object) };
+        let hash = hash.ok_or_else(|| damaged("it has fewer chunks than its length says"))?;
+        let id = ChunkId { tenant: self.tenant.clone(), hash };
+        let bytes = self.chunks.get(&id).await.map_err(|e| e.of(self.object.clone(), hash))?;
+        let begin = index * self.chunk_len;
+        let within = |at: u64| usize::try_from(at.saturating_sub(begin).min(self.chunk_len)).unwrap_or(usize::MAX);
+        let part = within(range.start)..within(range.end);
+        if part.end > bytes.len() {
+            return Err(damaged("one of its chunks is shorter than its length says"));
+        }
+        Ok(bytes.slice(part))
+    }
+}

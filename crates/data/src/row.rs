@@ -1,0 +1,161 @@
+//! What a bucket's agent keeps: the bucket as its typed state, and one row per version of an object in its map.
+//!
+//! ```text
+//! o/KEY             the newest version                  v/KEY NUL VERSION   an older one, its version in 16 hex digits
+//! ```
+//! A key has no control characters, so NUL ends it, and the versions of a key lie together in their order. Everything
+//! stored begins with a schema.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use stride_ids::{Code, Failure, ObjectKey, VersionId};
+use stride_sim::Timestamp;
+
+use crate::chunk::{ChunkHash, ETag};
+
+const SCHEMA: u8 = 1;
+
+/// Before the names of rows of newest versions. It sorts before `OLDER`: who reads all rows in order misses none that
+/// becomes an older one meanwhile.
+pub(crate) const NEWEST: &str = "o/";
+const OLDER: &str = "v/";
+
+pub(crate) fn newest(key: &ObjectKey) -> String {
+    format!("{NEWEST}{key}")
+}
+
+pub(crate) fn older(key: &ObjectKey, version: VersionId) -> String {
+    format!("{OLDER}{key}\0{:016x}", version.0)
+}
+
+/// What the names of all older versions of a key begin with.
+pub(crate) fn all_older(key: &ObjectKey) -> String {
+    format!("{OLDER}{key}\0")
+}
+
+/// A bucket, and what it has seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bucket {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) versions_kept: u32,
+    pub(crate) created_at: Timestamp,
+    /// The last version that was given to an object.
+    pub(crate) last: VersionId,
+    /// How many objects there are, and how many bytes their newest versions have.
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
+}
+
+/// One version of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    pub(crate) id: VersionId,
+    pub(crate) at: Timestamp,
+    /// None: with this version the object was deleted.
+    pub(crate) content: Option<Content>,
+}
+
+impl Version {
+    pub(crate) fn tag(&self) -> Option<&ETag> {
+        self.content.as_ref().map(|content| &content.etag)
+    }
+}
+
+/// The bytes of a version: where they are and what they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Content {
+    pub(crate) len: u64,
+    pub(crate) chunk_len: u32,
+    pub(crate) etag: ETag,
+    pub(crate) content_type: String,
+    pub(crate) hashes: Hashes,
+}
+
+/// The hashes of an object's chunks in their order, one behind the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hashes(Bytes);
+
+impl Hashes {
+    pub(crate) fn of(hashes: &[ChunkHash]) -> Self {
+        let mut bytes = BytesMut::with_capacity(hashes.len() * ChunkHash::LEN);
+        hashes.iter().for_each(|hash| bytes.extend_from_slice(hash.as_bytes()));
+        Self(bytes.freeze())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ChunkHash> {
+        self.0.as_chunks().0.iter().map(|bytes| ChunkHash::from_bytes(*bytes))
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<ChunkHash> {
+        self.0.as_chunks().0.get(index).map(|bytes| ChunkHash::from_bytes(*bytes))
+    }
+}
+
+pub(crate) fn encode(value: &impl Serialize) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![SCHEMA]).expect("a row always encodes");
+    bytes.into()
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Failure> {
+    let unreadable = |why: String| Failure::new(Code::Internal, format!("the stored {what} cannot be read: {why}"));
+    match bytes {
+        [SCHEMA, rest @ ..] => postcard::from_bytes(rest).map_err(|e| unreadable(e.to_string())),
+        [other, ..] => Err(unreadable(format!("it has schema {other}; this version reads {SCHEMA}"))),
+        [] => Err(unreadable("it is empty".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> ObjectKey {
+        ObjectKey::new(text).unwrap()
+    }
+
+    #[test]
+    fn rows_lie_in_the_order_of_keys_and_of_versions() {
+        let rows = [
+            newest(&key("a")),
+            newest(&key("a/b")),
+            newest(&key("b")),
+            older(&key("a"), VersionId(2)),
+            older(&key("a"), VersionId(10)),
+            older(&key("a"), VersionId(u64::MAX)),
+            older(&key("a!"), VersionId(1)),
+        ];
+        assert!(rows.is_sorted(), "{rows:?}");
+        assert!(!rows[6].starts_with(&all_older(&key("a"))) && rows[5].starts_with(&all_older(&key("a"))));
+    }
+
+    #[test]
+    fn a_version_is_read_as_it_was_written_and_a_newer_schema_is_refused() {
+        let hashes = Hashes::of(&[ChunkHash::of(b"a"), ChunkHash::of(b"b")]);
+        assert_eq!(hashes.iter().collect::<Vec<_>>(), [ChunkHash::of(b"a"), ChunkHash::of(b"b")]);
+        assert_eq!((hashes.get(1), hashes.get(2)), (Some(ChunkHash::of(b"b")), None));
+        let etag = ETag::of(hashes.as_bytes(), 2);
+        let content = Content { len: 2, chunk_len: 1, etag, content_type: "text/plain".into(), hashes };
+        let version = Version { id: VersionId(7), at: 1, content: Some(content) };
+        let mut bytes = encode(&version).to_vec();
+        assert_eq!(decode::<Version>("version", &bytes).unwrap(), version);
+        bytes[0] = 2;
+        let error = decode::<Version>("version", &bytes).unwrap_err();
+        assert!(error.message.contains("schema 2"), "{error}");
+        assert!(decode::<Version>("version", &[]).is_err() && decode::<Version>("version", &[1, 1]).is_err());
+    }
+
+    #[test]
+    fn what_this_release_writes_stays_readable() {
+        // Bytes as they were written first; a change of the format adds a schema and keeps reading this one.
+        let version = Version { id: VersionId(7), at: 1_700_000_000_000, content: None };
+        let written = [1, 7, 128, 208, 149, 255, 188, 49, 0];
+        assert_eq!(encode(&version).to_vec(), written);
+        assert_eq!(decode::<Version>("version", &written).unwrap(), version);
+    }
+}
