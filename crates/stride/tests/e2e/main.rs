@@ -5,6 +5,7 @@ mod agents;
 mod bank;
 mod cli;
 mod crashes;
+mod docs;
 mod errors;
 mod functions;
 mod messages;

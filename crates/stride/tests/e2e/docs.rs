@@ -1,0 +1,55 @@
+//! What the README shows is what happens: its commands, typed into a shell beside a real node.
+
+use std::{path::Path, process::Command};
+
+use crate::support::{Node, data, root};
+
+/// Lines that are not typed here: they start the node, or build what is built already.
+const ELSEWHERE: [&str; 3] = ["cargo xtask ", "export PATH=", "stride up "];
+
+/// Lines that have nothing to do on a node that is new, and say so.
+const NOTHING_TO_DO: [&str; 2] = ["stride agents resume ", "stride rollback "];
+
+/// The lines of all blocks of shell, without what is said about them.
+fn commands(text: &str) -> Vec<&str> {
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines).filter(|line| !line.is_empty());
+    let typed = lines.map(|line| line.split("  #").next().unwrap_or(line).trim());
+    typed.filter(|line| !ELSEWHERE.iter().any(|elsewhere| format!("{line} ").starts_with(elsewhere))).collect()
+}
+
+fn run(line: &str, node: &Node, dir: &Path) -> std::process::Output {
+    let binary = Path::new(env!("CARGO_BIN_EXE_stride")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let address = node.url.strip_prefix("http://").unwrap();
+    // A problem is an answer to curl unless it is told otherwise.
+    let line = line.replace("localhost:7373", address).replace("curl ", "curl -sS --fail-with-body ");
+    Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(dir)
+        .env("PATH", path)
+        .env("STRIDE_URL", &node.url)
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_commands_of_the_readme_do_what_they_say() {
+    let (dir, data) = data();
+    let node = Node::start(&data);
+    for name in ["README.md", "examples"] {
+        std::os::unix::fs::symlink(root().join(name), dir.path().join(name)).unwrap();
+    }
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let commands = commands(&readme);
+    assert!(commands.len() > 20, "{commands:?}");
+    for line in commands {
+        let output = run(line, &node, dir.path());
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let expected = i32::from(NOTHING_TO_DO.iter().any(|idle| line.starts_with(idle)));
+        assert_eq!(output.status.code(), Some(expected), "{line}\n{said}");
+    }
+    let answer = |line| String::from_utf8(run(line, &node, dir.path()).stdout).unwrap();
+    assert_eq!(answer("stride call counter/shout '\"hello\"'"), "\"HELLO\"\n");
+    assert_eq!(answer("stride ask account/ann balance"), "300\n");
+}
