@@ -76,10 +76,10 @@ impl Ls {
             }
             after = page.next;
             if after.is_none() {
-                return Ok(match array {
-                    Some(array) => array.end()?,
-                    None => output::print(&table)?,
-                });
+                return match array {
+                    Some(array) => array.end(),
+                    None => output::print(&table),
+                };
             }
         }
     }
