@@ -8,6 +8,7 @@ mod crashes;
 mod docs;
 mod errors;
 mod functions;
+mod guest_objects;
 mod messages;
 mod object_crashes;
 mod objects;
