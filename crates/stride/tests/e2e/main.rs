@@ -17,3 +17,4 @@ mod parked;
 mod rollback;
 mod support;
 mod tell;
+mod thumbnails;
