@@ -43,7 +43,7 @@ pub(crate) trait World: Send + Sync {
 #[non_exhaustive]
 pub enum TurnError {
     /// The method takes `&self`, so it must not write.
-    #[error("a method that takes &self cannot write state, tell or set timers; let it take &mut self")]
+    #[error("a method that takes &self cannot write state or objects, tell or set timers; let it take &mut self")]
     ReadOnly,
     /// The turn writes more than fits into one record.
     #[error("one turn can write and send {max} bytes at most; spread the work over several turns")]
@@ -121,6 +121,11 @@ impl Turn {
     /// The same turn after the migration.
     pub(crate) fn forbid_writes_if(self, read_only: bool) -> Self {
         Self { read_only, ..self }
+    }
+
+    /// Whether the method must not change anything.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Whose turn it is.

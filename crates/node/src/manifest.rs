@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use stride_ids::Name;
-use stride_runtime::{AgentSpec, ComponentSpec, FunctionSpec};
+use stride_runtime::{AgentSpec, ComponentSpec, FunctionSpec, ObjectGrant};
 
 /// A manifest as it was typed. Sizes read like `64MiB`, times like `5s`.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,6 +61,13 @@ struct Agent {
 struct Capabilities {
     #[serde(default)]
     agents: Vec<String>,
+    #[serde(default, deserialize_with = "grants")]
+    objects: Vec<ObjectGrant>,
+}
+
+fn grants<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ObjectGrant>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
@@ -118,6 +125,7 @@ impl Manifest {
             functions: self.functions.iter().map(|(name, asked)| (name.clone(), function(asked))).collect(),
             agents: self.agents.iter().map(|(name, asked)| (name.clone(), agent(asked))).collect(),
             may_reach: self.capabilities.agents.clone(),
+            objects: self.capabilities.objects.clone(),
         }
     }
 
@@ -176,6 +184,7 @@ mod tests {
         idle = "5m"
         [capabilities]
         agents = ["crate/*"]
+        objects = ["images/*:read", "thumbs/*:read,write"]
     "#;
 
     #[test]
@@ -185,6 +194,8 @@ mod tests {
         assert_eq!(spec.functions["shout"], shout);
         assert_eq!(spec.agents["counter"].idle, Duration::from_secs(300));
         assert_eq!(spec.may_reach, ["crate/*"]);
+        let grants = ["images/*:read", "thumbs/*:read,write"].map(|text| text.parse().unwrap());
+        assert_eq!(spec.objects, grants);
     }
 
     #[test]
@@ -214,6 +225,8 @@ mod tests {
             ("name = \"x\"\n[functions.f]\ntimeout = \"soon\"", "5s"),
             ("name = \"x\"\n[functions.f]\nconcurrency = 0", "use 1 or more"),
             ("name = \"x\"\n[capabilities]\nagents = [\"crate\"]", "`crate/*`"),
+            ("name = \"x\"\n[capabilities]\nobjects = [\"images\"]", "`images/*:read`"),
+            ("name = \"x\"\n[capabilities]\nobjects = [\"images/*\"]", "`:read,write`"),
         ] {
             let error = Manifest::parse(wrong).unwrap_err().to_string();
             assert!(error.contains(hint), "{error}");

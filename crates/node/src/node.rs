@@ -136,6 +136,7 @@ impl Node {
         };
         let engine = Engine::open(surroundings, settings).await?;
         let objects = Arc::new(open_objects(&config, engine.clone(), &clock)?);
+        host.bring_objects(&objects);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),

@@ -7,6 +7,11 @@ wasmtime::component::bindgen!({
     imports: {
         "stride:guest/agents.ask": async | trappable,
         "stride:guest/agents.tell": async | trappable,
+        "stride:guest/objects.[method]object.read": async | trappable,
+        "stride:guest/objects.open": async | trappable,
+        "stride:guest/objects.list": async | trappable,
+        "stride:guest/objects.put": async | trappable,
+        "stride:guest/objects.delete": async | trappable,
         default: trappable,
     },
     exports: { default: async },

@@ -15,6 +15,7 @@ use crate::{
     failure::{Ended, Refused, classify, to_guest},
     host::Host,
     logs::{Origin, Output, Stream},
+    objects::OpenObjects,
 };
 
 /// The data that a Wasmtime store carries for a guest.
@@ -22,6 +23,7 @@ pub(crate) struct Guest {
     wasi: WasiCtx,
     table: ResourceTable,
     pub(crate) memory: MemoryLimit,
+    pub(crate) objects: OpenObjects,
     output: Output,
     reach: Reach,
     clock: Clock,
@@ -34,7 +36,7 @@ pub(crate) enum Reach {
     Nothing,
     /// The state and the timers of the agent whose turn it is, and the agents that the component's capabilities name.
     Turn { turn: Turn, component: Arc<Component> },
-    /// The agents that the component's capabilities name.
+    /// The agents that the component's capabilities name. Like a turn, it can reach the objects that they name as well.
     Agents { component: Arc<Component>, engine: Arc<Engine>, trace: Option<String> },
 }
 
@@ -54,6 +56,7 @@ impl Guest {
             wasi: wasi.build(),
             table: ResourceTable::new(),
             memory,
+            objects: OpenObjects::default(),
             output,
             reach: Reach::Nothing,
             clock: host.clock.clone(),
@@ -69,6 +72,7 @@ impl Guest {
     /// Takes the turn back, if the guest had one.
     pub(crate) fn end_turn(&mut self) -> Option<Turn> {
         self.output.end();
+        self.objects.let_go();
         match std::mem::replace(&mut self.reach, Reach::Nothing) {
             Reach::Turn { turn, .. } => Some(turn),
             Reach::Nothing | Reach::Agents { .. } => None,
@@ -98,6 +102,28 @@ impl Guest {
                 let message = "only an agent has state and timers, and only during a turn; a function can ask an agent";
                 Err(Refused(Failure::new(Code::CapabilityDenied, message)).into())
             }
+        }
+    }
+}
+
+/// What it takes to reach objects.
+impl Guest {
+    /// The component that works, and whose capabilities say what it may reach.
+    pub(crate) fn working(&self) -> Result<&Arc<Component>, Failure> {
+        match &self.reach {
+            Reach::Turn { component, .. } | Reach::Agents { component, .. } => Ok(component),
+            Reach::Nothing => {
+                let message = "objects can be reached only during a call or a turn";
+                Err(Failure::new(Code::CapabilityDenied, message))
+            }
+        }
+    }
+
+    /// Ends the run if it is a turn that must not change anything.
+    pub(crate) fn check_may_write(&self) -> wasmtime::Result<()> {
+        match &self.reach {
+            Reach::Turn { turn, .. } if turn.is_read_only() => Err(refused(TurnError::ReadOnly)),
+            _ => Ok(()),
         }
     }
 }

@@ -1,7 +1,12 @@
 //! The one Wasmtime engine of a node, and what is linked into every guest.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
+use stride_data::Objects;
 use stride_ids::{Code, Failure};
 use stride_sim::{Chance, Clock};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
@@ -35,6 +40,7 @@ pub struct Host {
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
     pub(crate) logs: Arc<Logs>,
+    objects: OnceLock<Weak<Objects>>,
 }
 
 impl Host {
@@ -50,7 +56,22 @@ impl Host {
         bindings::Guest::add_to_linker::<_, HasGuest>(&mut linker, |guest| guest).map_err(internal)?;
         let code = CodeCache::open(settings.cache_dir.clone(), &engine)?;
         tick_while_alive(&engine, clock.clone());
-        Ok(Self { engine, linker, code, logs: Arc::new(Logs::new(clock.clone())), clock, chance })
+        let logs = Arc::new(Logs::new(clock.clone()));
+        Ok(Self { engine, linker, code, logs, clock, chance, objects: OnceLock::new() })
+    }
+
+    /// Lets guests reach these objects, as far as their capabilities go. To be called once: the index of objects is kept by the
+    /// agents that this host runs, so it is there only after the host.
+    pub fn bring_objects(&self, objects: &Arc<Objects>) {
+        // Weak, or each would keep the other in memory for ever.
+        let is_first = self.objects.set(Arc::downgrade(objects)).is_ok();
+        debug_assert!(is_first, "a host has the objects of one node");
+    }
+
+    /// The node's objects.
+    pub(crate) fn objects(&self) -> Result<Arc<Objects>, Failure> {
+        let objects = self.objects.get().and_then(Weak::upgrade);
+        objects.ok_or_else(|| Failure::new(Code::Unavailable, "this node has no objects"))
     }
 
     /// What guests print.

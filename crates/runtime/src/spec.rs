@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use stride_ids::{Address, Name};
+use stride_ids::{Address, BucketName, Name, ObjectName};
+
+use crate::grant::{ObjectGrant, Right};
 
 /// What one function may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct ComponentSpec {
     pub agents: BTreeMap<String, AgentSpec>,
     /// Which agents its functions and agents may ask and tell: `type/key`, where a trailing `*` stands for any rest.
     pub may_reach: Vec<String>,
+    /// Which objects its functions and agents may read and write.
+    pub objects: Vec<ObjectGrant>,
 }
 
 impl ComponentSpec {
@@ -60,6 +64,16 @@ impl ComponentSpec {
                 Some(prefix) => target.starts_with(prefix),
                 None => target == *pattern,
             })
+    }
+
+    /// Whether the capabilities name this object of the component's tenant.
+    pub(crate) fn grants_object(&self, object: &ObjectName, right: Right) -> bool {
+        self.objects.iter().any(|grant| grant.covers(object, right))
+    }
+
+    /// Whether the capabilities name all objects of the bucket with that prefix, for reading.
+    pub(crate) fn grants_list(&self, bucket: &BucketName, prefix: &str) -> bool {
+        self.objects.iter().any(|grant| grant.covers_list(bucket, prefix))
     }
 }
 

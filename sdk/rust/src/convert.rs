@@ -1,6 +1,6 @@
 //! A message as arguments, and a result as the answer. JSON both ways, unless a [`Payload`] says otherwise.
 
-use std::{any::Any, error::Error, fmt::Display};
+use std::{any::Any, error::Error, fmt::Display, io};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -50,13 +50,17 @@ pub fn reply<T: Serialize + ?Sized>(value: &T) -> Result<Payload, Failure> {
     Ok(Payload::json(bytes))
 }
 
-/// An error of any type as a failure: a [`Failure`] stays what it is, also in a box; everything else is the guest's own
-/// error.
+/// An error of any type as a failure: a [`Failure`] stays what it is, also in a box or an [`io::Error`]; everything else is the
+/// guest's own error.
 pub fn failure<E: Display + 'static>(error: E) -> Failure {
     let message = error.to_string();
     let error: Box<dyn Any> = Box::new(error);
     let error = match error.downcast::<Failure>() {
         Ok(failure) => return *failure,
+        Err(other) => other,
+    };
+    let error = match error.downcast::<io::Error>() {
+        Ok(error) => return Failure::from(*error),
         Err(other) => other,
     };
     let boxed = match error.downcast::<Box<dyn Error + Send + Sync>>() {
@@ -124,7 +128,9 @@ mod tests {
         assert_eq!(failure(denied()), denied());
         assert_eq!(failure(Box::<dyn Error>::from(denied())), denied());
         assert_eq!(failure(Box::<dyn Error + Send + Sync>::from(denied())), denied());
+        assert_eq!(failure(io::Error::other(denied())), denied());
         let own = Failure::new(Code::GuestError, "out of luck");
+        assert_eq!(failure(io::Error::other("out of luck")), own);
         assert_eq!(failure("out of luck"), own);
         assert_eq!(failure(Box::<dyn Error>::from("out of luck")), own);
     }

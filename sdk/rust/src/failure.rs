@@ -1,6 +1,6 @@
 //! Failures with the platform's codes.
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::bindings::stride::guest::types as wit;
 pub use crate::bindings::stride::guest::types::Code;
@@ -28,6 +28,13 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// What reading an object answers is a failure of the platform's; everything else is the guest's own.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        error.downcast().unwrap_or_else(|error| Self::new(Code::GuestError, error.to_string()))
+    }
+}
 
 impl From<wit::Failure> for Failure {
     fn from(failure: wit::Failure) -> Self {

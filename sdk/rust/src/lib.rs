@@ -46,6 +46,9 @@
 //! **Messages.** [`agent()`] names an agent; [`Agent::ask`] waits for its answer, [`Agent::tell`] does not and leaves with the
 //! turn's commit. [`timer`] is for what an agent tells itself later.
 //!
+//! **Data.** [`objects`] are large bytes in buckets, read where they are kept. What an agent has made of them may stay in memory from
+//! turn to turn, in fields with `#[serde(skip)]`.
+//!
 //! **Versions.** A new version of an agent loads what the old one saved. If its struct has another shape, say how one becomes
 //! the other; if that fails, the agent stays with the old version:
 //!
@@ -82,6 +85,7 @@ mod bindings;
 mod convert;
 mod dispatch;
 mod failure;
+pub mod objects;
 mod payload;
 pub mod state;
 pub mod timer;
@@ -95,7 +99,7 @@ pub use stride_sdk_macros::{agent, function};
 pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
-    pub use crate::{Code, Failure, Payload, state, timer};
+    pub use crate::{Code, Failure, Payload, objects, state, timer};
 }
 
 /// For the attributes; not for people.

@@ -1,0 +1,104 @@
+//! Makes small pictures of large ones: JPEG and PNG in, JPEG out.
+//!
+//! `thumbnail` reads a picture where it is kept and puts the small one into another bucket. What travels is a name:
+//!
+//! ```sh
+//! stride deploy examples/thumbnails
+//! stride put holiday.jpg photos/2026/holiday.jpg
+//! stride call thumbnails/thumbnail '{"key": "2026/holiday.jpg"}'
+//! stride get thumbs/2026/holiday.jpg small.jpg
+//! ```
+//!
+//! Buckets with other names go into its input as well as into [capabilities] in stride.toml. `small` takes the picture itself and
+//! answers with the small one.
+
+use std::io::{BufRead, Cursor, Seek};
+
+use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits, codecs::jpeg::JpegEncoder};
+use stride::prelude::*;
+
+/// How wide and how high a thumbnail is at most, if nobody says so.
+const MAX: u32 = 256;
+/// How much memory a picture may take while it is read, in bytes: 40 megapixels, and less than stride.toml grants.
+const DECODED_BYTES_MAX: u64 = 160 << 20;
+const JPEG: &str = "image/jpeg";
+const QUALITY: u8 = 85;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    #[serde(default = "photos")]
+    bucket: String,
+    key: String,
+    /// The bucket that gets the thumbnail, under the same key.
+    #[serde(default = "thumbs")]
+    to: String,
+    #[serde(default = "max")]
+    max: u32,
+}
+
+fn photos() -> String {
+    "photos".into()
+}
+
+fn thumbs() -> String {
+    "thumbs".into()
+}
+
+fn max() -> u32 {
+    MAX
+}
+
+#[derive(Serialize)]
+struct Made {
+    object: String,
+    width: u32,
+    height: u32,
+    bytes: u64,
+}
+
+#[stride::function]
+fn thumbnail(wanted: Wanted) -> Result<Made, Failure> {
+    let Wanted { bucket, key, to, max } = wanted;
+    let picture = objects::open(&bucket, &key)?;
+    let small = shrink(picture, max).map_err(|why| unreadable(&format!("`{bucket}/{key}`"), &why))?;
+    let jpeg = encode(&small)?;
+    let put = objects::put(&to, &key, JPEG, &jpeg)?;
+    Ok(Made { object: format!("{to}/{key}"), width: small.width(), height: small.height(), bytes: put.size })
+}
+
+/// The same for a picture that is sent along.
+#[stride::function]
+fn small(picture: Payload) -> Result<Payload, Failure> {
+    let small = shrink(Cursor::new(picture.body), MAX).map_err(|why| unreadable("the body", &why))?;
+    Ok(Payload { content_type: JPEG.into(), body: encode(&small)? })
+}
+
+/// Reads a picture and makes it fit into a square, the right way up. One that is small enough stays as large as it is.
+fn shrink(picture: impl BufRead + Seek, max: u32) -> image::ImageResult<DynamicImage> {
+    let mut reader = ImageReader::new(picture).with_guessed_format()?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(DECODED_BYTES_MAX);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    let max = max.max(1);
+    if image.width() > max || image.height() > max {
+        image = image.thumbnail(max, max);
+    }
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+fn encode(image: &DynamicImage) -> Result<Vec<u8>, Failure> {
+    let mut jpeg = Vec::new();
+    // JPEG knows no transparency.
+    let written = JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode_image(&image.to_rgb8());
+    written.map_err(|e| Failure::new(Code::Internal, format!("the thumbnail cannot be written: {e}")))?;
+    Ok(jpeg)
+}
+
+fn unreadable(what: &str, why: &image::ImageError) -> Failure {
+    Failure::new(Code::GuestError, format!("{what} is not a picture that can be read: {why}"))
+}
