@@ -76,10 +76,11 @@ impl Ls {
             }
             after = page.next;
             if after.is_none() {
-                return match array {
-                    Some(array) => array.end(),
-                    None => output::print(&table),
-                };
+                match array {
+                    Some(array) => array.end()?,
+                    None => output::print(&table)?,
+                }
+                return Ok(());
             }
         }
     }
