@@ -7,6 +7,7 @@ mod cli;
 mod crashes;
 mod errors;
 mod functions;
+mod maps;
 mod messages;
 mod object_crashes;
 mod objects;
