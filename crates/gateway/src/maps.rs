@@ -77,7 +77,9 @@ pub(crate) async fn begin(
     let tenant = request::tenant(&headers)?;
     let bytes = request::bytes(&headers, body).await?;
     let explain = |e| {
-        invalid(format!("send what the map does, such as {{\"function\": \"words/count\", \"over\": \"texts/2024/\"}}: {e}"))
+        invalid(format!(
+            "send what the map does, such as {{\"function\": \"words/count\", \"over\": \"texts/2024/\"}}: {e}"
+        ))
     };
     let spec: Spec = serde_json::from_slice(&bytes).map_err(explain)?;
     let status = gateway.maps.begin(&tenant, spec).await?;

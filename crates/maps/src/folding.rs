@@ -99,7 +99,10 @@ impl Work for Folding {
             if len <= RESULT_LEN_MAX {
                 return Ok(reply);
             }
-            Err(Failure::new(Code::PayloadTooLarge, format!("it answered with {len} bytes; {RESULT_LEN_MAX} is the most")))
+            Err(Failure::new(
+                Code::PayloadTooLarge,
+                format!("it answered with {len} bytes; {RESULT_LEN_MAX} is the most"),
+            ))
         };
         Some((number, outcome.and_then(fits)))
     }
@@ -109,7 +112,8 @@ impl Work for Folding {
     }
 
     async fn record(&self, outcomes: Vec<Self::Outcome>) -> Result<(), Failure> {
-        let failed = |failure: Failure| Failure::new(failure.code, format!("the reduction failed: {}", failure.message));
+        let failed =
+            |failure: Failure| Failure::new(failure.code, format!("the reduction failed: {}", failure.message));
         let values = outcomes.into_iter().map(|(number, outcome)| outcome.map(|value| (number, value)));
         let values = values.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let asked = FoldAsked { level: self.level + 1, values };

@@ -39,7 +39,9 @@ impl Work for Mapping {
     /// First what was planned before and has no result, then what is planned now.
     async fn feed(&self, tasks: mpsc::Sender<Self::Task>) -> Result<(), Failure> {
         let mut after = None;
-        while let Some(Undone { page, items }) = self.ask::<Option<Undone>>(UNDONE, &UndoneAsked { after }).await?.flatten() {
+        while let Some(Undone { page, items }) =
+            self.ask::<Option<Undone>>(UNDONE, &UndoneAsked { after }).await?.flatten()
+        {
             after = Some(page);
             for item in items {
                 if tasks.send(item).await.is_err() {

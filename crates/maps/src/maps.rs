@@ -196,7 +196,8 @@ impl Maps {
 /// Refuses what could not be or would not end.
 fn check(tenant: &Name, spec: &Spec) -> Result<(), Failure> {
     let invalid = |message: String| Failure::new(Code::InvalidRequest, message);
-    spec.reduced_object(tenant).map_err(|why| invalid(format!("--out names the object of the reduced result: {why}")))?;
+    spec.reduced_object(tenant)
+        .map_err(|why| invalid(format!("--out names the object of the reduced result: {why}")))?;
     if let Some(out) = &spec.out
         && out.bucket == spec.over.bucket
         && (out.prefix.starts_with(&spec.over.prefix) || spec.over.prefix.starts_with(&out.prefix))

@@ -52,7 +52,10 @@ pub(crate) struct PlanAsked {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Planned {
-    Page { page: u64, first: u64 },
+    Page {
+        page: u64,
+        first: u64,
+    },
     /// The map has ended, so nothing more is planned.
     Ended,
 }

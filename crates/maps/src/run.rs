@@ -48,7 +48,8 @@ pub struct Status {
 
 impl Status {
     pub(crate) fn new(id: MapId, run: Run) -> Self {
-        let Run { spec, state, created_at, ended_at, items, is_planned, done, failed, bytes, pages: _, cursor: _ } = run;
+        let Run { spec, state, created_at, ended_at, items, is_planned, done, failed, bytes, pages: _, cursor: _ } =
+            run;
         Self { id, spec, state, created_at, ended_at, items, is_planned, done, failed, bytes }
     }
 }
@@ -60,8 +61,13 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     method: &str,
     asked: &impl Serialize,
 ) -> Result<T, Failure> {
-    let ask =
-        Ask { address: address.clone(), method: method.into(), input: payload(asked), idempotency_key: None, trace: None };
+    let ask = Ask {
+        address: address.clone(),
+        method: method.into(),
+        input: payload(asked),
+        idempotency_key: None,
+        trace: None,
+    };
     let answer = engine.ask(ask).await?;
     postcard::from_bytes(&answer.payload.body)
         .map_err(|e| Failure::new(Code::Internal, format!("a map answered something else: {e}")))

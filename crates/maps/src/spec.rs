@@ -53,7 +53,12 @@ pub struct Spec {
 
 impl Spec {
     /// The object that takes the result of an item; none if results are kept with the map.
-    pub(crate) fn out_object(&self, tenant: &Name, key: &ObjectKey, part: Option<u32>) -> Result<Option<ObjectName>, String> {
+    pub(crate) fn out_object(
+        &self,
+        tenant: &Name,
+        key: &ObjectKey,
+        part: Option<u32>,
+    ) -> Result<Option<ObjectName>, String> {
         let Some(out) = self.out.as_ref().filter(|_| self.reduce.is_none()) else { return Ok(None) };
         // Up to its last slash, the prefix says where the objects are and not what they are called.
         let directory = self.over.prefix.rfind('/').map_or(0, |slash| slash + 1);

@@ -185,7 +185,9 @@ impl Node {
             );
         }
         if self.clock.timeout(DRAIN_MAX, self.gateway.maps.stopped()).await.is_err() {
-            tracing::warn!("some calls of maps did not finish within {DRAIN_MAX:?}; they are made again with the next start");
+            tracing::warn!(
+                "some calls of maps did not finish within {DRAIN_MAX:?}; they are made again with the next start"
+            );
         }
         for task in [self.sweeping, self.maintenance] {
             if let Err(e) = task.await {

@@ -9,7 +9,6 @@ use std::{
 };
 
 use futures::{TryStreamExt as _, future::BoxFuture, stream};
-use parking_lot::Mutex;
 use serde_json::Value;
 use stride_agents::{Bodies, Body, Engine, Kind, Surroundings};
 use stride_data::{Objects, Put, Storage, WithBuckets};
@@ -44,8 +43,6 @@ impl Bodies for Nothing {
 #[derive(Default)]
 pub(crate) struct Functions {
     pub(crate) calls: AtomicU64,
-    /// The inputs that were called with, in the order in which their calls began.
-    pub(crate) inputs: Mutex<Vec<String>>,
     /// How many more calls are refused before one is taken.
     pub(crate) overloaded: AtomicU64,
     /// After so many calls, none comes back any more.
@@ -67,13 +64,13 @@ impl Caller for Functions {
         input: Payload,
     ) -> BoxFuture<'a, Result<Payload, Failure>> {
         Box::pin(async move {
-            let refused = self.overloaded.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            let refused =
+                self.overloaded.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             if refused.is_ok() {
                 return Err(Failure::new(Code::Overloaded, "full"));
             }
             let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
             let text = String::from_utf8_lossy(&input.body).into_owned();
-            self.inputs.lock().push(text.clone());
             let stuck_after = self.stuck_after.load(Ordering::Relaxed);
             if stuck_after > 0 && calls > stuck_after {
                 std::future::pending::<()>().await;

@@ -34,7 +34,10 @@ async fn status(node: &Node, id: &str) -> Value {
 /// All lines of a map, once it has ended.
 async fn results(node: &Node, id: &str) -> Vec<Value> {
     let reply = node.get(&format!("/v1/maps/{id}/results")).await;
-    assert_eq!((reply.status, &reply.headers["content-type"]), (StatusCode::OK, &"application/x-ndjson".parse().unwrap()));
+    assert_eq!(
+        (reply.status, &reply.headers["content-type"]),
+        (StatusCode::OK, &"application/x-ndjson".parse().unwrap())
+    );
     reply.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -62,7 +65,10 @@ async fn a_map_over_objects_prints_a_line_for_each_in_their_order() {
     let maps = node.get("/v1/maps").await.json();
     let [map] = &maps["maps"].as_array().unwrap()[..] else { panic!("{maps}") };
     assert_eq!((&map["state"], &map["items"], &map["done"]), (&json!("done"), &json!(300), &json!(300)));
-    assert_eq!((&map["function"], &map["over"], &map["split"]), (&json!("echo/echo"), &json!("data/in/"), &json!(null)));
+    assert_eq!(
+        (&map["function"], &map["over"], &map["split"]),
+        (&json!("echo/echo"), &json!("data/in/"), &json!(null))
+    );
 }
 
 #[tokio::test]
@@ -71,7 +77,7 @@ async fn a_map_whose_node_is_killed_goes_on_and_every_result_is_there_once() {
     let mut node = Node::start(&data);
     let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 8\n";
     node.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
-    put_many(&node, 600, |_| "5".into()).await;
+    put_many(&node, 600, |_| "20".into()).await;
     let id = begin(&node, &json!({"function": "faulty/sleeps", "over": "data/in/"})).await;
     for kills in 1..=3 {
         // Somewhere in the middle, and each time further on.

@@ -1,11 +1,7 @@
 //! A map over many small objects: with a function that does nothing, so that what is left is the cost of an item; and with one
 //! that computes for about a millisecond, against that function alone, so that what is left is what the map takes from it.
 
-use std::{
-    num::NonZeroUsize,
-    thread::available_parallelism,
-    time::Duration,
-};
+use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -49,7 +45,11 @@ pub(crate) async fn measure(clock: &Clock, figures: &mut Figures) -> anyhow::Res
     let cpus = available_parallelism().map_or(1, NonZeroUsize::get);
     let share = ratio(alone * u32::try_from(OBJECTS)?, median(computing) * u32::try_from(cpus)?);
     let against = Against { baseline: "all CPUs in the function", ratio: share, goal: ">= 0.85x" };
-    figures.value("map of that over 10,000 objects, share of the CPUs", format!("{:.0} %", share * 100.0), Some(against));
+    figures.value(
+        "map of that over 10,000 objects, share of the CPUs",
+        format!("{:.0} %", share * 100.0),
+        Some(against),
+    );
     Ok(())
 }
 

@@ -12,11 +12,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use stride_maps::Spec;
 use stride_sim::Clock;
 
-use super::{
-    interrupt,
-    progress::Progress,
-    work::Outcome,
-};
+use super::{interrupt, progress::Progress, work::Outcome};
 use crate::{
     client::{self, Client},
     report::{Said, Trouble},
@@ -61,7 +57,7 @@ pub(crate) async fn run(client: &Client, spec: &Spec) -> anyhow::Result<()> {
     };
     let summary = follow.progress.end();
     let status = ended.inspect_err(|_| {
-        eprintln!("map: {0} goes on when the node is back; GET /v1/maps/{0}/results has all of its results", begun.id);
+        eprintln!("map: {0} goes on by itself; GET /v1/maps/{0}/results has all of its results", begun.id);
     })?;
     if let Some(Cause { code, message }) = status.cause {
         eprintln!("{summary}");
