@@ -80,11 +80,13 @@ impl Bench<'_> {
     }
 
     async fn fill(&self, body: &str) -> anyhow::Result<()> {
-        let put = async |n: usize| {
+        let put = |n: usize| {
             let url = format!("{}/v1/objects/bench/in/{n:05}", self.url);
             let request = self.http.put(url).header("content-type", "application/json").body(body.to_owned());
-            request.send().await?.error_for_status()?;
-            anyhow::Ok(())
+            async move {
+                request.send().await?.error_for_status()?;
+                anyhow::Ok(())
+            }
         };
         stream::iter((0..OBJECTS).map(put)).buffer_unordered(16).try_collect().await
     }
