@@ -48,8 +48,10 @@ pub struct Status {
 
 impl Status {
     pub(crate) fn new(id: MapId, run: Run) -> Self {
-        let Run { spec, state, created_at, ended_at, items, is_planned, done, failed, bytes, pages: _, cursor: _ } =
+        let Run { spec, state, created_at, ended_at, items, is_planned, done, mut failed, bytes, pages: _, cursor: _ } =
             run;
+        // In which order they came is chance.
+        failed.sort_by_key(|(code, _)| code.as_str());
         Self { id, spec, state, created_at, ended_at, items, is_planned, done, failed, bytes }
     }
 }
