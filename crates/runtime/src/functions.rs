@@ -128,7 +128,8 @@ impl Functions {
     /// # Errors
     /// `not_found`, with the nearest name.
     pub fn find(&self, tenant: &Name, component: &Name, function: &str) -> Result<FunctionSpec, Failure> {
-        Ok(spec_of(&self.component(tenant, component, function)?, function))
+        let component = self.component(tenant, component, function)?;
+        Ok(spec_of(&component, function))
     }
 
     /// The component, if it has the function.
