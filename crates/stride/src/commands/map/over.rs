@@ -100,7 +100,7 @@ impl Follow<'_> {
 
     async fn to_the_end(&self) -> anyhow::Result<()> {
         let mut results = self.client.send(self.client.request(Method::GET, &["maps", self.id, "results"])).await?;
-        let (mut rest, mut is_counted) = (Vec::new(), false);
+        let (mut rest, mut is_counted) = (Vec::<u8>::new(), false);
         loop {
             let more = tokio::select! {
                 more = next(self.client, &mut results) => more?,
@@ -116,16 +116,21 @@ impl Follow<'_> {
                 signal = tokio::signal::ctrl_c() => {
                     signal?;
                     interrupt(&self.stop, &self.progress);
-                    self.client.send(self.client.request(Method::DELETE, &["maps", self.id])).await?;
+                    // One that has ended would be removed.
+                    if !self.status().await?.is_over() {
+                        self.client.send(self.client.request(Method::DELETE, &["maps", self.id])).await?;
+                    }
                     continue;
                 }
             };
             let Some(more) = more else { return Ok(()) };
             rest.extend_from_slice(&more);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                self.take(&String::from_utf8_lossy(&line[..end]))?;
+            let mut taken = 0;
+            while let Some(len) = rest[taken..].iter().position(|byte| *byte == b'\n') {
+                self.take(&String::from_utf8_lossy(&rest[taken..taken + len]))?;
+                taken += len + 1;
             }
+            rest.drain(..taken);
         }
     }
 
