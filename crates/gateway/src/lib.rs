@@ -14,6 +14,7 @@ mod deployments;
 mod functions;
 mod health;
 mod logs;
+mod maps;
 mod metrics;
 mod object_headers;
 mod objects;

@@ -13,6 +13,7 @@ use axum::{
 use stride_agents::Engine;
 use stride_data::Objects;
 use stride_ids::{Code, Failure, Payload};
+use stride_maps::Maps;
 use stride_runtime::{Functions, Logs};
 use stride_sim::{Clock, Tasks};
 
@@ -20,7 +21,7 @@ use crate::{
     agents, ask, cells,
     control::ControlPlane,
     deployments::{self, DEPLOYMENT_LEN_MAX},
-    functions, health, logs, objects, parked,
+    functions, health, logs, maps, objects, parked,
     problem::Problem,
     state,
 };
@@ -35,6 +36,8 @@ pub struct Gateway {
     pub engine: Arc<Engine>,
     /// Stores and reads objects.
     pub objects: Arc<Objects>,
+    /// Runs maps.
+    pub maps: Arc<Maps>,
     /// Takes deployments.
     pub control: Arc<dyn ControlPlane>,
     /// What guests print.
@@ -66,6 +69,9 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
             "/v1/objects/{bucket}/{*key}",
             get(objects::read).head(objects::look).put(objects::put).delete(objects::delete),
         )
+        .route("/v1/maps", get(maps::list).post(maps::begin))
+        .route("/v1/maps/{id}", get(maps::look).delete(maps::cancel))
+        .route("/v1/maps/{id}/results", get(maps::results))
         .route("/v1/deployments/{id}/rollback", post(deployments::rollback))
         .route(
             "/v1/deployments",

@@ -1,6 +1,6 @@
 //! Deploying: check, compile, keep, put in force; and going back.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -60,6 +60,11 @@ impl Control {
             self.note(history.tenant, history.in_force.deployment);
         }
         Ok(())
+    }
+
+    /// Whose components are deployed.
+    pub(crate) fn tenants(&self) -> BTreeSet<Name> {
+        self.in_force.lock().iter().map(|(tenant, _)| tenant.clone()).collect()
     }
 
     async fn restore_one(&self, tenant: &Name, entry: &Entry) -> Result<(), Failure> {

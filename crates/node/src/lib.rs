@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod calls;
 mod catalog;
 mod config;
 mod control;

@@ -1,6 +1,7 @@
 //! A node from start to end.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -15,14 +16,15 @@ use axum::{http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings};
 use stride_data::{Objects, Storage, Swept, WithBuckets};
 use stride_gateway::{Gateway, install_recorder, router};
-use stride_ids::Failure;
+use stride_ids::{Failure, Name};
 use stride_journal::{Journal, embedded::EmbeddedJournal};
+use stride_maps::{Maps, WithMaps};
 use stride_runtime::{Functions, Host, Registry};
 use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
 use stride_store::Store;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use crate::{catalog::Catalog, config::Config, control::Control, identity::Identity};
+use crate::{calls::Calls, catalog::Catalog, config::Config, control::Control, identity::Identity};
 
 /// How often state goes from memory to the store, and idle agents are looked for.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
@@ -129,20 +131,26 @@ impl Node {
         let surroundings = Surroundings {
             journal: journal.clone(),
             store,
-            bodies: Arc::new(WithBuckets::new(registry.clone())),
+            bodies: Arc::new(WithMaps::new(Arc::new(WithBuckets::new(registry.clone())))),
             clock: clock.clone(),
-            chance,
+            chance: chance.clone(),
             tasks: Tasks::real(),
         };
         let engine = Engine::open(surroundings, settings).await?;
         let objects = Arc::new(open_objects(&config, engine.clone(), &clock)?);
         host.bring_objects(&objects);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
+        let seams = (clock.clone(), chance, Tasks::real());
+        let calls = Arc::new(Calls(functions.clone()));
+        let maps = Maps::new(engine.clone(), objects.clone(), calls, stride_maps::Settings::default(), seams);
+        let maps = Arc::new(maps);
+        tokio::spawn(resume(maps.clone(), control.tenants()));
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
             functions: functions.clone(),
             engine: engine.clone(),
             objects: objects.clone(),
+            maps,
             control: Arc::new(control),
             logs: host.logs().clone(),
             clock: clock.clone(),
@@ -171,9 +179,15 @@ impl Node {
     pub async fn drain(self) {
         self.gateway.draining.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
+        self.gateway.maps.stop();
         if self.clock.timeout(DRAIN_MAX, self.server).await.is_err() {
             tracing::warn!(
                 "some requests did not finish within {DRAIN_MAX:?} and are cut off; their turns are not committed"
+            );
+        }
+        if self.clock.timeout(DRAIN_MAX, self.gateway.maps.stopped()).await.is_err() {
+            tracing::warn!(
+                "some calls of maps did not finish within {DRAIN_MAX:?}; they are made again with the next start"
             );
         }
         for task in [self.sweeping, self.maintenance] {
@@ -189,6 +203,13 @@ impl Node {
         if let Err(failure) = stored.await {
             tracing::warn!(%failure, "not everything reached the store; the journal has it, so the next start takes longer");
         }
+    }
+}
+
+/// Goes on with the maps that had not ended. Beside everything else: the node answers meanwhile.
+async fn resume(maps: Arc<Maps>, tenants: BTreeSet<Name>) {
+    if let Err(failure) = maps.resume(tenants).await {
+        tracing::error!(%failure, "maps that had not ended cannot go on; it is tried again with the next start");
     }
 }
 

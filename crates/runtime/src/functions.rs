@@ -123,13 +123,28 @@ impl Functions {
         }
     }
 
-    async fn try_call(&self, call: &mut Call) -> Result<Called, Failure> {
-        let component = self.registry.component(&call.tenant, &call.component)?;
-        let function = call.function.as_str();
-        if !component.exports.functions.iter().any(|name| name == function) {
-            let near = nearest(function, component.exports.functions.iter().map(String::as_str));
-            return Err(Failure::not_found(&format!("function in `{}`:", component.name), function, near));
+    /// What a function may use, without calling it.
+    ///
+    /// # Errors
+    /// `not_found`, with the nearest name.
+    pub fn find(&self, tenant: &Name, component: &Name, function: &str) -> Result<FunctionSpec, Failure> {
+        let component = self.component(tenant, component, function)?;
+        Ok(spec_of(&component, function))
+    }
+
+    /// The component, if it has the function.
+    fn component(&self, tenant: &Name, component: &Name, function: &str) -> Result<Arc<Component>, Failure> {
+        let component = self.registry.component(tenant, component)?;
+        if component.exports.functions.iter().any(|name| name == function) {
+            return Ok(component);
         }
+        let near = nearest(function, component.exports.functions.iter().map(String::as_str));
+        Err(Failure::not_found(&format!("function in `{}`:", component.name), function, near))
+    }
+
+    async fn try_call(&self, call: &mut Call) -> Result<Called, Failure> {
+        let component = self.component(&call.tenant, &call.component, &call.function)?;
+        let function = call.function.as_str();
         call.input.check_size("request")?;
         let clock = &component.host.clock;
         let began = clock.now();
@@ -184,7 +199,7 @@ impl Functions {
 
     /// The gate of a function; a new one if the function's spec has changed.
     fn gate(&self, component: &Component, function: &str) -> Arc<Gate> {
-        let spec = component.spec.functions.get(function).cloned().unwrap_or_default();
+        let spec = spec_of(component, function);
         let key = (component.tenant.clone(), component.name.clone(), function.to_owned());
         if let Some(gate) = self.gates.read().get(&key).filter(|gate| gate.spec == spec) {
             return gate.clone();
@@ -196,6 +211,11 @@ impl Functions {
         self.gates.write().insert(key, gate.clone());
         gate
     }
+}
+
+/// What a function asks for, or the defaults.
+fn spec_of(component: &Component, function: &str) -> FunctionSpec {
+    component.spec.functions.get(function).cloned().unwrap_or_default()
 }
 
 impl Gate {

@@ -61,8 +61,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn is_json(&self) -> bool {
-        let essence = self.content_type.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+        stride_maps::line::is_json(&self.content_type)
     }
 }
 

@@ -61,6 +61,12 @@ fn sleeps(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
 }
 
+/// Computes for a while: as many rounds as it is told.
+#[stride::function]
+fn computes(rounds: u64) -> u64 {
+    (0..rounds).fold(0xcbf2_9ce4_8422_2325, |hash, round| black_box((hash ^ round).wrapping_mul(0x0100_0000_01b3)))
+}
+
 /// How many calls this instance has served.
 #[stride::function]
 fn served() -> u64 {

@@ -9,6 +9,7 @@ mod docs;
 mod errors;
 mod functions;
 mod guest_objects;
+mod maps;
 mod messages;
 mod object_crashes;
 mod objects;

@@ -24,6 +24,7 @@ pub(crate) fn examples() -> PathBuf {
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
                 .args(["-p", "audit", "-p", "bank", "-p", "counter", "-p", "echo", "-p", "faulty", "-p", "thumbnails"])
+                .args(["-p", "words"])
                 .current_dir(root())
                 .status()
                 .unwrap();

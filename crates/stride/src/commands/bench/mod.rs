@@ -7,6 +7,7 @@ mod echo;
 mod floor;
 mod functions;
 mod log;
+mod maps;
 mod messages;
 mod node;
 mod objects;
@@ -51,6 +52,8 @@ enum Case {
     Log,
     /// An object of 1 GB in and out against cp and fsync, and ranges of a cached chunk
     Objects,
+    /// A map over 10,000 small objects: what an item costs, and how much of the CPUs is left to the function
+    Map,
     /// Memory and disk per live agent and of up to a million sleeping ones, and their first ask
     Density,
     /// From start to ready with 100,000 sleeping agents
@@ -77,6 +80,7 @@ impl Bench {
                 Case::Messages,
                 Case::Timers,
                 Case::Objects,
+                Case::Map,
                 Case::Density,
                 Case::Start,
                 Case::Recovery,
@@ -94,6 +98,7 @@ impl Bench {
                 Case::Messages => messages::measure(&clock, &mut figures).await,
                 Case::Timers => timers::measure(&clock, &mut figures).await,
                 Case::Objects => objects::measure(&clock, &mut figures).await,
+                Case::Map => maps::measure(&clock, &mut figures).await,
                 Case::Log => log::measure(&clock, &mut figures).await,
                 Case::Density => density::measure(&clock, &mut figures).await,
                 Case::Start => start::measure(&clock, &mut figures).await,

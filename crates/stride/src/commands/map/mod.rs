@@ -1,10 +1,12 @@
-//! `stride map COMPONENT/FUNCTION --files GLOB | --lines FILE`: one call per input, in parallel.
+//! `stride map COMPONENT/FUNCTION --over BUCKET/PREFIX | --files GLOB | --lines FILE`: one call per input, in parallel. Over
+//! objects it is the node that runs the map, see `over`; over files and lines it is this process.
 //!
 //! Always true: every input ends as exactly one line on stdout or is counted as not done; a failure stops no other input; what is
 //! in memory is bounded by `--jobs`, however many inputs there are.
 //! Not here: repeating a call whose answer was lost. The function may have run; only `overloaded` says that it has not.
 
 mod inputs;
+mod over;
 mod progress;
 mod work;
 
@@ -20,8 +22,9 @@ use std::{
     thread::available_parallelism,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures::{StreamExt as _, stream};
+use stride_maps::{FunctionName, Prefix, Spec, Split};
 use stride_sim::Clock;
 use tokio::sync::mpsc;
 
@@ -43,8 +46,20 @@ pub(crate) struct Map {
     /// The function
     #[arg(value_name = "COMPONENT/FUNCTION")]
     target: FunctionTarget,
+    /// Run over the objects whose keys begin so; the node does it, also if it is restarted meanwhile
+    #[arg(long, value_name = "BUCKET/PREFIX", conflicts_with_all = ["files", "lines", "jobs", "limit"])]
+    over: Option<Prefix>,
+    /// Cut objects into parts of about 1 MiB
+    #[arg(long, value_enum, requires = "over")]
+    split: Option<SplitAt>,
+    /// Fold the results with this function: a JSON array of some of them in, one value out
+    #[arg(long, value_name = "COMPONENT/FUNCTION", requires = "over")]
+    reduce: Option<FunctionName>,
+    /// Put each result there as an object; with --reduce, put its result into exactly this object
+    #[arg(long, value_name = "BUCKET/PREFIX", requires = "over")]
+    out: Option<Prefix>,
     /// Send the content of each file that matches, hidden ones too; a directory means all files beneath it
-    #[arg(long, num_args = 1.., value_name = "GLOB", required_unless_present = "lines")]
+    #[arg(long, num_args = 1.., value_name = "GLOB", required_unless_present_any = ["lines", "over"])]
     files: Vec<String>,
     /// Send each line of this file (- for stdin), which has to be JSON
     #[arg(long, value_name = "FILE", conflicts_with = "files")]
@@ -63,8 +78,25 @@ pub(crate) struct Map {
     limit: Option<usize>,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SplitAt {
+    /// Behind line breaks
+    Lines,
+    /// At fixed places
+    Bytes,
+}
+
 impl Map {
     pub(crate) async fn run(self, client: Client) -> anyhow::Result<()> {
+        if let Some(over) = self.over {
+            let FunctionTarget { component, function } = self.target;
+            let split = self.split.map(|split| match split {
+                SplitAt::Lines => Split::Lines,
+                SplitAt::Bytes => Split::Bytes,
+            });
+            let function = FunctionName { component, function };
+            return over::run(&client, &Spec { function, over, split, reduce: self.reduce, out: self.out }).await;
+        }
         let jobs =
             self.jobs.map_or_else(|| 4 * available_parallelism().map_or(2, NonZeroUsize::get), NonZeroUsize::get);
         let jobs = jobs.min(JOBS_MAX);

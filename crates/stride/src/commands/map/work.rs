@@ -10,8 +10,8 @@ use std::{
 };
 
 use reqwest::{Method, header::CONTENT_TYPE};
-use serde::{Serialize, de::IgnoredAny};
 use stride_ids::{Code, Payload};
+use stride_maps::line;
 use stride_sim::{Chance, Clock};
 
 use super::inputs::{Content, Input};
@@ -72,8 +72,8 @@ impl Worker {
             Err(failed) => Err(failed),
         };
         match outcome {
-            Ok(reply) => Outcome::Done(success_line(&name, &reply)),
-            Err(failed) => Outcome::Failed { line: failure_line(&name, &failed), code: failed.code },
+            Ok(reply) => Outcome::Done(line::success(&name, &line::result(&reply.content_type, &reply.body))),
+            Err(Failed { code, message }) => Outcome::Failed { line: line::failure(&name, &code, &message), code },
         }
     }
 
@@ -149,55 +149,9 @@ fn encoded(path: &Path) -> String {
     text
 }
 
-/// The result is passed on as it came when it is JSON, so that no number loses a digit; otherwise it is a string.
-fn success_line(name: &str, reply: &Reply) -> String {
-    let text = String::from_utf8_lossy(&reply.body);
-    let name = quoted(name);
-    if reply.is_json() && serde_json::from_str::<IgnoredAny>(&text).is_ok() {
-        // Outside of strings, a line break is only space, and inside it cannot be.
-        let result = text.trim().replace(['\n', '\r'], " ");
-        return format!("{{\"input\":{name},\"ok\":true,\"result\":{result}}}");
-    }
-    format!("{{\"input\":{name},\"ok\":true,\"result\":{}}}", quoted(&text))
-}
-
-fn failure_line(name: &str, Failed { code, message }: &Failed) -> String {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        input: &'a str,
-        ok: bool,
-        code: &'a str,
-        message: &'a str,
-    }
-    serde_json::to_string(&Line { input: name, ok: false, code, message }).expect("texts are always JSON")
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("texts are always JSON")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(content_type: &str, body: &'static str) -> String {
-        success_line("a \"b\".rs", &Reply { content_type: content_type.into(), body: body.into() })
-    }
-
-    #[test]
-    fn json_results_stay_json_on_one_line_and_others_become_strings() {
-        let json = line("application/json", "{\n  \"n\": 12345678901234567890123\n}\n");
-        assert_eq!(json, r#"{"input":"a \"b\".rs","ok":true,"result":{   "n": 12345678901234567890123 }}"#);
-        assert_eq!(line("text/plain", "1\n"), r#"{"input":"a \"b\".rs","ok":true,"result":"1\n"}"#);
-        assert_eq!(line("application/json", "nope"), r#"{"input":"a \"b\".rs","ok":true,"result":"nope"}"#);
-    }
-
-    #[test]
-    fn a_failure_names_its_code() {
-        let failed = Failed::new(Code::GuestTrap, "it \"panicked\"");
-        let expected = r#"{"input":"x","ok":false,"code":"guest_trap","message":"it \"panicked\""}"#;
-        assert_eq!(failure_line("x", &failed), expected);
-    }
 
     #[test]
     fn paths_fit_into_a_header() {

@@ -1,0 +1,37 @@
+//! Parallel maps: a function called once for every object of a prefix, or for every part of one.
+//!
+//! ```text
+//! list ─► plan (a page of items is durable) ─► workers: read, call ─► outcomes ─► one turn of the run's agent for many
+//!                                                                                   └─► results, in the order of items
+//! ```
+//! Always true: every planned item has exactly one result, whatever is killed meanwhile; an item that fails stops no
+//! other; what is in memory is bounded, however many items there are. A call whose result was not recorded is made again.
+//! Not here: what a function is (see [`Caller`], implemented by `node`), HTTP, and objects themselves (see `data`).
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod body;
+mod book;
+mod caller;
+mod drive;
+mod folding;
+mod id;
+pub mod line;
+mod mapping;
+mod maps;
+mod message;
+mod plan;
+mod pool;
+mod results;
+mod row;
+mod run;
+mod spec;
+mod split;
+
+pub use body::WithMaps;
+pub use caller::{Caller, Found};
+pub use id::MapId;
+pub use maps::{Maps, Settings};
+pub use row::State;
+pub use run::Status;
+pub use spec::{FunctionName, Prefix, Spec, Split};

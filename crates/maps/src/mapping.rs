@@ -1,0 +1,182 @@
+//! The items of a map: planned, read, called, and their results recorded.
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use futures::{TryStreamExt as _, stream};
+use stride_data::Put;
+use stride_ids::{Address, Code, Failure, Name, ObjectName, Payload};
+use tokio::sync::mpsc;
+
+use crate::{
+    maps::Inner,
+    message::{PLAN, Place, PlanAsked, Planned, RECORD, Recorded, UNDONE, Undone, UndoneAsked},
+    plan::{Plan, Planner, open},
+    pool::Work,
+    row::{Cursor, Item, Outcome, Output},
+    run::{Patience, ask},
+    spec::{Spec, Split},
+};
+
+/// How long a result may be that is kept with the map, in bytes: it has to fit into a turn beside others.
+pub(crate) const RESULT_LEN_MAX: usize = 1 << 20;
+
+pub(crate) struct Mapping {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) tenant: Name,
+    pub(crate) address: Address,
+    pub(crate) spec: Spec,
+    pub(crate) cursor: Cursor,
+    pub(crate) is_planned: bool,
+    pub(crate) patience: Patience,
+}
+
+impl Work for Mapping {
+    type Task = (Place, Item);
+    type Outcome = Recorded;
+    const AHEAD: usize = 4_096;
+
+    /// First what was planned before and has no result, then what is planned now.
+    async fn feed(&self, tasks: mpsc::Sender<Self::Task>) -> Result<(), Failure> {
+        let mut after = None;
+        while let Some(Undone { page, items }) =
+            self.ask::<Option<Undone>>(UNDONE, &UndoneAsked { after }).await?.flatten()
+        {
+            after = Some(page);
+            for item in items {
+                if tasks.send(item).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        let mut before = self.cursor.clone();
+        let mut is_planned = self.is_planned;
+        while !is_planned && !self.patience.signal.is_stopped() {
+            let Plan { items, cursor, is_last } = self.planner().page(&before).await?;
+            let asked = PlanAsked { before, items, cursor, is_last };
+            let Some(Planned::Page { page, first }) = self.ask(PLAN, &asked).await? else { return Ok(()) };
+            (before, is_planned) = (asked.cursor, is_last);
+            for (index, item) in asked.items.into_iter().enumerate() {
+                let place = Place { page, index, number: first + index as u64 };
+                if tasks.send((place, item)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            self.patience.signal.note();
+        }
+        Ok(())
+    }
+
+    async fn run(&self, (place, item): Self::Task) -> Option<Recorded> {
+        let result = self.result(&item).await?;
+        Some(Recorded { place, outcome: Outcome { name: item.name(), result } })
+    }
+
+    fn weight(recorded: &Recorded) -> usize {
+        recorded.outcome.result.as_ref().map_or(0, Output::kept_bytes)
+    }
+
+    async fn record(&self, recorded: Vec<Recorded>) -> Result<(), Failure> {
+        // Until it is recorded: whoever stops has finished what had begun, and it would only be done again.
+        let mut outcome = ask(&self.inner.engine, &self.address, RECORD, &recorded).await;
+        while let Err(Failure { code: Code::Overloaded | Code::Unavailable, .. }) = outcome {
+            let again = || ask(&self.inner.engine, &self.address, RECORD, &recorded);
+            outcome = self.patience.retry(again).await.unwrap_or(Ok(()));
+        }
+        outcome
+    }
+}
+
+impl Mapping {
+    fn planner(&self) -> Planner<'_> {
+        let Self { inner, tenant, spec, patience, .. } = self;
+        Planner { objects: &inner.objects, tenant, spec, part_len: inner.settings.part_len, patience }
+    }
+
+    /// Asks the map's agent, with patience; none if the map is stopped.
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        method: &str,
+        asked: &impl serde::Serialize,
+    ) -> Result<Option<T>, Failure> {
+        self.patience.retry(|| ask(&self.inner.engine, &self.address, method, asked)).await.transpose()
+    }
+
+    async fn result(&self, item: &Item) -> Option<Result<Output, Failure>> {
+        if let Some(refused) = &item.refused {
+            return Some(Err(refused.clone()));
+        }
+        let len = usize::try_from(item.end - item.begin).unwrap_or(usize::MAX);
+        if len > Payload::LEN_MAX {
+            return Some(Err(self.too_large(len)));
+        }
+        let _room = self.inner.room(len).await;
+        let body = match self.patience.retry(|| self.read(item, len)).await? {
+            Ok(body) => body,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let input = Payload { content_type: item.content_type.clone(), body };
+        let call = || self.inner.caller.call(&self.tenant, &self.spec.function, input.clone());
+        match self.patience.retry(call).await? {
+            Ok(reply) => self.kept(item, reply).await,
+            Err(failure) => Some(Err(failure)),
+        }
+    }
+
+    fn too_large(&self, len: usize) -> Failure {
+        let limit = Payload::LEN_MAX;
+        let message = match self.spec.split {
+            None => format!("it has {len} bytes and a function takes {limit}; use --split lines or --split bytes"),
+            Some(Split::Lines) => {
+                format!("it has a line that is longer than the {limit} bytes that a function takes; use --split bytes")
+            }
+            Some(Split::Bytes) => format!("it has {len} bytes and a function takes {limit}"),
+        };
+        Failure::new(Code::PayloadTooLarge, message)
+    }
+
+    async fn read(&self, item: &Item, len: usize) -> Result<Bytes, Failure> {
+        let bucket = self.spec.over.bucket.clone();
+        let name = ObjectName { tenant: self.tenant.clone(), bucket, key: item.key.clone() };
+        let reader = open(&self.inner.objects, &name, item.version).await?;
+        let mut pieces = std::pin::pin!(reader.stream(item.begin..item.end));
+        let Some(first) = pieces.try_next().await? else { return Ok(Bytes::new()) };
+        if first.len() == len {
+            return Ok(first);
+        }
+        let mut whole = BytesMut::with_capacity(len);
+        whole.extend_from_slice(&first);
+        while let Some(piece) = pieces.try_next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Puts a result where it belongs.
+    async fn kept(&self, item: &Item, reply: Payload) -> Option<Result<Output, Failure>> {
+        match self.spec.out_object(&self.tenant, &item.key, item.part) {
+            Ok(Some(name)) => self.patience.retry(|| put(&self.inner, &name, &reply)).await,
+            Ok(None) if reply.body.len() > RESULT_LEN_MAX => {
+                let message = format!(
+                    "the result has {} bytes and a map keeps {RESULT_LEN_MAX}; use --out, so that it is an object",
+                    reply.body.len()
+                );
+                Some(Err(Failure::new(Code::PayloadTooLarge, message)))
+            }
+            Ok(None) => Some(Ok(Output::Kept(reply))),
+            Err(why) => Some(Err(Failure::new(Code::InvalidRequest, why))),
+        }
+    }
+}
+
+/// Stores a result as an object. If it was stored before, it is stored again.
+pub(crate) async fn put(inner: &Inner, name: &ObjectName, result: &Payload) -> Result<Output, Failure> {
+    let Payload { content_type, body } = result.clone();
+    let bytes = body.len() as u64;
+    // A guest may call its bytes what it likes; what is too long for an object is just bytes.
+    let content_type = Some(content_type).filter(|text| text.len() <= 256);
+    let put = Put { content_type, len: Some(bytes), ..Put::default() };
+    let body = stream::iter([Ok::<_, Infallible>(body)]);
+    inner.objects.put(name, body, put).await?;
+    Ok(Output::Stored { object: name.to_string(), bytes })
+}

@@ -1,0 +1,119 @@
+//! What is asked of a map's agent, and what it answers. These travel within the node; nothing of them is stored.
+
+use serde::{Deserialize, Serialize};
+use stride_ids::Payload;
+use stride_sim::Timestamp;
+
+use crate::{
+    row::{Cursor, Item, Outcome, Output, State},
+    spec::Spec,
+};
+
+/// The methods of a map's agent: their names, and which only read.
+pub(crate) const BEGIN: &str = "begin";
+pub(crate) const PLAN: &str = "plan";
+pub(crate) const RECORD: &str = "record";
+pub(crate) const FOLD: &str = "fold";
+pub(crate) const END: &str = "end";
+pub(crate) const STATUS: &str = "status";
+pub(crate) const UNDONE: &str = "undone";
+pub(crate) const RESULTS: &str = "results";
+pub(crate) const FOLDED: &str = "folded";
+pub(crate) const REDUCED: &str = "reduced";
+pub(crate) const METHODS: [(&str, bool); 10] = [
+    (BEGIN, false),
+    (PLAN, false),
+    (RECORD, false),
+    (FOLD, false),
+    (END, false),
+    (STATUS, true),
+    (UNDONE, true),
+    (RESULTS, true),
+    (FOLDED, true),
+    (REDUCED, true),
+];
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BeginAsked {
+    pub(crate) spec: Spec,
+    pub(crate) at: Timestamp,
+}
+
+/// The next page of items.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PlanAsked {
+    /// Behind what the items come. Somebody who does not know whether a page was taken may ask again.
+    pub(crate) before: Cursor,
+    pub(crate) items: Vec<Item>,
+    pub(crate) cursor: Cursor,
+    /// It is the last one.
+    pub(crate) is_last: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Planned {
+    Page {
+        page: u64,
+        first: u64,
+    },
+    /// The map has ended, so nothing more is planned.
+    Ended,
+}
+
+/// The result of one item.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    pub(crate) place: Place,
+    pub(crate) outcome: Outcome,
+}
+
+/// Where an item is: its page, its index in that, and its number in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) page: u64,
+    pub(crate) index: usize,
+    pub(crate) number: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FoldAsked {
+    pub(crate) level: u8,
+    pub(crate) values: Vec<(u64, Payload)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EndAsked {
+    pub(crate) state: State,
+    pub(crate) at: Timestamp,
+    pub(crate) reduced: Option<Output>,
+}
+
+/// The first page after `after` that has items without a result.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UndoneAsked {
+    pub(crate) after: Option<u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Undone {
+    pub(crate) page: u64,
+    pub(crate) items: Vec<(Place, Item)>,
+}
+
+/// Values in the order of their numbers, from `from` on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ResultsAsked {
+    pub(crate) from: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) state: State,
+    pub(crate) outcomes: Vec<(u64, Outcome)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FoldedAsked {
+    pub(crate) level: u8,
+    pub(crate) from: u64,
+}

@@ -1,0 +1,109 @@
+//! The results of a map as lines, in the order of its items, while it runs and after that.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use serde_json::json;
+use stride_ids::{Address, Failure};
+
+use crate::{
+    line,
+    maps::Inner,
+    message::{REDUCED, RESULTS, Results, ResultsAsked, STATUS},
+    row::{Outcome, Output, Run, State},
+    run::ask,
+};
+
+/// How long to wait for a map that nobody works on yet, because the node has just started.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+struct Reading {
+    inner: Arc<Inner>,
+    address: Address,
+    /// The number of the next item.
+    next: u64,
+    is_over: bool,
+}
+
+/// The lines of a map, several at a time. The stream ends when the map has, or the node stops.
+pub(crate) fn lines(inner: Arc<Inner>, address: Address) -> impl Stream<Item = Result<Bytes, Failure>> + Send {
+    let reading = Reading { inner, address, next: 0, is_over: false };
+    stream::try_unfold(reading, |mut reading| async move {
+        let lines = reading.more().await?;
+        Ok(lines.map(|lines| (lines, reading)))
+    })
+}
+
+impl Reading {
+    async fn more(&mut self) -> Result<Option<Bytes>, Failure> {
+        while !self.is_over {
+            // Looked at before the results: whoever works on the map may record some until the end.
+            let signal = self.inner.signal(&self.address);
+            let mut watch = signal.as_ref().map(|signal| signal.watch());
+            let asked = ResultsAsked { from: self.next };
+            let found: Results = ask(&self.inner.engine, &self.address, RESULTS, &asked).await?;
+            let has_ended = found.state != State::Running && signal.is_none();
+            let mut lines = String::new();
+            for (number, outcome) in found.outcomes {
+                // A result that is not there yet is waited for, unless it will never be.
+                if number != self.next && !has_ended {
+                    break;
+                }
+                self.next = number + 1;
+                lines.push_str(&line_of(&outcome));
+                lines.push('\n');
+            }
+            if !lines.is_empty() {
+                return Ok(Some(lines.into()));
+            }
+            if has_ended {
+                self.is_over = true;
+                return Ok(self.reduced().await?.map(Bytes::from));
+            }
+            let wait = async {
+                match &mut watch {
+                    // The sender lives as long as the signal that is held here.
+                    Some(watch) => drop(watch.changed().await),
+                    None => self.inner.clock.sleep(LOOK_AGAIN).await,
+                }
+            };
+            tokio::select! {
+                () = wait => {}
+                () = self.inner.stopped() => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last line, if there is a reduction and it came to its end in any way.
+    async fn reduced(&self) -> Result<Option<String>, Failure> {
+        let run: Run = ask(&self.inner.engine, &self.address, STATUS, &()).await?;
+        let Some(function) = &run.spec.reduce else { return Ok(None) };
+        if run.state != State::Done {
+            return Ok(None);
+        }
+        let reduced: Option<Output> = ask(&self.inner.engine, &self.address, REDUCED, &()).await?;
+        let function = json!(function.to_string());
+        Ok(Some(match reduced {
+            Some(Output::Kept(value)) => {
+                let result = line::result(&value.content_type, &value.body);
+                format!("{{\"reduce\":{function},\"ok\":true,\"result\":{result}}}\n")
+            }
+            Some(Output::Stored { object, bytes }) => {
+                let object = json!(object);
+                format!("{{\"reduce\":{function},\"ok\":true,\"object\":{object},\"bytes\":{bytes}}}\n")
+            }
+            // No item had a result.
+            None => format!("{{\"reduce\":{function},\"ok\":true,\"result\":null}}\n"),
+        }))
+    }
+}
+
+fn line_of(Outcome { name, result }: &Outcome) -> String {
+    match result {
+        Ok(Output::Kept(payload)) => line::success(name, &line::result(&payload.content_type, &payload.body)),
+        Ok(Output::Stored { object, bytes }) => line::stored(name, object, *bytes),
+        Err(failure) => line::failure(name, failure.code.as_str(), &failure.message),
+    }
+}

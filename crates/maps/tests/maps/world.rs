@@ -1,0 +1,214 @@
+//! What the tests share: maps without a node. Functions are closures.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures::{TryStreamExt as _, future::BoxFuture, stream};
+use serde_json::Value;
+use stride_agents::{Bodies, Body, Engine, Kind, Surroundings};
+use stride_data::{Objects, Put, Storage, WithBuckets};
+use stride_ids::{Address, BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
+use stride_journal::{Journal, memory::MemoryJournal};
+use stride_maps::{Caller, Found, FunctionName, MapId, Maps, Settings, Spec, State, Status, WithMaps};
+use stride_sim::{Chance, Clock, Tasks};
+use stride_store::Store;
+
+/// Serves nothing: there are only buckets and maps.
+struct Nothing;
+
+impl Bodies for Nothing {
+    fn kind(&self, _: &Name, _: &Name) -> Option<Arc<Kind>> {
+        None
+    }
+
+    fn kind_of_version(&self, _: &Name, _: &Name, _: &str) -> Option<Arc<Kind>> {
+        None
+    }
+
+    fn nearest_kind(&self, _: &Name, _: &Name) -> Option<String> {
+        None
+    }
+
+    fn start<'a>(&'a self, _: &'a Arc<Kind>, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
+        unreachable!("nobody else is served")
+    }
+}
+
+/// Functions that do what tests need, and count.
+#[derive(Default)]
+pub(crate) struct Functions {
+    pub(crate) calls: AtomicU64,
+    /// How many more calls are refused before one is taken.
+    pub(crate) overloaded: AtomicU64,
+    /// After so many calls, none comes back any more.
+    pub(crate) stuck_after: AtomicU64,
+}
+
+impl Caller for Functions {
+    fn find(&self, _: &Name, function: &FunctionName) -> Result<Found, Failure> {
+        match function.function.as_str() {
+            "nothing" => Err(Failure::not_found("function", "nothing", Some("echo"))),
+            _ => Ok(Found { concurrency: 4 }),
+        }
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a Name,
+        function: &'a FunctionName,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Payload, Failure>> {
+        Box::pin(async move {
+            let refused =
+                self.overloaded.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            if refused.is_ok() {
+                return Err(Failure::new(Code::Overloaded, "full"));
+            }
+            let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+            let text = String::from_utf8_lossy(&input.body).into_owned();
+            let stuck_after = self.stuck_after.load(Ordering::Relaxed);
+            if stuck_after > 0 && calls > stuck_after {
+                std::future::pending::<()>().await;
+            }
+            match function.function.as_str() {
+                "fails" if text.contains("bad") => Err(Failure::new(Code::GuestError, "it is bad")),
+                "len" => Ok(Payload::json(input.body.len().to_string())),
+                "sum" => {
+                    let values: Vec<u64> = serde_json::from_str(&text).unwrap();
+                    Ok(Payload::json(values.iter().sum::<u64>().to_string()))
+                }
+                "join" => {
+                    let values: Vec<String> = serde_json::from_str(&text).unwrap();
+                    Ok(Payload::json(serde_json::to_string(&values.concat()).unwrap()))
+                }
+                _ => Ok(input),
+            }
+        })
+    }
+}
+
+/// Maps, and what they are made of.
+pub(crate) struct World {
+    pub(crate) maps: Maps,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) functions: Arc<Functions>,
+    journal: Arc<dyn Journal>,
+    dir: tempfile::TempDir,
+}
+
+pub(crate) fn tenant() -> Name {
+    Name::default_tenant()
+}
+
+pub(crate) async fn world() -> World {
+    world_with(Settings::default()).await
+}
+
+pub(crate) async fn world_with(settings: Settings) -> World {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), Arc::new(MemoryJournal::new()));
+    open(dir, journal, settings).await
+}
+
+async fn open(dir: tempfile::TempDir, journal: Arc<dyn Journal>, settings: Settings) -> World {
+    let (clock, chance, tasks) = (Clock::real(), Chance::seeded(1), Tasks::real());
+    let engine = engine(dir.path(), journal.clone(), &clock).await;
+    let storage = Storage::local(&dir.path().join("objects"), tasks.clone()).unwrap();
+    let objects = Objects::new(engine.clone(), storage, Default::default(), clock.clone(), tasks.clone());
+    let (objects, functions) = (Arc::new(objects), Arc::new(Functions::default()));
+    let maps = Maps::new(engine, objects.clone(), functions.clone(), settings, (clock, chance, tasks));
+    World { maps, objects, functions, journal, dir }
+}
+
+async fn engine(dir: &Path, journal: Arc<dyn Journal>, clock: &Clock) -> Arc<Engine> {
+    let settings = stride_agents::Settings::default();
+    let store = loop {
+        // The engine before may hold on to it for a moment.
+        match Store::open(&dir.join("store"), settings.cells, Default::default()) {
+            Ok(store) => break store,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let surroundings = Surroundings {
+        journal,
+        store: Arc::new(store),
+        bodies: Arc::new(WithMaps::new(Arc::new(WithBuckets::new(Arc::new(Nothing))))),
+        clock: clock.clone(),
+        chance: Chance::seeded(1),
+        tasks: Tasks::real(),
+    };
+    Engine::open(surroundings, settings).await.unwrap()
+}
+
+impl World {
+    /// The same after the node stopped and started again. What was recorded is all that is left.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self { maps, objects, functions, journal, dir } = self;
+        drop((maps, objects, functions));
+        open(dir, journal, Settings::default()).await
+    }
+
+    pub(crate) async fn put(&self, name: &str, bytes: impl Into<bytes::Bytes>) {
+        let (bucket, key) = name.split_once('/').unwrap();
+        let (bucket, key) = (BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap());
+        let body = stream::iter([Ok::<_, String>(bytes.into())]);
+        self.objects.put(&ObjectName { tenant: tenant(), bucket, key }, body, Put::default()).await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, name: &str) -> String {
+        let (bucket, key) = name.split_once('/').unwrap();
+        let (bucket, key) = (BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap());
+        let reader = self.objects.open(&ObjectName { tenant: tenant(), bucket, key }, None).await.unwrap();
+        let pieces: Vec<bytes::Bytes> = reader.stream(0..reader.status().len).try_collect().await.unwrap();
+        String::from_utf8(pieces.concat()).unwrap()
+    }
+
+    pub(crate) async fn begin(&self, spec: Value) -> MapId {
+        self.try_begin(spec).await.unwrap().id
+    }
+
+    pub(crate) async fn try_begin(&self, spec: Value) -> Result<Status, Failure> {
+        let spec: Spec = serde_json::from_value(spec).unwrap();
+        self.maps.begin(&tenant(), spec).await
+    }
+
+    pub(crate) async fn status(&self, id: &MapId) -> Status {
+        self.maps.status(&tenant(), id).await.unwrap()
+    }
+
+    /// All lines, once the map has ended.
+    pub(crate) async fn results(&self, id: &MapId) -> Vec<Value> {
+        let lines = self.maps.results(&tenant(), id).await.unwrap();
+        let bytes: Vec<bytes::Bytes> = lines.try_collect().await.unwrap();
+        let text = String::from_utf8(bytes.concat()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Runs a map to its end: its lines, and how it ended.
+    pub(crate) async fn run(&self, spec: Value) -> (Vec<Value>, Status) {
+        let id = self.begin(spec).await;
+        let lines = self.results(&id).await;
+        (lines, self.status(&id).await)
+    }
+
+    /// Waits until so many items have a result.
+    pub(crate) async fn wait_for(&self, id: &MapId, done: u64) {
+        while self.status(id).await.done < done {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn wait_for_calls(&self, calls: u64) {
+        while self.functions.calls.load(Ordering::Relaxed) < calls {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+pub(crate) fn is_done(status: &Status) -> bool {
+    status.state == State::Done
+}

@@ -1,0 +1,227 @@
+//! Maps over objects, over HTTP and through the command line.
+
+use std::{collections::BTreeSet, process::Output};
+
+use futures::{StreamExt as _, stream};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{stderr, stride},
+    support::{Node, Reply, data},
+};
+
+async fn put(node: &Node, name: impl AsRef<str>, body: String) {
+    let path = format!("/v1/objects/{}", name.as_ref());
+    Reply::of(node.request(Method::PUT, &path).body(body)).await.json_of(StatusCode::CREATED);
+}
+
+/// Many objects, `data/in/0000` and so on.
+async fn put_many(node: &Node, count: u64, body: impl Fn(u64) -> String) {
+    let puts = stream::iter((0..count).map(|n| put(node, format!("data/in/{n:04}"), body(n))));
+    puts.buffer_unordered(16).collect::<()>().await;
+}
+
+async fn begin(node: &Node, spec: &Value) -> String {
+    let begun = Reply::of(node.request(Method::POST, "/v1/maps").json(spec)).await.json_of(StatusCode::CREATED);
+    begun["id"].as_str().unwrap().to_owned()
+}
+
+async fn status(node: &Node, id: &str) -> Value {
+    node.get(&format!("/v1/maps/{id}")).await.json()
+}
+
+/// All lines of a map, once it has ended.
+async fn results(node: &Node, id: &str) -> Vec<Value> {
+    let reply = node.get(&format!("/v1/maps/{id}/results")).await;
+    assert_eq!(
+        (reply.status, &reply.headers["content-type"]),
+        (StatusCode::OK, &"application/x-ndjson".parse().unwrap())
+    );
+    reply.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn printed(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn last_line(output: &Output) -> String {
+    stderr(output).lines().last().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_map_over_objects_prints_a_line_for_each_in_their_order() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("echo").await;
+    put_many(&node, 300, |n| n.to_string()).await;
+    let output = stride(&node.url, &["map", "echo/echo", "--over", "data/in/"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let expected: Vec<_> =
+        (0..300).map(|n| json!({"input": format!("in/{n:04}"), "ok": true, "result": n.to_string()})).collect();
+    assert_eq!(printed(&output), expected);
+    assert!(last_line(&output).starts_with("map: 300 inputs, 0 failed"), "{}", stderr(&output));
+    let maps = node.get("/v1/maps").await.json();
+    let [map] = &maps["maps"].as_array().unwrap()[..] else { panic!("{maps}") };
+    assert_eq!((&map["state"], &map["items"], &map["done"]), (&json!("done"), &json!(300), &json!(300)));
+    assert_eq!(
+        (&map["function"], &map["over"], &map["split"]),
+        (&json!("echo/echo"), &json!("data/in/"), &json!(null))
+    );
+}
+
+#[tokio::test]
+async fn a_map_whose_node_is_killed_goes_on_and_every_result_is_there_once() {
+    let (_dir, data) = data();
+    let mut node = Node::start(&data);
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 8\n";
+    node.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
+    put_many(&node, 600, |_| "20".into()).await;
+    let id = begin(&node, &json!({"function": "faulty/sleeps", "over": "data/in/"})).await;
+    for kills in 1..=3 {
+        // Somewhere in the middle, and each time further on.
+        loop {
+            let status = status(&node, &id).await;
+            assert_eq!(status["state"], "running", "it ended too early: {status}");
+            if status["done"].as_u64().unwrap() >= kills * 100 {
+                break;
+            }
+        }
+        node.kill();
+        node = Node::start(&data);
+    }
+    let lines = results(&node, &id).await;
+    let names: BTreeSet<_> = lines.iter().map(|line| line["input"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((lines.len(), names.len()), (600, 600));
+    assert!(lines.iter().all(|line| line["ok"] == true), "{lines:?}");
+    let status = status(&node, &id).await;
+    assert_eq!((&status["state"], &status["items"], &status["done"]), (&json!("done"), &json!(600), &json!(600)));
+}
+
+#[tokio::test]
+async fn an_item_that_fails_has_its_cause_and_stops_no_other() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("counter").await;
+    put(&node, "data/in/a", "\"a\"".into()).await;
+    put(&node, "data/in/b", "no json".into()).await;
+    put(&node, "data/in/c", "x".repeat((4 << 20) + 1)).await;
+    put(&node, "data/in/d", "\"d\"".into()).await;
+    let output = stride(&node.url, &["map", "counter/shout", "--over", "data/in"]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines = printed(&output);
+    assert_eq!((&lines[0]["result"], &lines[3]["result"]), (&json!("A"), &json!("D")));
+    assert_eq!((&lines[1]["input"], &lines[1]["code"]), (&json!("in/b"), &json!("invalid_request")));
+    assert_eq!(lines[2]["code"], "payload_too_large");
+    assert!(lines[2]["message"].as_str().unwrap().contains("--split"), "{}", lines[2]);
+    let said = last_line(&output);
+    assert!(said.starts_with("map: 4 inputs, 2 failed (invalid_request 1, payload_too_large 1)"), "{said}");
+}
+
+#[tokio::test]
+async fn a_map_over_nothing_or_of_nothing_is_refused_and_says_so() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("echo").await;
+    put(&node, "data/in/a", "1".into()).await;
+    let id = begin(&node, &json!({"function": "echo/echo", "over": "data/none/"})).await;
+    assert_eq!(results(&node, &id).await, Vec::<Value>::new());
+    assert_eq!(status(&node, &id).await["state"], "done");
+    let commands: [(&[&str], &str); 4] = [
+        (&["map", "echo/echo", "--over", "data/none/"], "no object is under data/none/"),
+        (&["map", "echo/echo", "--over", "nowhere/"], "not_found"),
+        (&["map", "echo/ecko", "--over", "data/in/"], "did you mean `echo`"),
+        (&["map", "echo/echo", "--over", "data/in/", "--out", "data/in/x"], "would become inputs"),
+    ];
+    for (command, says) in commands {
+        let output = stride(&node.url, command);
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        assert!(stderr(&output).contains(says), "{command:?}: {}", stderr(&output));
+    }
+    let wrong: [&[&str]; 3] = [
+        &["map", "echo/echo", "--over", "data/in/", "--files", "x"],
+        &["map", "echo/echo", "--files", "x", "--reduce", "echo/echo"],
+        &["map", "echo/echo", "--over", "D/in/"],
+    ];
+    for command in wrong {
+        assert_eq!(stride(&node.url, command).status.code(), Some(2), "{command:?}");
+    }
+    node.get("/v1/maps/map-0000000000000000").await.fails_with("not_found", "map-0000000000000000");
+    node.get("/v1/maps/one").await.fails_with("invalid_request", "16 hex digits");
+    let refused = Reply::of(node.post("/v1/maps", "{\"function\": \"echo/echo\"}")).await;
+    refused.fails_with("invalid_request", "over");
+}
+
+#[tokio::test]
+async fn a_map_that_is_cancelled_stops_and_one_that_has_ended_can_be_removed() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 2\n";
+    node.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
+    put_many(&node, 200, |_| "20".into()).await;
+    let id = begin(&node, &json!({"function": "faulty/sleeps", "over": "data/in/"})).await;
+    while status(&node, &id).await["done"].as_u64().unwrap() < 4 {}
+    let path = format!("/v1/maps/{id}");
+    assert_eq!(Reply::of(node.request(Method::DELETE, &path)).await.status, StatusCode::NO_CONTENT);
+    let lines = results(&node, &id).await;
+    let stopped = status(&node, &id).await;
+    assert_eq!((&stopped["state"], stopped["done"].as_u64().unwrap()), (&json!("cancelled"), lines.len() as u64));
+    assert!((4..200).contains(&lines.len()), "{}", lines.len());
+    assert_eq!(Reply::of(node.request(Method::DELETE, &path)).await.status, StatusCode::NO_CONTENT);
+    node.get(&path).await.fails_with("not_found", &id);
+}
+
+#[tokio::test]
+async fn lines_stay_whole_and_a_reduction_folds_what_the_parts_came_to() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("words").await;
+    // Three objects of 3 MB: each is larger than a part, and together they have so many lines.
+    let lines = 120_000;
+    let text: String = (0..lines).map(|n| format!("line {n:06} with words\n")).collect();
+    for n in 0..3 {
+        put(&node, format!("data/texts/{n}"), text.clone()).await;
+    }
+    let spec = ["map", "words/count", "--over", "data/texts/", "--split", "lines"];
+    let output = stride(&node.url, &spec);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let parts = printed(&output);
+    assert_eq!(parts.len(), 9, "{parts:?}");
+    assert!(parts[0]["input"].as_str().unwrap().starts_with("texts/0[0.."), "{}", parts[0]);
+    assert_eq!(parts.iter().map(|part| part["result"].as_u64().unwrap()).sum::<u64>(), 3 * lines * 4);
+    let output = stride(&node.url, &[&spec[..], &["--reduce", "words/sum"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(printed(&output), [json!({"reduce": "words/sum", "ok": true, "result": 3 * lines * 4})]);
+    let output = stride(&node.url, &[&spec[..], &["--reduce", "words/sum", "--out", "data/total"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(node.get("/v1/objects/data/total").await.json(), json!(3 * lines * 4));
+}
+
+#[tokio::test]
+async fn results_become_objects_where_they_are_wanted() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("counter").await;
+    put(&node, "data/in/a", "\"a\"".into()).await;
+    put(&node, "data/in/b/c", "\"c\"".into()).await;
+    let output = stride(&node.url, &["map", "counter/shout", "--over", "data/in/", "--out", "loud/x/"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(printed(&output)[1], json!({"input": "in/b/c", "ok": true, "object": "loud/x/b/c", "bytes": 3}));
+    assert_eq!(node.get("/v1/objects/loud/x/a").await.body, "\"A\"");
+    assert_eq!(node.get("/v1/objects/loud/x/b/c").await.body, "\"C\"");
+}
+
+#[tokio::test]
+async fn a_node_that_is_told_to_end_leaves_a_map_that_goes_on() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 2\n";
+    node.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
+    put_many(&node, 100, |_| "10".into()).await;
+    let id = begin(&node, &json!({"function": "faulty/sleeps", "over": "data/in/"})).await;
+    while status(&node, &id).await["done"].as_u64().unwrap() < 4 {}
+    assert!(node.terminate().success());
+    let node = Node::start(&data);
+    assert_eq!(results(&node, &id).await.len(), 100);
+}
