@@ -179,7 +179,7 @@ mod tests {
         fn groups_are_the_values_in_their_order_and_there_are_fewer_of_them(lens in prop::collection::vec(0usize..RESULT_LEN_MAX / 3, 0..40)) {
             let values: Vec<String> = lens.iter().enumerate().map(|(n, len)| format!("{n}{}", "x".repeat(*len))).collect();
             let groups = groups(&values);
-            prop_assert_eq!(groups.concat(), values.clone());
+            prop_assert_eq!(&groups.concat(), &values);
             prop_assert!(groups.len() <= values.len().div_ceil(2));
             for group in &groups {
                 let bytes: usize = group.iter().map(String::len).sum();

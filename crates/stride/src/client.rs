@@ -142,7 +142,7 @@ impl Client {
     }
 
     /// No answer, or only half of one.
-    fn unreachable(&self, error: &reqwest::Error) -> Error {
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> Error {
         // The last cause is the one that says something: connection refused, reset, no such host.
         let mut why = error.to_string();
         let mut cause = error.source();
