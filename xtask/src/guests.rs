@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::step::{cargo, run};
 
 /// Every example.
-pub(crate) const ALL: [&str; 6] = ["audit", "bank", "counter", "echo", "faulty", "thumbnails"];
+pub(crate) const ALL: [&str; 7] = ["audit", "bank", "counter", "echo", "faulty", "prediction", "thumbnails"];
 
 const TARGET: &str = "wasm32-wasip2";
 

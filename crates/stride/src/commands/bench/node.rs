@@ -93,7 +93,10 @@ pub(crate) fn example_component(example: &str) -> anyhow::Result<Vec<u8>> {
 
 fn build_example(example: &str) -> anyhow::Result<(Project, Vec<u8>)> {
     let project = Project::open(&example_dir(example)?)?;
-    let built = Command::new("sh").args(["-c", &project.command]).current_dir(&project.dir).output()?;
+    let mut build = Command::new("sh");
+    build.args(["-c", &project.command]).current_dir(&project.dir);
+    // The manifest says where the artifact is, so nothing around us may move it.
+    let built = build.env_remove("CARGO_TARGET_DIR").output()?;
     ensure!(built.status.success(), "{example} does not build: {}", String::from_utf8_lossy(&built.stderr));
     let component = std::fs::read(&project.artifact)?;
     Ok((project, component))
