@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use crate::step::{cargo, run};
 
 /// Every example.
-pub(crate) const ALL: [&str; 7] = ["audit", "bank", "counter", "echo", "faulty", "prediction", "thumbnails"];
+pub(crate) const ALL: [&str; 8] =
+    ["audit", "bank", "counter", "echo", "faulty", "prediction", "thumbnails", "training"];
 
 const TARGET: &str = "wasm32-wasip2";
 

@@ -25,3 +25,11 @@ fn all_ways_of_a_prediction_give_what_the_model_gives() {
     let ways = ["native", "agent over HTTP", "function over HTTP", "stored queue", "agent in process", "paper: Lambda"];
     are_there(&rows("prediction"), &ways);
 }
+
+#[test]
+fn all_ways_of_a_training_have_the_same_losses() {
+    are_there(
+        &rows("training"),
+        &["native", "agent, local objects", "functions, batch", "process that fetches", "paper: EC2"],
+    );
+}

@@ -18,6 +18,7 @@ mod start;
 mod table;
 mod timers;
 mod traffic;
+mod training;
 mod turns;
 mod turns_in_process;
 mod watched;
@@ -65,6 +66,8 @@ enum Case {
     Recovery,
     /// The paper's prediction case: an agent, a function and a stored queue against a bare ZeroMQ server, which needs a C++ compiler
     Prediction,
+    /// The paper's training case: an agent beside its data against native code, and against functions that are sent the data
+    Training,
     /// Only the bare echo server, for the other cases
     #[value(hide = true)]
     EchoServer,
@@ -89,6 +92,7 @@ impl Bench {
                 Case::Start,
                 Case::Recovery,
                 Case::Prediction,
+                Case::Training,
             ],
         };
         let mut figures = Figures::default();
@@ -108,6 +112,7 @@ impl Bench {
                 Case::Start => start::measure(&clock, &mut figures).await,
                 Case::Recovery => start::measure_a_million(&clock, &mut figures).await,
                 Case::Prediction => prediction::measure(&clock, &mut figures, self.tiny).await,
+                Case::Training => training::measure(&clock, &mut figures, self.tiny).await,
                 Case::EchoServer => Ok(()),
             }
             .with_context(|| format!("cannot measure {case:?}"))?;

@@ -32,6 +32,15 @@ impl Server {
         Self::start(&mut command)
     }
 
+    /// A node on `data` with these lines as its configuration, which lies beside the data.
+    pub(crate) fn node_with(data: &Path, config: &str) -> anyhow::Result<Self> {
+        let path = data.with_extension("toml");
+        std::fs::write(&path, config)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["up", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(data).arg("--config").arg(path);
+        Self::start(&mut command)
+    }
+
     fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut process = command.stdout(Stdio::piped()).spawn()?;
         let stdout = process.stdout.take().context("a piped stdout is there")?;
