@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use crate::step::{cargo, run};
 
 /// Every example.
-pub(crate) const ALL: [&str; 7] = ["audit", "bank", "counter", "echo", "faulty", "thumbnails", "words"];
+pub(crate) const ALL: [&str; 9] =
+    ["audit", "bank", "counter", "echo", "faulty", "prediction", "thumbnails", "training", "words"];
 
 const TARGET: &str = "wasm32-wasip2";
 

@@ -1,7 +1,7 @@
 //! An agent's keyed map: durable state entry by entry, for what is too large to be saved whole with the struct.
 //!
 //! Only an agent has it, and only while it handles a message; elsewhere a call ends the run with
-//! `capability_denied`. A method that takes `&self` may read it and not write it. Values are JSON.
+//! `capability_denied`. A method that takes `&self` may read it and not write it. Values are JSON, or bytes as they are.
 
 use std::collections::VecDeque;
 
@@ -32,6 +32,16 @@ pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Code::Internal, format!("the value for `{key}` is not JSON: {e}")))?;
     host::set(key, &bytes);
     Ok(())
+}
+
+/// The bytes of an entry as they are: for what [`set_raw`] stored.
+pub fn get_raw(key: &str) -> Option<Vec<u8>> {
+    host::get(key)
+}
+
+/// Sets an entry to these bytes: for what would be larger or slower as JSON.
+pub fn set_raw(key: &str, bytes: &[u8]) {
+    host::set(key, bytes);
 }
 
 /// Deletes an entry; there may be none.

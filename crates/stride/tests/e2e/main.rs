@@ -3,6 +3,7 @@
 
 mod agents;
 mod bank;
+mod case_studies;
 mod cli;
 mod crashes;
 mod docs;

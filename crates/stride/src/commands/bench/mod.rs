@@ -3,6 +3,7 @@
 //! runs on the CPUs that this process may use: `taskset -c 0 stride bench` pins both ends to one core.
 
 mod density;
+mod documents;
 mod echo;
 mod floor;
 mod functions;
@@ -12,14 +13,17 @@ mod messages;
 mod node;
 mod objects;
 mod populate;
+mod prediction;
 mod rig;
 mod start;
 mod table;
 mod timers;
 mod traffic;
+mod training;
 mod turns;
 mod turns_in_process;
 mod watched;
+mod zeromq;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -36,6 +40,9 @@ pub(crate) struct Bench {
     /// One JSON array instead of a table
     #[arg(long)]
     json: bool,
+    /// A hundredth of the work of a case study, so that a test can run it; its figures say nothing
+    #[arg(long, hide = true)]
+    tiny: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,6 +67,10 @@ enum Case {
     Start,
     /// From start to ready with a million sleeping agents
     Recovery,
+    /// The paper's prediction case: an agent, a function and a stored queue against a bare ZeroMQ server, which needs a C++ compiler
+    Prediction,
+    /// The paper's training case: an agent beside its data against native code, and against functions that are sent the data
+    Training,
     /// Only the bare echo server, for the other cases
     #[value(hide = true)]
     EchoServer,
@@ -84,6 +95,8 @@ impl Bench {
                 Case::Density,
                 Case::Start,
                 Case::Recovery,
+                Case::Prediction,
+                Case::Training,
             ],
         };
         let mut figures = Figures::default();
@@ -103,6 +116,8 @@ impl Bench {
                 Case::Density => density::measure(&clock, &mut figures).await,
                 Case::Start => start::measure(&clock, &mut figures).await,
                 Case::Recovery => start::measure_a_million(&clock, &mut figures).await,
+                Case::Prediction => prediction::measure(&clock, &mut figures, self.tiny).await,
+                Case::Training => training::measure(&clock, &mut figures, self.tiny).await,
                 Case::EchoServer => Ok(()),
             }
             .with_context(|| format!("cannot measure {case:?}"))?;

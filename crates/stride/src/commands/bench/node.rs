@@ -32,6 +32,15 @@ impl Server {
         Self::start(&mut command)
     }
 
+    /// A node on `data` with these lines as its configuration, which lies beside the data.
+    pub(crate) fn node_with(data: &Path, config: &str) -> anyhow::Result<Self> {
+        let path = data.with_extension("toml");
+        std::fs::write(&path, config)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["up", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(data).arg("--config").arg(path);
+        Self::start(&mut command)
+    }
+
     fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut process = command.stdout(Stdio::piped()).spawn()?;
         let stdout = process.stdout.take().context("a piped stdout is there")?;
@@ -93,7 +102,10 @@ pub(crate) fn example_component(example: &str) -> anyhow::Result<Vec<u8>> {
 
 fn build_example(example: &str) -> anyhow::Result<(Project, Vec<u8>)> {
     let project = Project::open(&example_dir(example)?)?;
-    let built = Command::new("sh").args(["-c", &project.command]).current_dir(&project.dir).output()?;
+    let mut build = Command::new("sh");
+    build.args(["-c", &project.command]).current_dir(&project.dir);
+    // The manifest says where the artifact is, so nothing around us may move it.
+    let built = build.env_remove("CARGO_TARGET_DIR").output()?;
     ensure!(built.status.success(), "{example} does not build: {}", String::from_utf8_lossy(&built.stderr));
     let component = std::fs::read(&project.artifact)?;
     Ok((project, component))

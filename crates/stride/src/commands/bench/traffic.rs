@@ -1,6 +1,6 @@
 //! Load over HTTP/1.1, with a client that costs as little as possible: it shares the CPUs with what is measured.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use stride_sim::Clock;
@@ -38,13 +38,15 @@ const BUFFER_LEN: usize = 128 << 10;
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Where in the buffer the body of the newest answer lies.
+    body: Range<usize>,
 }
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; BUFFER_LEN] })
+        Ok(Self { stream, buffer: vec![0; BUFFER_LEN], body: 0..0 })
     }
 
     /// Sends a request and reads the whole answer, which has to be a success.
@@ -55,17 +57,29 @@ impl Connection {
             let read = self.stream.read(&mut self.buffer[filled..]).await?;
             ensure!(read > 0, "the server closed the connection");
             filled += read;
-            if let Some(whole) = answer_len(&self.buffer[..filled])?
-                && filled >= whole
+            if let Some(body) = body_of(&self.buffer[..filled])?
+                && filled >= body.end
             {
+                self.body = body;
                 return Ok(());
             }
         }
     }
+
+    /// Sends a request; the body of the answer.
+    pub(crate) async fn ask(&mut self, request: &Request) -> anyhow::Result<&[u8]> {
+        self.send(request).await?;
+        Ok(self.body())
+    }
+
+    /// The body of the newest answer.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.buffer[self.body.clone()]
+    }
 }
 
-/// The length of the answer whose head is in `bytes`; none if the head is not complete.
-fn answer_len(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
+/// Where the body of the answer whose head is in `bytes` lies; none if the head is not complete.
+fn body_of(bytes: &[u8]) -> anyhow::Result<Option<Range<usize>>> {
     let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let text = std::str::from_utf8(&bytes[..head])?;
     if !text.starts_with("HTTP/1.1 20") {
@@ -74,7 +88,8 @@ fn answer_len(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     let lengths = text.lines().filter_map(|line| line.split_once(':'));
     let mut lengths = lengths.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let (_, length) = lengths.next().context("the answer has no content-length")?;
-    Ok(Some(head + 4 + length.trim().parse::<usize>()?))
+    let begin = head + 4;
+    Ok(Some(begin..begin + length.trim().parse::<usize>()?))
 }
 
 /// Sends `count` requests one after another.
