@@ -50,13 +50,13 @@ pub(crate) struct Map {
     #[arg(long, value_name = "BUCKET/PREFIX", conflicts_with_all = ["files", "lines", "jobs", "limit"])]
     over: Option<Prefix>,
     /// Cut objects into parts of about 1 MiB
-    #[arg(long, value_enum, requires = "over")]
+    #[arg(long, value_enum, requires = "over", conflicts_with_all = ["files", "lines"])]
     split: Option<SplitAt>,
     /// Fold the results with this function: a JSON array of some of them in, one value out
-    #[arg(long, value_name = "COMPONENT/FUNCTION", requires = "over")]
+    #[arg(long, value_name = "COMPONENT/FUNCTION", requires = "over", conflicts_with_all = ["files", "lines"])]
     reduce: Option<FunctionName>,
     /// Put each result there as an object; with --reduce, put its result into exactly this object
-    #[arg(long, value_name = "BUCKET/PREFIX", requires = "over")]
+    #[arg(long, value_name = "BUCKET/PREFIX", requires = "over", conflicts_with_all = ["files", "lines"])]
     out: Option<Prefix>,
     /// Send the content of each file that matches, hidden ones too; a directory means all files beneath it
     #[arg(long, num_args = 1.., value_name = "GLOB", required_unless_present_any = ["lines", "over"])]
