@@ -37,7 +37,7 @@ fn run(line: &str, node: &Node, dir: &Path) -> std::process::Output {
 async fn the_commands_of_the_readme_do_what_they_say() {
     let (dir, data) = data();
     let node = Node::start(&data);
-    for name in ["README.md", "examples"] {
+    for name in ["README.md", "CHANGELOG.md", "examples"] {
         std::os::unix::fs::symlink(root().join(name), dir.path().join(name)).unwrap();
     }
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();

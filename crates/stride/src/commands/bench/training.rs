@@ -5,7 +5,7 @@
 //! - *Functions*: a function of Stride keeps nothing, reaches no network and takes 4 MiB. So whoever drives the training fetches the
 //!   batch over HTTP and sends it on, group by group, each with the parameters to a fresh instance; the weights are an object.
 //! - *Fetching process*: the same without functions. A native process that is already running fetches the batch over HTTP and
-//!   computes; the weights are an object. No function service can be faster than this, so it bounds them all.
+//!   computes; the weights are an object. On the same link and processor a function service can hardly be faster than this.
 //!
 //! All ways begin with the same weights and see the same rows, and after every step their losses have to be the same, bit for bit.
 
