@@ -2,9 +2,13 @@
 
 use std::{error::Error as StdError, io};
 
-use stride_ids::{Code, Failure};
+use stride_ids::{BucketName, Code, Failure};
 
-use crate::{chunk::ChunkHash, condition::Unmet};
+use crate::{
+    chunk::ChunkHash,
+    condition::Unmet,
+    multipart::{PartNumber, UploadId},
+};
 
 /// Why an operation on an object did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,22 @@ pub enum Error {
         object: String,
         /// What is known beside that.
         hint: String,
+    },
+    /// There is no such upload in parts, or not any more.
+    #[error("there is no upload {upload} of `{object}`; it was completed, given up, or never begun")]
+    NoUpload {
+        /// What the object would be called.
+        object: String,
+        /// The upload.
+        upload: UploadId,
+    },
+    /// An upload cannot be completed with these parts. It is as it was.
+    #[error("part {number} of `{object}` is not there with that tag, or it is not named after the one before it")]
+    BadPart {
+        /// What the object will be called.
+        object: String,
+        /// The part.
+        number: PartNumber,
     },
     /// A condition of the request is not met. The object is as it was.
     #[error("{}, so nothing was done", explain(*unmet, object))]
@@ -112,12 +132,20 @@ impl Error {
         if is_full(error) { Self::Full } else { Self::Storage { doing, why: error.to_string() } }
     }
 
+    /// The same, if a bucket said that it was not made.
+    pub(crate) fn of_missing_bucket(self, bucket: &BucketName) -> Self {
+        match self {
+            Self::Index(failure) if failure.code == Code::NotFound => Self::NoBucket { bucket: bucket.to_string() },
+            error => error,
+        }
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         match self {
-            Self::NoBucket { .. } | Self::NoObject { .. } => Code::NotFound,
+            Self::NoBucket { .. } | Self::NoObject { .. } | Self::NoUpload { .. } => Code::NotFound,
             Self::Unmet { .. } => Code::Conflict,
-            Self::Range { .. } | Self::BrokenOff { .. } => Code::InvalidRequest,
+            Self::Range { .. } | Self::BrokenOff { .. } | Self::BadPart { .. } => Code::InvalidRequest,
             Self::TooLarge { .. } => Code::PayloadTooLarge,
             Self::Corrupt { .. } | Self::Vanished { .. } => Code::Internal,
             Self::Full | Self::Storage { .. } => Code::Unavailable,

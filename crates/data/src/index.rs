@@ -12,9 +12,11 @@ use stride_sim::Timestamp;
 use crate::{
     condition::Conditions,
     message::{
-        BucketSpec, BucketStatus, CONFIGURE, Changed, ConfigureAsked, DELETE, DeleteAsked, FIND, FindAsked, Found,
-        LIST, LIVE, ListAsked, Listed, Live, LiveAsked, Missing, ObjectStatus, PUT, PutAsked, STATUS,
+        ABORT, BEGIN, BucketSpec, BucketStatus, COMPLETE, CONFIGURE, Changed, ConfigureAsked, DELETE, DeleteAsked,
+        FIND, FindAsked, Found, Headers, LIST, LIVE, ListAsked, Listed, Live, LiveAsked, MAKE, Missing, ObjectStatus,
+        PARTS, PUT, PUT_PART, PutAsked, REMOVE, STATUS, UPLOADS,
     },
+    parts,
     row::{self, Bucket, Content, NEWEST, Version},
 };
 
@@ -28,6 +30,8 @@ const ROWS: usize = 64;
 const ROWS_MAX: usize = 4_096;
 /// After how many chunks an answer ends that names the chunks in use.
 const LIVE_MAX: usize = 128 << 10;
+/// The state of a bucket that was removed.
+const REMOVED: Bytes = Bytes::new();
 
 /// Handles one message of a bucket's agent.
 pub(crate) fn handle(turn: &mut Turn, method: &str, input: &[u8]) -> Result<Payload, Failure> {
@@ -39,23 +43,36 @@ pub(crate) fn handle(turn: &mut Turn, method: &str, input: &[u8]) -> Result<Payl
         LIST => answer(&list(turn, &asked(input)?)?),
         STATUS => answer(&bucket(turn)?.map(status)),
         LIVE => answer(&live(turn, asked(input)?)?),
+        MAKE => answer(&make(turn, asked(input)?)?),
+        REMOVE => answer(&remove(turn)?),
+        BEGIN => answer(&parts::begin(turn, asked(input)?)?),
+        PUT_PART => answer(&parts::put(turn, asked(input)?)?),
+        COMPLETE => answer(&parts::complete(turn, asked(input)?)?),
+        ABORT => answer(&parts::abort(turn, &asked(input)?)?),
+        PARTS => answer(&parts::list(turn, &asked(input)?)?),
+        UPLOADS => answer(&parts::uploads(turn, &asked(input)?)?),
         other => Err(Failure::not_found("method of a bucket", other, None)),
     }
 }
 
 fn put(turn: &mut Turn, PutAsked { key, at, content, conditions }: PutAsked) -> Result<Changed, Failure> {
-    let bucket = bucket(turn)?.unwrap_or_else(|| made(at, BucketSpec::default()));
+    let bucket = bucket_or_new(turn, at)?;
     change(turn, bucket, &key, at, Some(content), &conditions)
+}
+
+/// The bucket; one that is not there yet is as it will be made.
+pub(crate) fn bucket_or_new(turn: &Turn, at: Timestamp) -> Result<Bucket, Failure> {
+    Ok(bucket(turn)?.unwrap_or_else(|| made(at, BucketSpec::default())))
 }
 
 fn delete(turn: &mut Turn, DeleteAsked { key, at, conditions }: DeleteAsked) -> Result<Changed, Failure> {
     // A failure, so that nothing is committed: it would be the first turn of a bucket that nobody made.
-    let bucket = bucket(turn)?.ok_or_else(|| Failure::not_found("bucket", turn.address().key.as_str(), None))?;
+    let bucket = bucket(turn)?.ok_or_else(|| no_bucket(turn))?;
     change(turn, bucket, &key, at, None, &conditions)
 }
 
 /// Puts a new version in the place of the newest one; without content, one that says that the object was deleted.
-fn change(
+pub(crate) fn change(
     turn: &mut Turn,
     mut bucket: Bucket,
     key: &ObjectKey,
@@ -120,6 +137,31 @@ fn configure(turn: &mut Turn, ConfigureAsked { spec, at }: ConfigureAsked) -> Re
     };
     turn.save(row::encode(&bucket)).map_err(refused)?;
     Ok(status(bucket))
+}
+
+/// Makes a bucket, and leaves one alone that is there. Whether it was made.
+fn make(turn: &mut Turn, at: Timestamp) -> Result<bool, Failure> {
+    if bucket(turn)?.is_some() {
+        return Ok(false);
+    }
+    turn.save(row::encode(&made(at, BucketSpec::default()))).map_err(refused)?;
+    Ok(true)
+}
+
+/// Removes a bucket in which nothing is: no version, and no upload in parts. Whether it was removed.
+fn remove(turn: &mut Turn) -> Result<bool, Failure> {
+    if bucket(turn)?.is_none() {
+        return Err(no_bucket(turn));
+    }
+    if !turn.scan("", None, 1).map_err(refused)?.is_empty() {
+        return Ok(false);
+    }
+    turn.save(REMOVED).map_err(refused)?;
+    Ok(true)
+}
+
+pub(crate) fn no_bucket(turn: &Turn) -> Failure {
+    Failure::not_found("bucket", turn.address().key.as_str(), None)
 }
 
 fn check(spec: &BucketSpec) -> Result<(), Failure> {
@@ -195,6 +237,7 @@ fn list(turn: &Turn, ListAsked { prefix, after, limit }: &ListAsked) -> Result<L
         after = page.last().map(|(name, _)| name.clone()).or(after);
         for (name, bytes) in page {
             if let Version { id, at, content: Some(content) } = row::decode("version", &bytes)? {
+                let content = Content { headers: Headers::new(), ..content };
                 objects.push((key_of(&name)?, status_of(id, at, content)));
             }
         }
@@ -210,8 +253,8 @@ fn list(turn: &Turn, ListAsked { prefix, after, limit }: &ListAsked) -> Result<L
 }
 
 pub(crate) fn status_of(version: VersionId, created_at: Timestamp, content: Content) -> ObjectStatus {
-    let Content { len, etag, content_type, .. } = content;
-    ObjectStatus { version, len, etag, content_type, created_at }
+    let Content { len, etag, content_type, headers, .. } = content;
+    ObjectStatus { version, len, etag, content_type, headers, created_at }
 }
 
 fn key_of(name: &str) -> Result<ObjectKey, Failure> {
@@ -225,8 +268,10 @@ fn live(turn: &Turn, LiveAsked { mut after }: LiveAsked) -> Result<Live, Failure
         let page = turn.scan("", after.as_deref(), ROWS).map_err(refused)?;
         let is_last = page.len() < ROWS;
         for (name, bytes) in page {
-            let version: Version = row::decode("version", &bytes)?;
-            heads.extend(version.content.iter().flat_map(|content| content.hashes.iter()).map(|hash| hash.head()));
+            if !row::is_upload(&name) {
+                let version: Version = row::decode("version", &bytes)?;
+                heads.extend(version.content.iter().flat_map(|content| content.hashes.iter()).map(|hash| hash.head()));
+            }
             after = Some(name);
             if heads.len() >= LIVE_MAX {
                 return Ok(Live { heads, next: after });
@@ -239,8 +284,10 @@ fn live(turn: &Turn, LiveAsked { mut after }: LiveAsked) -> Result<Live, Failure
     Ok(Live { heads, next: after })
 }
 
-fn bucket(turn: &Turn) -> Result<Option<Bucket>, Failure> {
-    turn.load().map(|bytes| row::decode("bucket", &bytes)).transpose()
+/// None if it was never made, and if it was removed.
+pub(crate) fn bucket(turn: &Turn) -> Result<Option<Bucket>, Failure> {
+    let bytes = turn.load().filter(|bytes| *bytes != REMOVED);
+    bytes.map(|bytes| row::decode("bucket", &bytes)).transpose()
 }
 
 fn version(turn: &Turn, name: &str) -> Result<Option<Version>, Failure> {
@@ -248,7 +295,7 @@ fn version(turn: &Turn, name: &str) -> Result<Option<Version>, Failure> {
     bytes.map(|bytes| row::decode("version", &bytes)).transpose()
 }
 
-fn refused(error: TurnError) -> Failure {
+pub(crate) fn refused(error: TurnError) -> Failure {
     let code = match &error {
         TurnError::Refused(failure) => return failure.clone(),
         TurnError::TooLarge { .. } => Code::PayloadTooLarge,

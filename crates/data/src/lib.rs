@@ -12,14 +12,18 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod buckets;
 mod chunk;
 mod chunks;
 mod condition;
+mod copy;
 mod error;
 mod index;
 mod list;
 mod message;
+mod multipart;
 mod objects;
+mod parts;
 mod pins;
 mod range;
 mod read;
@@ -34,7 +38,8 @@ pub use chunks::CacheStats;
 pub use condition::{Conditions, Tags, Unmet};
 pub use error::Error;
 pub use list::{BucketPage, ObjectPage};
-pub use message::{BucketSpec, BucketStatus, ObjectStatus};
+pub use message::{BucketSpec, BucketStatus, Headers, ObjectStatus};
+pub use multipart::{OPEN_MAX, PARTS_MAX, PartNumber, PartPage, PartStatus, UploadId, UploadPage, UploadStatus};
 pub use objects::{Objects, Put, Settings};
 pub use range::RangeSpec;
 pub use read::Reader;

@@ -9,6 +9,7 @@ use stride_sim::Timestamp;
 use crate::{
     chunk::ETag,
     condition::{Conditions, Unmet},
+    multipart::{PartNumber, UploadId, UploadStatus},
     row::{Content, Version},
 };
 
@@ -20,8 +21,34 @@ pub(crate) const FIND: &str = "find";
 pub(crate) const LIST: &str = "list";
 pub(crate) const STATUS: &str = "status";
 pub(crate) const LIVE: &str = "live";
-pub(crate) const METHODS: [(&str, bool); 7] =
-    [(PUT, false), (DELETE, false), (CONFIGURE, false), (FIND, true), (LIST, true), (STATUS, true), (LIVE, true)];
+pub(crate) const MAKE: &str = "make";
+pub(crate) const REMOVE: &str = "remove";
+pub(crate) const BEGIN: &str = "begin";
+pub(crate) const PUT_PART: &str = "put-part";
+pub(crate) const COMPLETE: &str = "complete";
+pub(crate) const ABORT: &str = "abort";
+pub(crate) const PARTS: &str = "parts";
+pub(crate) const UPLOADS: &str = "uploads";
+pub(crate) const METHODS: [(&str, bool); 15] = [
+    (PUT, false),
+    (DELETE, false),
+    (CONFIGURE, false),
+    (FIND, true),
+    (LIST, true),
+    (STATUS, true),
+    (LIVE, true),
+    (MAKE, false),
+    (REMOVE, false),
+    (BEGIN, false),
+    (PUT_PART, false),
+    (COMPLETE, false),
+    (ABORT, false),
+    (PARTS, true),
+    (UPLOADS, true),
+];
+
+/// Headers that are kept with an object and given back with it, by their names in small letters.
+pub type Headers = BTreeMap<String, String>;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PutAsked {
@@ -126,6 +153,8 @@ pub struct ObjectStatus {
     pub etag: ETag,
     /// What kind of bytes they are, as HTTP writes it.
     pub content_type: String,
+    /// What else came with them. Listings leave it out.
+    pub headers: Headers,
     /// When it was stored.
     pub created_at: Timestamp,
 }
@@ -142,4 +171,80 @@ pub(crate) struct Live {
     pub(crate) heads: Vec<u64>,
     /// The last row that was read; none if it was the last of all.
     pub(crate) next: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BeginAsked {
+    pub(crate) key: ObjectKey,
+    pub(crate) at: Timestamp,
+    pub(crate) content_type: String,
+    pub(crate) headers: Headers,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PutPartAsked {
+    pub(crate) key: ObjectKey,
+    pub(crate) upload: UploadId,
+    pub(crate) number: PartNumber,
+    pub(crate) at: Timestamp,
+    pub(crate) content: Content,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CompleteAsked {
+    pub(crate) key: ObjectKey,
+    pub(crate) upload: UploadId,
+    pub(crate) at: Timestamp,
+    /// The parts that the object is made of, in their order.
+    pub(crate) parts: Vec<(PartNumber, ETag)>,
+    /// The bytes of these parts cut anew, if they cannot be joined as they are.
+    pub(crate) rewritten: Option<Content>,
+    pub(crate) conditions: Conditions,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Completed {
+    Done {
+        version: VersionId,
+        content: Content,
+        freed: bool,
+    },
+    Unmet(Unmet),
+    /// The parts end within chunks: their bytes have to be cut anew.
+    Rewrite,
+    /// There is no such part with that tag, or it is not after the one before.
+    BadPart(PartNumber),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AbortAsked {
+    pub(crate) key: ObjectKey,
+    pub(crate) upload: UploadId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PartsAsked {
+    pub(crate) key: ObjectKey,
+    pub(crate) upload: UploadId,
+    pub(crate) after: PartNumber,
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Parts {
+    pub(crate) parts: Vec<(PartNumber, Version)>,
+    pub(crate) is_last: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UploadsAsked {
+    pub(crate) after: Option<UploadId>,
+    pub(crate) limit: usize,
+}
+
+/// The uploads of a bucket in parts that are open.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Uploads {
+    pub(crate) uploads: Vec<UploadStatus>,
+    pub(crate) is_last: bool,
 }

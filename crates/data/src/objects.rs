@@ -1,8 +1,11 @@
 //! The door of the crate: objects of a node.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -10,7 +13,7 @@ use futures::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Ask, Engine};
 use stride_ids::{AgentKey, BucketName, Code, Failure, Name, ObjectName, VersionId};
-use stride_sim::{Clock, Tasks};
+use stride_sim::{Clock, Tasks, Timestamp};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, RwLock, Semaphore};
 
 use crate::{
@@ -23,17 +26,19 @@ use crate::{
     list::{BucketPage, ObjectPage},
     message::{
         BucketSpec, BucketStatus, CONFIGURE, Changed, ConfigureAsked, DELETE, DeleteAsked, FIND, FindAsked, Found,
-        LIST, ListAsked, Listed, Missing, ObjectStatus, PUT, PutAsked, STATUS,
+        Headers, LIST, ListAsked, Listed, Missing, ObjectStatus, PUT, PutAsked, STATUS,
     },
-    pins::Pins,
+    multipart::OPEN_MAX,
+    pins::{Pin, Pins},
     read::Reader,
     row::{Content, Version},
     storage::Storage,
     upload::{Upload, Uploaded},
 };
 
-/// The longest content type that is kept, in bytes.
+/// The longest content type that is kept, and how long the headers may be that are kept, in bytes.
 const CONTENT_TYPE_LEN_MAX: usize = 256;
+const HEADERS_LEN_MAX: usize = 4 << 10;
 
 /// The bounds of a node's objects.
 #[derive(Clone, Debug)]
@@ -65,12 +70,14 @@ pub struct Objects {
     pub(crate) sweeping: Mutex<()>,
     /// Something may be there that no version names.
     garbage: AtomicBool,
+    /// When the oldest upload in parts was begun that may be open.
+    oldest_upload: AtomicU64,
     /// Told when there was no space left for an upload.
     full: Notify,
     uploads: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     settings: Settings,
-    clock: Clock,
+    pub(crate) clock: Clock,
     tasks: Tasks,
 }
 
@@ -83,7 +90,30 @@ pub struct Put {
     pub len: Option<u64>,
     /// What has to be true of the object that is there.
     pub conditions: Conditions,
+    /// Headers to keep and to give back.
+    pub headers: Headers,
 }
+
+impl Put {
+    /// The content type and the headers that are kept, if they are not too long.
+    pub(crate) fn kept(self) -> Result<(String, Headers), Error> {
+        let content_type = self.content_type.unwrap_or_else(|| "application/octet-stream".into());
+        let headers_len: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        for (what, len, max) in [
+            ("the content type has", content_type.len(), CONTENT_TYPE_LEN_MAX),
+            ("the headers that are kept have", headers_len, HEADERS_LEN_MAX),
+        ] {
+            if len > max {
+                let message = format!("{what} {len} bytes; use {max} at most");
+                return Err(Failure::new(Code::InvalidRequest, message).into());
+            }
+        }
+        Ok((content_type, self.headers))
+    }
+}
+
+/// Bytes that are durable, what keeps them, and what sees to it that they go if nothing comes of them.
+pub(crate) type Stored<'a> = (Content, Vec<Pin>, Leftover<'a>);
 
 impl Objects {
     /// The objects whose index the agents of `engine` keep, which have to be served by [`crate::WithBuckets`], and whose
@@ -97,6 +127,7 @@ impl Objects {
             sweeping: Mutex::default(),
             // A process that was killed may have left something.
             garbage: AtomicBool::new(true),
+            oldest_upload: AtomicU64::new(Timestamp::MAX),
             full: Notify::new(),
             uploads: Arc::new(Semaphore::new(settings.uploads_max)),
             readers: Arc::new(Semaphore::new(settings.readers_max)),
@@ -116,22 +147,38 @@ impl Objects {
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: std::fmt::Display,
     {
-        let Put { content_type, len: announced, conditions } = put;
-        let content_type = content_type.unwrap_or_else(|| "application/octet-stream".into());
-        if content_type.len() > CONTENT_TYPE_LEN_MAX {
-            let message =
-                format!("the content type has {} bytes; use {CONTENT_TYPE_LEN_MAX} at most", content_type.len());
-            return Err(Failure::new(Code::InvalidRequest, message).into());
-        }
-        let _place = place(&self.uploads, self.settings.uploads_max)?;
+        let (announced, conditions) = (put.len, put.conditions.clone());
+        let (content_type, headers) = put.kept()?;
         if !conditions.is_empty() {
             // Looked at before all the bytes come, and again when it counts.
             let current = self.find(name, None).await?;
             let tag = current.as_ref().ok().and_then(Version::tag);
             conditions.check(tag).map_err(|unmet| Error::Unmet { object: name.to_string(), unmet })?;
         }
+        let (content, pins, leftover) = self.upload(name, body, announced).await?;
+        let at = self.clock.timestamp();
+        let content = Content { content_type, headers, ..content };
+        let asked = PutAsked { key: name.key.clone(), at, content, conditions };
+        let (version, freed) = self.changed(name, PUT, &asked).await?;
+        leftover.only_if(freed);
+        drop(pins);
+        Ok(status_of(version, at, asked.content))
+    }
+
+    /// Makes bytes durable that belong to no object yet.
+    pub(crate) async fn upload<S, E>(
+        &self,
+        name: &ObjectName,
+        body: S,
+        announced: Option<u64>,
+    ) -> Result<Stored<'_>, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send,
+        E: std::fmt::Display,
+    {
+        let _place = place(&self.uploads, self.settings.uploads_max)?;
         // Whatever becomes of it from here on, something may be left over; success takes that back.
-        let leftover = Leftover(&self.garbage, true);
+        let leftover = self.leftover();
         let chunk_len = self.settings.chunk_len;
         let upload =
             Upload { chunks: &self.chunks, pins: &self.pins, tasks: &self.tasks, clock: &self.clock, name, chunk_len };
@@ -145,15 +192,11 @@ impl Objects {
             len,
             chunk_len: u32::try_from(chunk_len).unwrap_or(u32::MAX),
             etag: ETag::of(hashes.as_bytes(), len),
-            content_type,
+            content_type: String::new(),
+            headers: Headers::new(),
             hashes,
         };
-        let at = self.clock.timestamp();
-        let asked = PutAsked { key: name.key.clone(), at, content, conditions };
-        let (version, freed) = self.changed(name, PUT, &asked).await?;
-        leftover.only_if(freed);
-        drop(pins);
-        Ok(status_of(version, at, asked.content))
+        Ok((content, pins, leftover))
     }
 
     /// Looks at an object, or at one of its older versions.
@@ -170,14 +213,40 @@ impl Objects {
     /// # Errors
     /// [`Error::NoBucket`], [`Error::NoObject`], [`Error::Busy`].
     pub async fn open(&self, name: &ObjectName, version: Option<VersionId>) -> Result<Reader, Error> {
-        let place = place(&self.readers, self.settings.readers_max)?;
+        let place = self.reader_place()?;
         let _finding = self.finding.read().await;
         let (id, at, content) = self.found(name, version).await?;
+        Ok(self.reader(name, id, at, content, place).await)
+    }
+
+    pub(crate) fn reader_place(&self) -> Result<Arc<OwnedSemaphorePermit>, Error> {
+        place(&self.readers, self.settings.readers_max).map(Arc::new)
+    }
+
+    /// To be called while `finding` is held since the version was found.
+    pub(crate) async fn reader(
+        &self,
+        name: &ObjectName,
+        id: VersionId,
+        at: Timestamp,
+        content: Content,
+        place: Arc<OwnedSemaphorePermit>,
+    ) -> Reader {
+        let pins = self.pinned(name, &content).await;
+        Reader::new(name, id, at, content, self.chunks.clone(), pins, place)
+    }
+
+    pub(crate) async fn pinned(&self, name: &ObjectName, content: &Content) -> Vec<Pin> {
         let mut pins = Vec::new();
         for hash in content.hashes.iter() {
             pins.push(self.pins.pin(ChunkId { tenant: name.tenant.clone(), hash }).await);
         }
-        Ok(Reader::new(name, id, at, content, self.chunks.clone(), pins, place))
+        pins
+    }
+
+    /// What is left behind is swept, unless this is told that nothing was left.
+    pub(crate) fn leftover(&self) -> Leftover<'_> {
+        Leftover(&self.garbage, true)
     }
 
     /// Deletes an object, and tells the version with which it is gone. Where older versions are kept they stay, and this is the newest one: one without bytes.
@@ -186,14 +255,9 @@ impl Objects {
     /// [`Error::NoBucket`], [`Error::NoObject`], [`Error::Unmet`].
     pub async fn delete(&self, name: &ObjectName, conditions: Conditions) -> Result<VersionId, Error> {
         let asked = DeleteAsked { key: name.key.clone(), at: self.clock.timestamp(), conditions };
-        let deleted = self.changed(name, DELETE, &asked).await.map_err(|error| match error {
-            Error::Index(failure) if failure.code == Code::NotFound => {
-                Error::NoBucket { bucket: name.bucket.to_string() }
-            }
-            error => error,
-        });
-        let (version, freed) = deleted?;
-        Leftover(&self.garbage, true).only_if(freed);
+        let deleted = self.changed(name, DELETE, &asked).await;
+        let (version, freed) = deleted.map_err(|e| e.of_missing_bucket(&name.bucket))?;
+        self.leftover().only_if(freed);
         Ok(version)
     }
 
@@ -242,18 +306,26 @@ impl Objects {
         self.ask(tenant, bucket, CONFIGURE, &ConfigureAsked { spec, at: self.clock.timestamp() }).await
     }
 
-    /// Sweeps if something may be there that no version names.
+    /// Sweeps if something may be there that no version names, or an upload in parts may be open for too long.
     ///
     /// # Errors
     /// As [`Objects::sweep`]; it is tried again by the next call.
     pub async fn sweep_if_needed(&self) -> Result<Option<crate::Swept>, Error> {
-        if !self.garbage.swap(false, Ordering::Relaxed) {
+        let oldest_upload = Duration::from_millis(self.oldest_upload.load(Ordering::Relaxed));
+        let is_due = oldest_upload.saturating_add(OPEN_MAX) <= Duration::from_millis(self.clock.timestamp());
+        if !self.garbage.swap(false, Ordering::Relaxed) && !is_due {
             return Ok(None);
         }
-        let leftover = Leftover(&self.garbage, true);
+        // The sweep finds it again.
+        self.oldest_upload.store(Timestamp::MAX, Ordering::Relaxed);
+        let leftover = self.leftover();
         let swept = self.sweep().await?;
         leftover.only_if(false);
         Ok(Some(swept))
+    }
+
+    pub(crate) fn note_open_upload(&self, begun_at: Timestamp) {
+        self.oldest_upload.fetch_min(begun_at, Ordering::Relaxed);
     }
 
     /// Waits until an upload found no space: then a sweep should not be put off.
@@ -267,7 +339,7 @@ impl Objects {
     }
 
     /// Has the bucket change one of its objects. The new version, and whether one is no longer kept for it.
-    async fn changed(
+    pub(crate) async fn changed(
         &self,
         name: &ObjectName,
         method: &str,
@@ -280,11 +352,11 @@ impl Objects {
         }
     }
 
-    async fn found(
+    pub(crate) async fn found(
         &self,
         name: &ObjectName,
         wanted: Option<VersionId>,
-    ) -> Result<(VersionId, stride_sim::Timestamp, Content), Error> {
+    ) -> Result<(VersionId, Timestamp, Content), Error> {
         match self.find(name, wanted).await? {
             Ok(Version { id, at, content: Some(content) }) => Ok((id, at, content)),
             Ok(Version { id, .. }) => Err(not_found(name, Missing::Deleted(id), wanted)),
@@ -337,10 +409,10 @@ fn not_found(name: &ObjectName, missing: Missing, wanted: Option<VersionId>) -> 
 }
 
 /// Notes that a sweep is worth its while, unless it is told otherwise: also when whoever has it is dropped half way.
-struct Leftover<'a>(&'a AtomicBool, bool);
+pub(crate) struct Leftover<'a>(&'a AtomicBool, bool);
 
 impl Leftover<'_> {
-    fn only_if(mut self, left: bool) {
+    pub(crate) fn only_if(mut self, left: bool) {
         self.1 = left;
     }
 }

@@ -38,7 +38,7 @@ struct Open {
     chunks: Arc<Chunks>,
     /// Keeps the chunks until the last stream ends.
     _pins: Vec<Pin>,
-    _place: OwnedSemaphorePermit,
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Reader {
@@ -49,7 +49,7 @@ impl Reader {
         content: Content,
         chunks: Arc<Chunks>,
         pins: Vec<Pin>,
-        place: OwnedSemaphorePermit,
+        place: Arc<OwnedSemaphorePermit>,
     ) -> Self {
         let open = Open {
             object: name.to_string(),

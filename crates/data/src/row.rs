@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! o/KEY             the newest version                  v/KEY NUL VERSION   an older one, its version in 16 hex digits
+//! m/UPLOAD          an upload in parts                  m/UPLOAD/NUMBER     one of its parts, as a version
 //! ```
 //! A key has no control characters, so NUL ends it, and the versions of a key lie together in their order. Everything
 //! stored begins with a schema.
@@ -13,13 +14,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stride_ids::{Code, Failure, ObjectKey, VersionId};
 use stride_sim::Timestamp;
 
-use crate::chunk::{ChunkHash, ETag};
+use crate::{
+    chunk::{ChunkHash, ETag},
+    message::Headers,
+    multipart::{PartNumber, UploadId},
+};
 
 const SCHEMA: u8 = 1;
 
 /// Before the names of rows of newest versions. It sorts before `OLDER`: who reads all rows in order misses none that
-/// becomes an older one meanwhile.
+/// becomes an older one meanwhile. `UPLOADS` sorts before both for the same reason: parts become a newest version.
 pub(crate) const NEWEST: &str = "o/";
+pub(crate) const UPLOADS: &str = "m/";
 const OLDER: &str = "v/";
 
 pub(crate) fn newest(key: &ObjectKey) -> String {
@@ -33,6 +39,45 @@ pub(crate) fn older(key: &ObjectKey, version: VersionId) -> String {
 /// What the names of all older versions of a key begin with.
 pub(crate) fn all_older(key: &ObjectKey) -> String {
     format!("{OLDER}{key}\0")
+}
+
+pub(crate) fn upload(id: UploadId) -> String {
+    format!("{UPLOADS}{id}")
+}
+
+/// After this name come the uploads that were begun after `id`, whatever parts that one has.
+pub(crate) fn after_upload(id: UploadId) -> String {
+    format!("{UPLOADS}{id}0")
+}
+
+pub(crate) fn part(id: UploadId, number: PartNumber) -> String {
+    format!("{UPLOADS}{id}/{number:05}")
+}
+
+pub(crate) fn all_parts(id: UploadId) -> String {
+    format!("{UPLOADS}{id}/")
+}
+
+/// Whether a row names no chunks: it is an upload, and its parts have rows of their own.
+pub(crate) fn is_upload(name: &str) -> bool {
+    name.strip_prefix(UPLOADS).is_some_and(|rest| !rest.contains('/'))
+}
+
+/// The number of the part whose row this is.
+pub(crate) fn number_of(name: &str) -> Result<PartNumber, Failure> {
+    let number = name.strip_prefix(UPLOADS).and_then(|rest| rest.split_once('/')?.1.parse().ok());
+    number.ok_or_else(|| Failure::new(Code::Internal, "a stored part is damaged: its row has no number"))
+}
+
+/// An upload in parts that is neither completed nor given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UploadRow {
+    pub(crate) key: ObjectKey,
+    pub(crate) at: Timestamp,
+    pub(crate) content_type: String,
+    pub(crate) headers: Headers,
+    /// How many bytes its parts have.
+    pub(crate) len: u64,
 }
 
 /// A bucket, and what it has seen.
@@ -70,6 +115,7 @@ pub(crate) struct Content {
     pub(crate) chunk_len: u32,
     pub(crate) etag: ETag,
     pub(crate) content_type: String,
+    pub(crate) headers: Headers,
     pub(crate) hashes: Hashes,
 }
 
@@ -131,6 +177,18 @@ mod tests {
             older(&key("a!"), VersionId(1)),
         ];
         assert!(rows.is_sorted(), "{rows:?}");
+        let (first, second) = (UploadId(9), UploadId(16));
+        let uploads = [
+            upload(first),
+            part(first, 1),
+            part(first, 10_000),
+            after_upload(first),
+            upload(second),
+            newest(&key("a")),
+        ];
+        assert!(uploads.is_sorted(), "{uploads:?}");
+        assert!(is_upload(&uploads[0]) && !is_upload(&uploads[1]) && !is_upload(&newest(&key("m"))));
+        assert_eq!((number_of(&uploads[2]).unwrap(), number_of(&uploads[0]).is_err()), (10_000, true));
         assert!(!rows[6].starts_with(&all_older(&key("a"))) && rows[5].starts_with(&all_older(&key("a"))));
     }
 
@@ -140,7 +198,14 @@ mod tests {
         assert_eq!(hashes.iter().collect::<Vec<_>>(), [ChunkHash::of(b"a"), ChunkHash::of(b"b")]);
         assert_eq!((hashes.get(1), hashes.get(2)), (Some(ChunkHash::of(b"b")), None));
         let etag = ETag::of(hashes.as_bytes(), 2);
-        let content = Content { len: 2, chunk_len: 1, etag, content_type: "text/plain".into(), hashes };
+        let content = Content {
+            len: 2,
+            chunk_len: 1,
+            etag,
+            content_type: "text/plain".into(),
+            headers: [("a".into(), "b".into())].into(),
+            hashes,
+        };
         let version = Version { id: VersionId(7), at: 1, content: Some(content) };
         let mut bytes = encode(&version).to_vec();
         assert_eq!(decode::<Version>("version", &bytes).unwrap(), version);

@@ -71,6 +71,7 @@ impl Objects {
             let page = self.engine.list(tenant, &body::kind(), last.as_ref(), BUCKETS)?;
             for address in &page {
                 let bucket = body::bucket_of(address)?;
+                self.give_up_uploads(tenant, &bucket).await?;
                 self.mark_bucket(tenant, &bucket, &mut live).await?;
             }
             match page.into_iter().last() {

@@ -95,7 +95,7 @@ fn listed_bucket(bucket: &BucketName, status: BucketStatus) -> ListedBucket {
 }
 
 fn listed_object(key: &ObjectKey, status: ObjectStatus) -> ListedObject {
-    let ObjectStatus { version, len, etag, content_type, created_at } = status;
+    let ObjectStatus { version, len, etag, content_type, created_at, headers: _ } = status;
     let (key, etag) = (key.to_string(), etag.to_string());
     ListedObject { key, version: version.0, bytes: len, etag, content_type, created_at }
 }
@@ -216,7 +216,7 @@ async fn try_put(
     let content_type = request::text(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
     let announced = request::text(headers, header::CONTENT_LENGTH.as_str())?;
     let len = announced.and_then(|announced| announced.parse().ok());
-    let put = Put { content_type, len, conditions: conditions(headers)? };
+    let put = Put { content_type, len, conditions: conditions(headers)?, ..Put::default() };
     let putting = gateway.objects.put(&name, body, put);
     let status = observed(gateway, Work::ObjectWrite, headers, Box::pin(putting)).await?;
     let mut response = (StatusCode::CREATED, Json(listed_object(&name.key, status.clone()))).into_response();

@@ -26,6 +26,8 @@ pub struct Config {
     pub journal_segment_mib: u64,
     /// How much of objects is kept in memory, in MiB.
     pub object_cache_mib: u64,
+    /// Where S3 clients are answered, and with which keys; without it, nowhere. Since 0.2.
+    pub s3: Option<stride_s3::Settings>,
 }
 
 impl Default for Config {
@@ -37,6 +39,7 @@ impl Default for Config {
             running_functions_max: 512,
             journal_segment_mib: 32,
             object_cache_mib: 256,
+            s3: None,
         }
     }
 }
@@ -61,6 +64,9 @@ impl Config {
         }
         if config.object_cache_mib > OBJECT_CACHE_MIB_MAX {
             return Err(wrong(format!("object_cache_mib is {OBJECT_CACHE_MIB_MAX} at most, which is 1 TiB")));
+        }
+        if let Some(s3) = &config.s3 {
+            s3.check().map_err(|e| wrong(format!("[s3] {e}")))?;
         }
         Ok(config)
     }
@@ -88,5 +94,15 @@ mod tests {
         assert!(read("live_agents_max = 100000").is_err());
         assert!(read("object_cache_mib = 18446744073709551615").is_err());
         assert!(read("listen = \"nowhere\"").is_err());
+    }
+
+    #[test]
+    fn s3_without_keys_is_refused_with_what_to_write() {
+        let error = read("[s3]").unwrap_err().to_string();
+        assert!(error.contains("[[s3.keys]]") && error.contains("secret_key"), "{error}");
+        let keys = "[[s3.keys]]\naccess_key = \"me\"\nsecret_key = \"sixteen-letters!\"";
+        let s3 = read(keys).unwrap().s3.unwrap();
+        assert_eq!((s3.listen.port(), s3.keys[0].tenant.as_str()), (7374, "default"));
+        assert!(!format!("{s3:?}").contains("sixteen"), "secrets are not printed");
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{http::HeaderValue, serve::ListenerExt as _};
+use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings};
 use stride_data::{Objects, Storage, Swept, WithBuckets};
 use stride_gateway::{Gateway, install_recorder, router};
@@ -57,6 +57,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The address for S3 clients cannot be listened on.
+    #[error("cannot listen on {listen} for S3 clients; choose another address in [s3]")]
+    ListenS3 {
+        /// Which.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The journal refused to open.
     #[error("the journal in {dir}; `stride check {data}` shows more, `stride repair {data}` offers a way out", data = .dir.parent().unwrap_or(dir).display())]
     Journal {
@@ -90,6 +98,7 @@ pub struct Node {
     clock: Clock,
     stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
+    s3: Option<JoinHandle<io::Result<()>>>,
     sweeping: JoinHandle<()>,
     maintenance: JoinHandle<()>,
 }
@@ -110,6 +119,10 @@ impl Node {
         let listen_error = |source| StartError::Listen { listen: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        let s3_listener = match &config.s3 {
+            Some(s3) => Some(listen_for_s3(s3.listen).await?),
+            None => None,
+        };
 
         let journal = open_journal(&config, &identity, &chance)?;
         let store = open_store(&config, &identity)?;
@@ -159,10 +172,14 @@ impl Node {
         });
 
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, gateway.clone(), stopped.clone()));
+        let server = tokio::spawn(serve(listener, router(gateway.clone()), stopped.clone()));
+        let s3 = s3_listener.zip(config.s3).map(|(listener, s3)| {
+            let router = stride_s3::router(objects.clone(), &s3.keys, clock.clone());
+            tokio::spawn(serve(listener, router, stopped.clone()))
+        });
         let sweeping = tokio::spawn(sweep(objects, clock.clone(), stopped.clone()));
         let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
-        Ok(Self { address, engine, journal, gateway, clock, stop, server, sweeping, maintenance })
+        Ok(Self { address, engine, journal, gateway, clock, stop, server, s3, sweeping, maintenance })
     }
 
     /// Where it listens.
@@ -180,7 +197,8 @@ impl Node {
         self.gateway.draining.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
         self.gateway.maps.stop();
-        if self.clock.timeout(DRAIN_MAX, self.server).await.is_err() {
+        let servers = futures::future::join_all([Some(self.server), self.s3].into_iter().flatten());
+        if self.clock.timeout(DRAIN_MAX, servers).await.is_err() {
             tracing::warn!(
                 "some requests did not finish within {DRAIN_MAX:?} and are cut off; their turns are not committed"
             );
@@ -240,7 +258,15 @@ fn open_objects(config: &Config, engine: Arc<Engine>, clock: &Clock) -> Result<O
     Ok(Objects::new(engine, storage, settings, clock.clone(), Tasks::real()))
 }
 
-async fn serve(listener: TcpListener, gateway: Arc<Gateway>, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+async fn listen_for_s3(listen: SocketAddr) -> Result<TcpListener, StartError> {
+    let error = |source| StartError::ListenS3 { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(error)?;
+    let address = listener.local_addr().map_err(error)?;
+    tracing::info!("S3 clients are answered at http://{address}");
+    Ok(listener)
+}
+
+async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     // Replies are small and waited for: holding them back to fill a packet would cost 40 ms.
     let listener = listener.tap_io(|stream| {
         if let Err(e) = stream.set_nodelay(true) {
@@ -251,7 +277,7 @@ async fn serve(listener: TcpListener, gateway: Arc<Gateway>, mut stopped: watch:
         // The sender is gone only when the node is; both mean stop.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    axum::serve(listener, router(gateway)).with_graceful_shutdown(stop).await
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
 /// Looks after the node until it stops. A pass that fails is tried again, and said once until one succeeds.

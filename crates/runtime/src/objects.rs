@@ -182,7 +182,7 @@ impl Guest {
         let put = Put {
             content_type: Some(content_type).filter(|text| !text.is_empty()),
             len: Some(bytes.len() as u64),
-            conditions: Conditions::default(),
+            ..Put::default()
         };
         // On the heap, because every host call would be as large as this future is.
         Ok(Box::pin(objects.put(&name, stream::iter([Ok::<_, Infallible>(bytes)]), put)).await?)

@@ -4,6 +4,7 @@
 mod basics;
 mod damage;
 mod model;
+mod parts;
 mod sweep;
 mod versions;
 mod world;

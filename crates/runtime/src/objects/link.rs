@@ -19,7 +19,7 @@ type Answer<T> = wasmtime::Result<Result<T, Failure>>;
 
 impl From<ObjectStatus> for Status {
     fn from(status: ObjectStatus) -> Self {
-        let ObjectStatus { version, len, etag, content_type, created_at } = status;
+        let ObjectStatus { version, len, etag, content_type, created_at, headers: _ } = status;
         Self { version: version.0, size: len, etag: etag.to_string(), content_type, created_at }
     }
 }

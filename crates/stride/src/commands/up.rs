@@ -21,8 +21,8 @@ pub(crate) struct Up {
     /// A file with settings; what is typed comes on top
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What to log on stderr, such as info or stride_agents=debug
-    #[arg(long, env = "STRIDE_LOG", default_value = "info", value_name = "FILTER")]
+    /// What to log on stderr, such as info or stride_agents=debug; s3s calls every 404 an error
+    #[arg(long, env = "STRIDE_LOG", default_value = "info,s3s=off", value_name = "FILTER")]
     log: String,
 }
 

@@ -17,6 +17,7 @@ mod objects;
 mod operators;
 mod parked;
 mod rollback;
+mod s3;
 mod support;
 mod tell;
 mod thumbnails;
