@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod buffers;
 mod chunk;
 mod chunks;
 mod condition;
