@@ -15,8 +15,10 @@ use bytes::Bytes;
 use foyer_memory::{Cache, CacheBuilder, S3FifoConfig};
 use parking_lot::Mutex;
 use stride_sim::Tasks;
+use tokio::sync::oneshot;
 
 use crate::{
+    buffers::Buffers,
     chunk::{ChunkHash, ChunkId},
     error::Error,
     storage::Storage,
@@ -95,19 +97,20 @@ pub(crate) struct Chunks {
 /// Where chunks come from if they are not in the cache.
 struct Source {
     storage: Storage,
+    buffers: Arc<Buffers>,
     damaged: Mutex<HashSet<ChunkId>>,
     tasks: Tasks,
 }
 
 impl Chunks {
-    pub(crate) fn new(storage: Storage, cache_bytes: usize, tasks: Tasks) -> Self {
+    pub(crate) fn new(storage: Storage, buffers: Arc<Buffers>, cache_bytes: usize, tasks: Tasks) -> Self {
         // A large object that is read once must not drive out what is read again and again.
         let cache = CacheBuilder::new(cache_bytes)
             .with_shards(SHARDS)
             .with_eviction_config(S3FifoConfig::default())
             .with_weighter(|_: &ChunkId, bytes: &Bytes| bytes.len())
             .build();
-        let source = Source { storage, damaged: Mutex::default(), tasks };
+        let source = Source { storage, buffers, damaged: Mutex::default(), tasks };
         Self { cache, source: Arc::new(source), counters: Counters::default() }
     }
 
@@ -142,11 +145,13 @@ impl Chunks {
         }
     }
 
-    /// Makes a chunk durable.
-    pub(crate) async fn put(&self, id: &ChunkId, bytes: Bytes) -> Result<(), Error> {
+    /// Makes a chunk durable. `held` is dropped as soon as its bytes are.
+    pub(crate) async fn put(&self, id: &ChunkId, bytes: Bytes, held: oneshot::Sender<()>) -> Result<(), Error> {
         let len = bytes.len();
         let anew = self.source.damaged.lock().contains(id);
-        let written = self.source.storage.put(id, bytes, anew).await?;
+        let writing = self.source.storage.write(id, bytes, anew).await?;
+        drop(held);
+        let written = self.source.storage.finish(id, writing).await?;
         if anew {
             self.source.damaged.lock().remove(id);
         }
@@ -180,7 +185,7 @@ impl Source {
     async fn fetch(&self, id: &ChunkId) -> Result<Bytes, ChunkError> {
         // What was wrong on its way here is right the second time; what is wrong on disk is not.
         for _ in 0..2 {
-            let read = self.storage.get(id).await.map_err(|e| ChunkError::Storage(Arc::new(e)))?;
+            let read = self.storage.get(id, &self.buffers).await.map_err(|e| ChunkError::Storage(Arc::new(e)))?;
             let bytes = read.ok_or(ChunkError::Vanished)?;
             let checked = bytes.clone();
             let hash = self.tasks.blocking(move || ChunkHash::of(&checked)).await;

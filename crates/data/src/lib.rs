@@ -13,6 +13,7 @@
 
 mod body;
 mod buckets;
+mod buffers;
 mod chunk;
 mod chunks;
 mod condition;

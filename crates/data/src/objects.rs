@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, RwLock, Semaphore};
 
 use crate::{
     body,
+    buffers::Buffers,
     chunk::{CHUNK_LEN, ChunkId, ETag},
     chunks::{CacheStats, Chunks},
     condition::Conditions,
@@ -63,13 +64,14 @@ impl Default for Settings {
 pub struct Objects {
     pub(crate) engine: Arc<Engine>,
     pub(crate) chunks: Arc<Chunks>,
+    buffers: Arc<Buffers>,
     pub(crate) pins: Arc<Pins>,
     /// Held for reading by who looks into the index and has not pinned yet what it found.
     pub(crate) finding: RwLock<()>,
     /// One sweep at a time.
     pub(crate) sweeping: Mutex<()>,
     /// Something may be there that no version names.
-    garbage: AtomicBool,
+    garbage: Arc<AtomicBool>,
     /// When the oldest upload in parts was begun that may be open.
     oldest_upload: AtomicU64,
     /// Told when there was no space left for an upload.
@@ -119,14 +121,16 @@ impl Objects {
     /// The objects whose index the agents of `engine` keep, which have to be served by [`crate::WithBuckets`], and whose
     /// bytes are in `storage`.
     pub fn new(engine: Arc<Engine>, storage: Storage, settings: Settings, clock: Clock, tasks: Tasks) -> Self {
+        let buffers = Buffers::new(settings.chunk_len);
         Self {
             engine,
-            chunks: Arc::new(Chunks::new(storage, settings.cache_bytes, tasks.clone())),
+            chunks: Arc::new(Chunks::new(storage, buffers.clone(), settings.cache_bytes, tasks.clone())),
+            buffers,
             pins: Arc::default(),
             finding: RwLock::default(),
             sweeping: Mutex::default(),
             // A process that was killed may have left something.
-            garbage: AtomicBool::new(true),
+            garbage: Arc::new(AtomicBool::new(true)),
             oldest_upload: AtomicU64::new(Timestamp::MAX),
             full: Notify::new(),
             uploads: Arc::new(Semaphore::new(settings.uploads_max)),
@@ -180,8 +184,16 @@ impl Objects {
         // Whatever becomes of it from here on, something may be left over; success takes that back.
         let leftover = self.leftover();
         let chunk_len = self.settings.chunk_len;
-        let upload =
-            Upload { chunks: &self.chunks, pins: &self.pins, tasks: &self.tasks, clock: &self.clock, name, chunk_len };
+        let upload = Upload {
+            chunks: &self.chunks,
+            buffers: &self.buffers,
+            pins: &self.pins,
+            tasks: &self.tasks,
+            clock: &self.clock,
+            garbage: &self.garbage,
+            name,
+            chunk_len,
+        };
         let uploaded = upload.run(body, announced).await.inspect_err(|error| {
             if matches!(error, Error::Full) {
                 self.full.notify_one();

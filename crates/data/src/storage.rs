@@ -1,34 +1,48 @@
 //! Where chunks are kept: `chunks/TENANT/AA/HASH` in an object store, `AA` being the first two digits of the hash.
 //!
-//! Always true: [`Storage::put`] returns when the chunk is durable, its directory entries included.
+//! Always true: a chunk is durable when [`Storage::finish`] returns, its directory entries included.
 //! The local directory is the only kind so far. Others come in through [`Storage::over`].
 
 use std::{
     collections::HashSet,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path as FilePath, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path};
+use object_store::{
+    GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path,
+};
 use parking_lot::Mutex;
 use stride_ids::Name;
 use stride_sim::Tasks;
 
 use crate::{
+    buffers::{Buffer, Buffers},
     chunk::{ChunkHash, ChunkId},
     error::Error,
 };
 
 const CHUNKS: &str = "chunks";
+/// How much of what is stored as a chunk is read at most, in bytes. No chunk is that long, so what is cut is damaged.
+const READ_MAX: u64 = 64 << 20;
 
 /// An object store that holds chunks.
 pub struct Storage {
     store: Arc<dyn ObjectStore>,
     local: Option<Arc<Local>>,
     tasks: Tasks,
+}
+
+/// A chunk that may not be durable yet.
+pub(crate) enum Writing {
+    /// It was there.
+    Found,
+    Durable,
+    Unsynced(Box<dyn MultipartUpload>),
 }
 
 /// What has to be known of a local directory beside the files in it.
@@ -59,17 +73,36 @@ impl Storage {
         Self { store, local: None, tasks }
     }
 
-    /// Makes a chunk durable. One that is there already is left as it is, unless `anew`. Whether it was written.
-    pub(crate) async fn put(&self, id: &ChunkId, bytes: Bytes, anew: bool) -> Result<bool, Error> {
+    /// Writes a chunk; it is durable when what this returns is finished. The bytes are no longer held then, so that many
+    /// chunks may wait for the disk at the same time. One that is there already is left as it is, unless `anew`.
+    pub(crate) async fn write(&self, id: &ChunkId, bytes: Bytes, anew: bool) -> Result<Writing, Error> {
+        let failed = |e: &object_store::Error| Error::storage("write a chunk", e);
         self.settle(id).await?;
         let path = path_of(id);
         if !anew && self.has(&path, bytes.len() as u64).await? {
-            // It may have come without its entry being durable, by a process that was killed just then.
-            self.settle_entry(id).await?;
-            return Ok(false);
+            return Ok(Writing::Found);
         }
-        let put = self.store.put(&path, PutPayload::from_bytes(bytes)).await;
-        put.map(|_| true).map_err(|e| Error::storage("write a chunk", &e))
+        let payload = PutPayload::from_bytes(bytes);
+        if self.local.is_none() {
+            self.store.put(&path, payload).await.map_err(|e| failed(&e))?;
+            return Ok(Writing::Durable);
+        }
+        // A file in two steps: the second one syncs and renames.
+        let mut upload = self.store.put_multipart(&path).await.map_err(|e| failed(&e))?;
+        upload.put_part(payload).await.map_err(|e| failed(&e))?;
+        Ok(Writing::Unsynced(upload))
+    }
+
+    /// Makes a chunk durable. Whether it was written.
+    pub(crate) async fn finish(&self, id: &ChunkId, writing: Writing) -> Result<bool, Error> {
+        match writing {
+            // It may have come without its entry being durable, by a process that was killed just then.
+            Writing::Found => self.settle_entry(id).await.map(|()| false),
+            Writing::Durable => Ok(true),
+            Writing::Unsynced(mut upload) => {
+                upload.complete().await.map(|_| true).map_err(|e| Error::storage("write a chunk", &e))
+            }
+        }
     }
 
     async fn has(&self, path: &Path, len: u64) -> Result<bool, Error> {
@@ -81,13 +114,20 @@ impl Storage {
     }
 
     /// The bytes that are stored as a chunk, whatever they are; none if there are none.
-    pub(crate) async fn get(&self, id: &ChunkId) -> Result<Option<Bytes>, Error> {
-        let bytes = async { self.store.get(&path_of(id)).await?.bytes().await };
-        match bytes.await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(Error::storage("read a chunk", &e)),
-        }
+    pub(crate) async fn get(&self, id: &ChunkId, buffers: &Arc<Buffers>) -> Result<Option<Bytes>, Error> {
+        let failed = |e: &object_store::Error| Error::storage("read a chunk", e);
+        let got = match self.store.get(&path_of(id)).await {
+            Ok(got) => got,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(e) => return Err(failed(&e)),
+        };
+        let len = usize::try_from(got.meta.size.min(READ_MAX)).unwrap_or(usize::MAX);
+        let GetResultPayload::File(file, _) = got.payload else {
+            return got.bytes().await.map(Some).map_err(|e| failed(&e));
+        };
+        let buffer = buffers.take(len);
+        let read = self.tasks.blocking(move || read_into(buffer, file)).await;
+        read.map(Some).map_err(|e| Error::io("read a chunk", &e))
     }
 
     /// Removes a chunk; there may be none.
@@ -145,6 +185,17 @@ impl Storage {
         let synced = self.tasks.blocking(move || sync_dir(&dir)).await;
         synced.map_err(|e| Error::io("sync a directory", &e))
     }
+}
+
+/// Fills a buffer from the beginning of a file, which may be shorter.
+fn read_into(mut buffer: Buffer, mut file: fs::File) -> io::Result<Bytes> {
+    while !buffer.is_full() {
+        match file.read(buffer.room())? {
+            0 => break,
+            count => buffer.advance(count),
+        }
+    }
+    Ok(buffer.freeze())
 }
 
 fn fan_out(hash: &ChunkHash) -> String {

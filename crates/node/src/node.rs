@@ -34,6 +34,8 @@ const PASSES_PER_CHECKPOINT: u32 = 20;
 const PASSES_PER_RELEASE: u32 = 4;
 /// How often chunks that no object needs any more are looked for, if there may be some.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How long after an upload has found no space: what was in the midst of being written has ended then.
+const SWEEP_SOON: Duration = Duration::from_secs(1);
 /// How long requests may take to finish once the node drains.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -320,9 +322,13 @@ async fn sweep(objects: Arc<Objects>, clock: Clock, mut stopped: watch::Receiver
             Err(error) => tracing::warn!(%error, "chunks that no object needs cannot be removed; it is tried again"),
         }
         // A disk that an upload has filled is not left full for a minute.
+        let sooner = async {
+            objects.wants_space().await;
+            clock.sleep(SWEEP_SOON).await;
+        };
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return,
-            () = objects.wants_space() => {}
+            () = sooner => {}
             () = clock.sleep(SWEEP_EVERY) => {}
         }
     }

@@ -5,6 +5,8 @@ use std::{
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::mpsc::{SyncSender, sync_channel},
+    thread,
 };
 
 use anyhow::Context as _;
@@ -21,6 +23,8 @@ use crate::{client::Client, commands::transfer::Progress, report::Trouble, targe
 
 /// How many pieces may have arrived and not be written.
 const BEHIND: usize = 16;
+/// After how many bytes what was written is brought to the disk.
+const SYNC_EVERY: usize = 32 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
@@ -110,10 +114,41 @@ fn write_file(pieces: Receiver<Option<Bytes>>, path: &Path) -> anyhow::Result<()
     }
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = beside(dir).with_context(|| format!("cannot write to {}", dir.display()))?;
-    write_all(pieces, &mut file)?;
+    let syncing = file.as_file().try_clone()?;
+    thread::scope(|scope| {
+        let (wake, woken) = sync_channel(1);
+        let syncer = scope.spawn(move || woken.iter().try_for_each(|()| syncing.sync_data()));
+        write_all(pieces, &mut Synced { file: &mut file, since: 0, wake })?;
+        syncer.join().unwrap_or(Ok(())).context("cannot sync")
+    })?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
+}
+
+/// A file that another thread brings to the disk while it is written, so that little is left to do at its end.
+struct Synced<'a> {
+    file: &'a mut NamedTempFile,
+    /// How much was written since that thread was woken.
+    since: usize,
+    wake: SyncSender<()>,
+}
+
+impl io::Write for Synced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.since += written;
+        if self.since >= SYNC_EVERY {
+            self.since = 0;
+            // If it is still at it, it is woken again later.
+            let _ = self.wake.try_send(());
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// A file in `dir` that is gone if it is not kept, with the permissions that a new file has.
