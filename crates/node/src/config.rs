@@ -6,9 +6,14 @@ use std::{
 };
 
 use serde::Deserialize;
+use stride_data::Location;
 
 /// The largest cache of objects, in MiB.
 const OBJECT_CACHE_MIB_MAX: u64 = 1 << 20;
+/// The smallest cache of objects on disk, in MiB, unless there is none: some chunks have to fit into each of its parts.
+const OBJECT_DISK_CACHE_MIB_MIN: u64 = 128;
+/// How large a cache on disk is that nobody has said anything about, in MiB.
+const OBJECT_DISK_CACHE_MIB: u64 = 4 << 10;
 
 /// What a node is started with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -26,6 +31,11 @@ pub struct Config {
     pub journal_segment_mib: u64,
     /// How much of objects is kept in memory, in MiB.
     pub object_cache_mib: u64,
+    /// Where the bytes of objects are kept; unless it is said, where the data directory was begun with, and a new one
+    /// keeps them itself. Since 0.2.
+    pub objects: Option<Location>,
+    /// How much of what is read from a remote store is kept on the local disk, in MiB; 0 is nothing. Since 0.2.
+    pub object_disk_cache_mib: Option<u64>,
     /// Where S3 clients are answered, and with which keys; without it, nowhere. Since 0.2.
     pub s3: Option<stride_s3::Settings>,
 }
@@ -39,6 +49,8 @@ impl Default for Config {
             running_functions_max: 512,
             journal_segment_mib: 32,
             object_cache_mib: 256,
+            objects: None,
+            object_disk_cache_mib: None,
             s3: None,
         }
     }
@@ -65,10 +77,22 @@ impl Config {
         if config.object_cache_mib > OBJECT_CACHE_MIB_MAX {
             return Err(wrong(format!("object_cache_mib is {OBJECT_CACHE_MIB_MAX} at most, which is 1 TiB")));
         }
+        if let Some(mib @ 1..) = config.object_disk_cache_mib
+            && !(OBJECT_DISK_CACHE_MIB_MIN..=OBJECT_CACHE_MIB_MAX).contains(&mib)
+        {
+            let bounds = format!("{OBJECT_DISK_CACHE_MIB_MIN} to {OBJECT_CACHE_MIB_MAX}");
+            return Err(wrong(format!("object_disk_cache_mib is {bounds}, or 0 for none")));
+        }
         if let Some(s3) = &config.s3 {
             s3.check().map_err(|e| wrong(format!("[s3] {e}")))?;
         }
         Ok(config)
+    }
+
+    /// How many bytes of objects are kept on the local disk, with the objects at `location`.
+    pub(crate) fn object_disk_cache_bytes(&self, location: &Location) -> usize {
+        let mib = self.object_disk_cache_mib.unwrap_or(if location.is_remote() { OBJECT_DISK_CACHE_MIB } else { 0 });
+        usize::try_from(mib << 20).unwrap_or(usize::MAX)
     }
 }
 
@@ -94,6 +118,25 @@ mod tests {
         assert!(read("live_agents_max = 100000").is_err());
         assert!(read("object_cache_mib = 18446744073709551615").is_err());
         assert!(read("listen = \"nowhere\"").is_err());
+    }
+
+    #[test]
+    fn a_place_for_objects_is_read_and_what_is_none_is_refused_with_what_to_write() {
+        let config = read("objects = \"s3://bucket/prefix/\"").unwrap();
+        let remote = config.objects.clone().unwrap();
+        assert_eq!(remote.to_string(), "s3://bucket/prefix");
+        assert_eq!(config.object_disk_cache_bytes(&remote), 4 << 30);
+        assert_eq!(config.object_disk_cache_bytes(&"file:///srv".parse().unwrap()), 0);
+        let error = read("objects = \"ftp://host\"").unwrap_err().to_string();
+        assert!(error.contains("s3://BUCKET"), "{error}");
+    }
+
+    #[test]
+    fn a_disk_cache_is_none_or_large_enough_for_chunks() {
+        assert_eq!(read("object_disk_cache_mib = 0").unwrap().object_disk_cache_mib, Some(0));
+        assert_eq!(read("object_disk_cache_mib = 128").unwrap().object_disk_cache_mib, Some(128));
+        let error = read("object_disk_cache_mib = 1").unwrap_err().to_string();
+        assert!(error.contains("128") && error.contains("0 for none"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 
 use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings};
-use stride_data::{Objects, Storage, Swept, WithBuckets};
+use stride_data::{DiskCache, Objects, OpenError, Owner, Storage, Swept, WithBuckets};
 use stride_gateway::{Gateway, install_recorder, router};
 use stride_ids::{Failure, Name};
 use stride_journal::{Journal, embedded::EmbeddedJournal};
@@ -83,6 +83,17 @@ pub enum StartError {
         /// Why.
         source: stride_store::Error,
     },
+    /// The objects are somewhere else than where they are asked for.
+    #[error("data directory {dir}")]
+    OtherPlace {
+        /// Which.
+        dir: PathBuf,
+        /// Where they are, and what to do.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store for objects cannot be used.
+    #[error("objects have no place")]
+    Objects(#[from] OpenError),
     /// Journal and store do not fit together.
     #[error("the state cannot be recovered")]
     Recover(#[from] stride_agents::OpenError),
@@ -115,7 +126,7 @@ impl Node {
         let (clock, chance) = (Clock::real(), Chance::from_os());
         let data_error = |source| StartError::Data { dir: config.data.clone(), source };
         std::fs::create_dir_all(&config.data).map_err(data_error)?;
-        let identity = Identity::of(&config.data, &chance).map_err(data_error)?;
+        let mut identity = Identity::of(&config.data, &chance).map_err(data_error)?;
         let catalog = Catalog::open(&config.data).map_err(data_error)?;
         // Bound first, so that a second node on the same address says so at once.
         let listen_error = |source| StartError::Listen { listen: config.listen, source };
@@ -126,6 +137,7 @@ impl Node {
             None => None,
         };
 
+        let storage = open_storage(&config, &mut identity, &clock).await?;
         let journal = open_journal(&config, &identity, &chance)?;
         let store = open_store(&config, &identity)?;
         let settings = stride_runtime::Settings {
@@ -152,7 +164,7 @@ impl Node {
             tasks: Tasks::real(),
         };
         let engine = Engine::open(surroundings, settings).await?;
-        let objects = Arc::new(open_objects(&config, engine.clone(), &clock)?);
+        let objects = Arc::new(open_objects(&config, engine.clone(), storage, &clock));
         host.bring_objects(&objects);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
         let seams = (clock.clone(), chance, Tasks::real());
@@ -250,14 +262,35 @@ fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartE
     store.map(Arc::new).map_err(|source| StartError::Store { dir, source })
 }
 
-fn open_objects(config: &Config, engine: Arc<Engine>, clock: &Clock) -> Result<Objects, StartError> {
-    let dir = config.data.join("objects");
-    let storage = Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source })?;
+/// Where the objects are, found usable before anything else is opened: it is what may be wrong outside of this machine.
+async fn open_storage(config: &Config, identity: &mut Identity, clock: &Clock) -> Result<Storage, StartError> {
+    let other_place = |e| StartError::OtherPlace { dir: config.data.clone(), source: Box::new(e) };
+    let Some(location) = identity.place(&config.data, config.objects.as_ref()).map_err(other_place)? else {
+        let dir = config.data.join("objects");
+        return Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source });
+    };
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let owner = Owner(identity.node.clone());
+    let storage = Storage::open(&location, &environment, &owner, clock.clone(), Tasks::real()).await?;
+    let data_error = |source| StartError::Data { dir: config.data.clone(), source };
+    identity.settle(&config.data, &location).map_err(data_error)?;
+    tracing::info!("objects are kept in {location}");
+    let bytes = config.object_disk_cache_bytes(&location);
+    if bytes == 0 {
+        return Ok(storage);
+    }
+    let cache = DiskCache::open(&config.data.join("cache/objects"), bytes, Tasks::real()).await.map_err(data_error)?;
+    Ok(storage.with_disk_cache(cache))
+}
+
+fn open_objects(config: &Config, engine: Arc<Engine>, storage: Storage, clock: &Clock) -> Objects {
     let settings = stride_data::Settings {
         cache_bytes: usize::try_from(config.object_cache_mib << 20).unwrap_or(usize::MAX),
         ..Default::default()
     };
-    Ok(Objects::new(engine, storage, settings, clock.clone(), Tasks::real()))
+    Objects::new(engine, storage, settings, clock.clone(), Tasks::real())
 }
 
 async fn listen_for_s3(listen: SocketAddr) -> Result<TcpListener, StartError> {

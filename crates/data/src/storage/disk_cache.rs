@@ -194,8 +194,8 @@ impl DiskCache {
             remove(&partial);
             return Err(error);
         }
-        add(&self.counters.written_bytes, bytes.len());
         self.index.insert(id, bytes.len());
+        add(&self.counters.written_bytes, bytes.len());
         Ok(())
     }
 

@@ -6,12 +6,12 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use object_store::path::Path;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// A place for objects.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Location {
     text: String,
     pub(super) place: Place,
@@ -90,6 +90,12 @@ impl TryFrom<String> for Location {
     }
 }
 
+impl From<Location> for String {
+    fn from(location: Location) -> Self {
+        location.text
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -154,7 +160,9 @@ impl Provider {
         match self {
             Self::S3 => "AWS_REGION, AWS_ENDPOINT_URL (and AWS_ALLOW_HTTP=true if it has no TLS)",
             Self::Gcs => "GOOGLE_BASE_URL",
-            Self::Azure => "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ENDPOINT (and AZURE_ALLOW_HTTP=true if it has no TLS)",
+            Self::Azure => {
+                "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ENDPOINT (and AZURE_ALLOW_HTTP=true if it has no TLS)"
+            }
         }
     }
 }

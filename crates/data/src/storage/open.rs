@@ -249,7 +249,8 @@ impl Check<'_> {
             Err(object_store::Error::NotFound { .. }) => {
                 let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
                 match store.put_opts(&path, PutPayload::from(owner.0.clone()), create).await {
-                    Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
+                    Ok(_)
+                    | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
                     Err(e) => return Err(self.failed("write", &e)),
                 }
                 // Read again: there are stores that know no conditions and write in any case.
@@ -273,8 +274,7 @@ impl Check<'_> {
         let Place::Remote { provider, .. } = &self.location.place else {
             return OpenError::Directory { location, source: io::Error::other(why) };
         };
-        let has_credentials =
-            self.environment.iter().any(|(name, _)| provider.credentials().contains(&name.as_str()));
+        let has_credentials = self.environment.iter().any(|(name, _)| provider.credentials().contains(&name.as_str()));
         match error {
             error if is_missing_bucket(error) => OpenError::NoBucket { location, why },
             // Without any it is asked what the machine knows, so this is what it did not know.

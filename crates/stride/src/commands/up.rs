@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use stride_data::Location;
 use stride_node::{Config, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -18,6 +19,10 @@ pub(crate) struct Up {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7373]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Where the bytes of objects are kept: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR, with
+    /// credentials in AWS_*, GOOGLE_* or AZURE_* [default: the data directory]
+    #[arg(long, value_name = "URL")]
+    objects: Option<Location>,
     /// A file with settings; what is typed comes on top
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -35,6 +40,9 @@ impl Up {
         }
         if let Some(listen) = self.listen {
             config.listen = listen;
+        }
+        if self.objects.is_some() {
+            config.objects = self.objects;
         }
         // Listened to from the beginning: who stops a node that is still starting must not be ignored.
         let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);

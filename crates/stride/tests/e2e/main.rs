@@ -18,6 +18,7 @@ mod operators;
 mod parked;
 mod rollback;
 mod s3;
+mod stores;
 mod support;
 mod tell;
 mod thumbnails;
