@@ -8,31 +8,26 @@ use std::{
 
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, memory::InMemory, path::Path};
-use stride_data::{DiskCache, Error, Settings, Storage};
+use stride_data::{DiskCache, Error, Storage};
 use stride_sim::{Clock, Tasks};
 
 use crate::world::{CHUNK, World, bytes, settings, world_of};
 
-/// Objects over a store, with nothing in memory and `capacity` bytes on disk.
-async fn over(store: &Arc<InMemory>, dir: &FilePath, capacity: usize) -> World {
+async fn storage(store: &Arc<InMemory>, dir: &FilePath, capacity: usize) -> Option<Storage> {
     let cache = DiskCache::open(dir, capacity, Tasks::real()).await.unwrap();
-    let storage = Storage::over(store.clone(), Clock::real(), Tasks::real()).with_disk_cache(cache);
-    world_of(Settings { cache_bytes: 4, ..settings() }, Some(storage)).await
+    Some(Storage::over(store.clone(), Clock::real(), Tasks::real()).with_disk_cache(cache))
 }
+
+const CAPACITY: usize = 64 << 20;
 
 fn kept(dir: &FilePath) -> Vec<PathBuf> {
     let files = fs::read_dir(dir.join("default")).into_iter().flatten().map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_none()).collect()
 }
 
-/// Reads an object until all of its chunks are on disk: they are written while nobody waits.
-async fn read_until_kept(world: &World, name: &str, chunks: u64) -> Vec<u8> {
-    loop {
-        let read = world.get(name).await.unwrap();
-        let hits = world.objects.stats().disk.hits;
-        if world.get(name).await.is_ok() && world.objects.stats().disk.hits == hits + chunks {
-            return read;
-        }
+/// Waits until so many bytes were written to disk, which nobody else waits for.
+async fn until_written(world: &World, bytes: usize) {
+    while world.objects.stats().disk.written_bytes < bytes as u64 {
         tokio::task::yield_now().await;
     }
 }
@@ -45,58 +40,53 @@ async fn damage_all(store: &InMemory) {
 }
 
 #[tokio::test]
-async fn what_was_read_once_is_read_from_disk_also_when_the_store_is_damaged_and_after_a_restart() {
+async fn what_was_read_once_is_read_from_disk_after_a_restart_also_when_the_store_has_it_damaged() {
     let (store, dir) = (Arc::new(InMemory::new()), tempfile::tempdir().unwrap());
-    let world = over(&store, dir.path(), 64 << 20).await;
+    let world = world_of(settings(), storage(&store, dir.path(), CAPACITY).await).await;
     let sent = bytes(3 * CHUNK, 1);
     world.put("data/a", &sent).await;
-    assert_eq!(read_until_kept(&world, "data/a", 3).await, sent);
-    let read = world.objects.stats().read_bytes;
-    damage_all(&store).await;
     assert_eq!(world.get("data/a").await.unwrap(), sent);
-    let stats = world.objects.stats();
-    assert_eq!((stats.read_bytes, stats.disk.damaged), (read, 0));
-    assert!(
-        stats.disk.written_bytes >= sent.len() as u64
-            && stats.disk.misses >= 3
-            && stats.disk.hit_bytes >= sent.len() as u64
-            && stats.disk.bytes > 0
-    );
-
-    // Another node, with the same directory, knows what is there; what was only begun is gone.
+    until_written(&world, sent.len()).await;
+    assert_eq!((world.objects.stats().disk.misses, world.objects.stats().disk.hits), (3, 0));
+    // What was only begun goes, and what is not ours stays.
     let file = kept(dir.path()).remove(0);
     fs::write(file.with_extension("partial"), b"half").unwrap();
     fs::write(dir.path().join("default/notes"), b"not ours").unwrap();
-    let cache = DiskCache::open(dir.path(), 64 << 20, Tasks::real()).await.unwrap();
+    damage_all(&store).await;
+
+    let world = world.restarted_with(storage(&store, dir.path(), CAPACITY).await).await;
     assert!(!file.with_extension("partial").exists() && dir.path().join("default/notes").exists());
-    let storage = Storage::over(Arc::new(InMemory::new()), Clock::real(), Tasks::real()).with_disk_cache(cache);
-    let world = world_of(settings(), Some(storage)).await;
-    world.put("data/a", &sent).await;
     assert_eq!(world.get("data/a").await.unwrap(), sent);
-    assert_eq!((world.objects.stats().disk.hits, world.objects.stats().read_bytes), (3, 0));
+    let stats = world.objects.stats();
+    assert_eq!((stats.disk.hits, stats.disk.hit_bytes, stats.read_bytes), (3, sent.len() as u64, 0));
+    assert_eq!((stats.disk.misses, stats.disk.damaged, stats.corrupt), (0, 0, 0));
+    assert_eq!(stats.disk.bytes, 3 * (16 << 10), "each counts for a block at least");
 }
 
 #[tokio::test]
 async fn a_damaged_torn_or_missing_file_is_a_miss_and_fetched_again() {
     let (store, dir) = (Arc::new(InMemory::new()), tempfile::tempdir().unwrap());
-    let world = over(&store, dir.path(), 64 << 20).await;
+    let mut world = world_of(settings(), storage(&store, dir.path(), CAPACITY).await).await;
     let sent = bytes(CHUNK, 1);
     world.put("data/a", &sent).await;
+    world.get("data/a").await.unwrap();
     for damage in [Some(&sent[1..]), Some(&b""[..]), None] {
-        read_until_kept(&world, "data/a", 1).await;
-        let (file, before) = (kept(dir.path()).remove(0), world.objects.stats());
+        until_written(&world, CHUNK).await;
+        world = world.restarted_with(storage(&store, dir.path(), CAPACITY).await).await;
+        let file = kept(dir.path()).remove(0);
         match damage {
             Some(bytes) => fs::write(&file, bytes).unwrap(),
             None => fs::remove_file(&file).unwrap(),
         }
         assert_eq!(world.get("data/a").await.unwrap(), sent);
-        let after = world.objects.stats();
-        assert_eq!(after.read_bytes, before.read_bytes + CHUNK as u64);
-        assert_eq!(after.disk.damaged, before.disk.damaged + u64::from(damage.is_some()));
-        assert_eq!(after.corrupt, 0, "the store has it right");
+        let stats = world.objects.stats();
+        assert_eq!((stats.read_bytes, stats.disk.hits, stats.disk.misses), (CHUNK as u64, 0, 1));
+        assert_eq!(stats.disk.damaged, u64::from(damage.is_some()));
+        assert_eq!(stats.corrupt, 0, "the store has it right");
     }
     // Both are wrong: then there is nothing to give out.
-    read_until_kept(&world, "data/a", 1).await;
+    until_written(&world, CHUNK).await;
+    let world = world.restarted_with(storage(&store, dir.path(), CAPACITY).await).await;
     fs::write(&kept(dir.path())[0], b"damaged").unwrap();
     damage_all(&store).await;
     assert!(matches!(world.get("data/a").await, Err(Error::Corrupt { .. })));
@@ -107,14 +97,12 @@ async fn it_stays_within_its_bounds_and_what_is_swept_goes() {
     let (store, dir) = (Arc::new(InMemory::new()), tempfile::tempdir().unwrap());
     // Each file counts for 16 KiB at least.
     let capacity = 8 * (16 << 10);
-    let world = over(&store, dir.path(), capacity).await;
+    let world = world_of(settings(), storage(&store, dir.path(), capacity).await).await;
     for n in 0..40 {
         let name = format!("data/{n}");
         world.put(&name, &bytes(CHUNK, n)).await;
         world.get(&name).await.unwrap();
-        while world.objects.stats().disk.written_bytes < (n + 1) * CHUNK as u64 {
-            tokio::task::yield_now().await;
-        }
+        until_written(&world, (n as usize + 1) * CHUNK).await;
     }
     assert!(world.objects.stats().disk.bytes <= capacity as u64);
     assert!((1..=8).contains(&kept(dir.path()).len()), "{:?}", kept(dir.path()));

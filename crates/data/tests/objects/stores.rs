@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, memory::InMemory, path::Path, prefix::PrefixStore};
-use stride_data::{Error, OpenError, Owner, Put, RangeSpec, Storage};
+use stride_data::{Error, OpenError, Owner, Put, RangeSpec, Storage, use_tls};
 use stride_emulators::Emulator;
 use stride_ids::{Code, Failure};
 use stride_sim::{Clock, Tasks};
@@ -14,28 +14,36 @@ use crate::world::{CHUNK, bytes, in_parts, object, settings, world_of};
 /// More than a store names at a time in a listing.
 const MANY: usize = 1_050;
 
-/// A store, opened as a node opens it, and the same one looked at directly.
+/// A store.
 struct Place {
-    storage: Storage,
+    url: String,
+    environment: Vec<(String, String)>,
+    /// The same, looked at directly.
     raw: Arc<dyn ObjectStore>,
 }
 
-fn owner(name: &str) -> Owner {
-    Owner(name.to_owned())
+impl Place {
+    /// As a node opens it.
+    async fn storage(&self) -> Option<Storage> {
+        if self.url.is_empty() {
+            return Some(Storage::over(self.raw.clone(), Clock::real(), Tasks::real()));
+        }
+        Some(open(&self.url, &self.environment, "nod-1").await.unwrap())
+    }
+
+    async fn emulated(emulator: &Emulator, prefix: &str) -> Self {
+        let (url, environment) = (emulator.url(prefix), emulator.environment());
+        let variables = environment.iter().map(|(name, value)| (name.to_lowercase(), value));
+        use_tls();
+        let (raw, path) = object_store::parse_url_opts(&url.parse().unwrap(), variables).unwrap();
+        let raw: Arc<dyn ObjectStore> = Arc::from(raw);
+        Self { url, environment, raw: Arc::new(PrefixStore::new(raw, path)) }
+    }
 }
 
 async fn open(url: &str, environment: &[(String, String)], owned_by: &str) -> Result<Storage, OpenError> {
-    let location = url.parse().unwrap();
-    Storage::open(&location, environment, &owner(owned_by), Clock::real(), Tasks::real()).await
-}
-
-async fn emulated(emulator: &Emulator, prefix: &str) -> Place {
-    let (url, environment) = (emulator.url(prefix), emulator.environment());
-    let storage = open(&url, &environment, "nod-1").await.unwrap();
-    let variables = environment.iter().map(|(name, value)| (name.to_lowercase(), value));
-    let (raw, path) = object_store::parse_url_opts(&url.parse().unwrap(), variables).unwrap();
-    let raw: Arc<dyn ObjectStore> = Arc::from(raw);
-    Place { storage, raw: Arc::new(PrefixStore::new(raw, path)) }
+    let (location, owner) = (url.parse().unwrap(), Owner(owned_by.to_owned()));
+    Storage::open(&location, environment, &owner, Clock::real(), Tasks::real()).await
 }
 
 async fn chunk_paths(raw: &Arc<dyn ObjectStore>) -> Vec<Path> {
@@ -44,9 +52,8 @@ async fn chunk_paths(raw: &Arc<dyn ObjectStore>) -> Vec<Path> {
 
 /// The demands.
 async fn keeps_objects(place: Place) {
-    let Place { storage, raw } = place;
-    // Nothing is kept in memory, so that everything is read from the store.
-    let world = world_of(stride_data::Settings { cache_bytes: 4, ..settings() }, Some(storage)).await;
+    let raw = place.raw.clone();
+    let world = world_of(settings(), place.storage().await).await;
     let sent = bytes(3 * CHUNK + 7, 1);
 
     // What is put can be read at once, whole and in part, and equal bytes are stored once.
@@ -70,12 +77,14 @@ async fn keeps_objects(place: Place) {
     assert_eq!(world.get("data/a").await.unwrap(), sent);
 
     // A damaged chunk is named and not given out, one that is gone as well; the same bytes repair both.
+    let world = world.restarted_with(place.storage().await).await;
     let path = chunk_paths(&raw).await.remove(0);
     raw.put(&path, PutPayload::from_static(b"something else")).await.unwrap();
     let error = world.get("data/a").await.unwrap_err();
     assert!(matches!(&error, Error::Corrupt { object, .. } if object == "data/a"), "{error}");
     world.put("data/a", &sent).await;
     assert_eq!(world.get("data/a").await.unwrap(), sent);
+    let world = world.restarted_with(place.storage().await).await;
     raw.delete(&path).await.unwrap();
     let error = world.get("data/a").await.unwrap_err();
     assert!(matches!(&error, Error::Vanished { .. }), "{error}");
@@ -99,21 +108,21 @@ async fn keeps_objects(place: Place) {
 #[tokio::test]
 async fn a_store_in_memory_keeps_objects() {
     let raw: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    keeps_objects(Place { storage: Storage::over(raw.clone(), Clock::real(), Tasks::real()), raw }).await;
+    keeps_objects(Place { url: String::new(), environment: Vec::new(), raw }).await;
 }
 
 #[tokio::test]
 async fn a_directory_keeps_objects() {
     let dir = tempfile::tempdir().unwrap();
-    let storage = open(&format!("file://{}", dir.path().display()), &[], "nod-1").await.unwrap();
     let raw = Arc::new(object_store::local::LocalFileSystem::new_with_prefix(dir.path()).unwrap());
-    keeps_objects(Place { storage, raw }).await;
+    let url = format!("file://{}", dir.path().display());
+    keeps_objects(Place { url, environment: Vec::new(), raw }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_objects_and_says_what_is_wrong() {
     let emulator = Emulator::s3();
-    keeps_objects(emulated(&emulator, "nodes/one").await).await;
+    keeps_objects(Place::emulated(&emulator, "nodes/one").await).await;
     says_what_is_wrong(&emulator, &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], ("AWS_METADATA_ENDPOINT", CLOSED))
         .await;
     let closed = changed(&emulator, &[], ("AWS_ENDPOINT_URL", CLOSED));
@@ -126,7 +135,7 @@ async fn s3_keeps_objects_and_says_what_is_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn azure_keeps_objects_and_says_what_is_wrong() {
     let emulator = Emulator::azure();
-    keeps_objects(emulated(&emulator, "nodes/one").await).await;
+    keeps_objects(Place::emulated(&emulator, "nodes/one").await).await;
     says_what_is_wrong(&emulator, &["AZURE_STORAGE_ACCOUNT_KEY"], ("AZURE_MSI_ENDPOINT", CLOSED)).await;
     let wrong_key = changed(&emulator, &[], ("AZURE_STORAGE_ACCOUNT_KEY", "d3Jvbmc="));
     let error = open(&emulator.url("two"), &wrong_key, "nod-1").await.err().unwrap();
@@ -186,8 +195,8 @@ async fn says_what_is_wrong(emulator: &Emulator, credentials: &[&str], machine: 
 
 /// A store that takes connections and answers nothing is unavailable, not a hang, and nothing is lost by it.
 async fn is_not_waited_for_without_end(emulator: &Emulator) {
-    let Place { storage, .. } = emulated(emulator, "three").await;
-    let world = world_of(stride_data::Settings { cache_bytes: 4, ..settings() }, Some(storage)).await;
+    let place = Place::emulated(emulator, "three").await;
+    let world = world_of(settings(), place.storage().await).await;
     world.put("data/a", b"as it was").await;
     emulator.freeze();
     let (read, written) = futures::join!(world.get("data/a"), world.put_if("data/a", b"new", Default::default()));
