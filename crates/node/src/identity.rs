@@ -28,8 +28,8 @@ pub(crate) struct Identity {
 /// The objects are somewhere else than where they were asked for.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the objects of this data directory are in {begun}, not in {asked}, where they would be missing; start without \
-     --objects, and it finds them. To move them, copy all that is there, then change `objects` in {FILE}"
+    "its objects are in {begun}, not in {asked}, where they would be missing; start it without --objects, and it finds \
+     them. To move them, copy all that is there, then change `objects` in {FILE}"
 )]
 pub(crate) struct OtherPlace {
     begun: String,
@@ -70,11 +70,10 @@ impl Identity {
     /// Where the objects are if they are asked for there: in the directory if it says none. As long as a directory has no
     /// chunks of its own they may still be anywhere.
     pub(crate) fn place(&self, dir: &Path, asked: Option<&Location>) -> Result<Option<Location>, OtherPlace> {
-        let own = || format!("file://{}", dir.join("objects").display());
         match (&self.objects, asked) {
             (None, None) => Ok(None),
             (None, Some(asked)) if dir.join("objects/chunks").exists() => {
-                Err(OtherPlace { begun: own(), asked: asked.clone() })
+                Err(OtherPlace { begun: "the data directory itself".into(), asked: asked.clone() })
             }
             (None, Some(asked)) => Ok(Some(asked.clone())),
             (Some(begun), Some(asked)) if begun != asked => {
@@ -137,7 +136,7 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("objects/chunks")).unwrap();
         assert_eq!(identity.place(dir.path(), None).unwrap(), None);
         let error = identity.place(dir.path(), Some(&"s3://a/b".parse().unwrap())).unwrap_err().to_string();
-        assert!(error.contains("objects, not in s3://a/b"), "{error}");
+        assert!(error.contains("itself, not in s3://a/b"), "{error}");
     }
 
     #[test]

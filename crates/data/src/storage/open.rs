@@ -24,7 +24,7 @@ use super::{
 
 /// What says, in the store, whose it is.
 const OWNER: &str = "stride-owner";
-/// What is written, read and deleted to see whether that is possible.
+/// What is written, read and deleted to see whether that is possible; its name ends with the owner's, who may not be alone.
 const PROBE: &str = "stride-probe";
 /// How long a store may take to be found usable.
 const OPEN_MAX: Duration = Duration::from_secs(60);
@@ -216,7 +216,8 @@ struct Check<'a> {
 impl Check<'_> {
     async fn run(&self, store: &dyn ObjectStore, owner: &Owner) -> Result<(), OpenError> {
         let checked = async {
-            self.can_be_used(store).await?;
+            // First, so that nobody takes what then turns out to be of no use.
+            self.can_be_used(store, owner).await?;
             self.belongs_to(store, owner).await
         };
         let silent = |_| {
@@ -227,8 +228,8 @@ impl Check<'_> {
         Box::pin(self.clock.timeout(OPEN_MAX, checked)).await.map_err(silent)?
     }
 
-    async fn can_be_used(&self, store: &dyn ObjectStore) -> Result<(), OpenError> {
-        let (path, bytes) = (Path::from(PROBE), Bytes::from_static(b"may be deleted"));
+    async fn can_be_used(&self, store: &dyn ObjectStore, owner: &Owner) -> Result<(), OpenError> {
+        let (path, bytes) = (Path::from(format!("{PROBE}-{}", owner.0)), Bytes::from_static(b"may be deleted"));
         let written = store.put(&path, PutPayload::from_bytes(bytes.clone())).await;
         written.map_err(|e| self.failed("write", &e))?;
         let read = async { store.get(&path).await?.bytes().await }.await.map_err(|e| self.failed("read", &e))?;

@@ -45,11 +45,10 @@ async fn read(node: &Node, name: &str) -> Vec<u8> {
     response.bytes().await.unwrap().to_vec()
 }
 
-/// How many chunks were on the local disk.
-async fn disk_hits(node: &Node) -> u64 {
+/// What a metric says.
+async fn metric(node: &Node, name: &str) -> f64 {
     let metrics = node.get("/metrics").await.body;
-    let line =
-        metrics.lines().find(|line| line.starts_with("stride_object_disk_chunks_total{outcome=\"hit\"}")).unwrap();
+    let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} is not there"));
     line.rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 
@@ -72,7 +71,6 @@ async fn keeps_objects(place: &Place, data: &Path) -> Node {
     let listed = node.get("/v1/objects/data").await.json();
     let keys: Vec<_> = listed["objects"].as_array().unwrap().iter().map(|object| object["key"].clone()).collect();
     assert_eq!(keys, [json!("large"), json!("small")]);
-    // Until all of its chunks are on disk: they are written while nobody waits, and memory has them in this process.
     assert!(read(&node, "data/large").await == large());
     node.get("/v1/objects/data/gone").await.fails_with("not_found", "data/gone");
     node
@@ -81,7 +79,7 @@ async fn keeps_objects(place: &Place, data: &Path) -> Node {
 /// What is on the local disk is given out while the store is away; the rest is unavailable, and there when it is back.
 async fn is_unavailable(node: &Node) {
     assert!(read(node, "data/large").await == large());
-    assert!(disk_hits(node).await > 0);
+    assert!(metric(node, "stride_object_disk_chunks_total{outcome=\"hit\"}").await > 0.0);
     let lost = node.get("/v1/objects/data/small").await;
     assert_eq!(lost.status, StatusCode::SERVICE_UNAVAILABLE);
     lost.fails_with("unavailable", "cannot read a chunk");
@@ -100,17 +98,12 @@ async fn has_lost_nothing(node: &Node) {
 
 /// A node with nothing in memory, whose disk has what was read before.
 async fn with_cold_memory(place: &Place, data: &Path, node: Node) -> Node {
-    while disk_written(&node).await < large().len() as u64 {
+    // Files are written while nobody waits for them.
+    while metric(&node, "stride_object_disk_cache_bytes").await < large().len() as f64 {
         tokio::task::yield_now().await;
     }
     node.kill();
     place.again(data)
-}
-
-async fn disk_written(node: &Node) -> u64 {
-    let metrics = node.get("/metrics").await.body;
-    let line = metrics.lines().find(|line| line.starts_with("stride_object_disk_written_bytes_total")).unwrap();
-    line.rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 
 fn is_refused_elsewhere(place: &Place, emulator: &Emulator, data: &Path) {
