@@ -116,10 +116,11 @@ impl Emulator {
         self.signal("-CONT");
     }
 
-    /// Ends it at once, as a power switch would, and starts it again on the same port with what it has on disk. Meanwhile
-    /// `work` is done.
+    /// Ends it and starts it again on the same port with what it has on disk; meanwhile `work` is done. It is asked to end:
+    /// Azurite writes down what it has only every few seconds, so a kill would lose what a real store keeps.
     pub async fn without(&mut self, work: impl Future<Output = ()>) {
-        self.end();
+        self.signal("-TERM");
+        self.process.wait().expect("it can be waited for");
         work.await;
         self.process = process(self.kind, self.port, self.dir.path());
         self.wait();

@@ -136,7 +136,7 @@ async fn objects_in_s3_survive_kills_and_a_store_that_stops_answering() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn objects_in_azure_survive_kills_of_the_node_and_of_the_store() {
+async fn objects_in_azure_survive_kills_and_a_store_that_is_gone_for_a_while() {
     let mut emulator = Emulator::azure();
     let place = Place::of(&emulator);
     let (_dir, data) = data();
