@@ -73,6 +73,11 @@ impl Storage {
         Self { store, local: None, tasks }
     }
 
+    /// Whether it is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// Writes a chunk; it is durable when what this returns is finished. The bytes are no longer held then, so that many
     /// chunks may wait for the disk at the same time. One that is there already is left as it is, unless `anew`.
     pub(crate) async fn write(&self, id: &ChunkId, bytes: Bytes, anew: bool) -> Result<Writing, Error> {
