@@ -14,6 +14,7 @@
 mod agent;
 mod buckets;
 mod buffers;
+mod check;
 mod chunk;
 mod chunks;
 mod condition;
@@ -36,6 +37,7 @@ mod sweep;
 mod upload;
 
 pub use agent::BUCKETS;
+pub use check::{CheckError, Report, check};
 pub use chunk::{CHUNK_LEN, ChunkHash, ETag};
 pub use chunks::CacheStats;
 pub use condition::{Conditions, Tags, Unmet};

@@ -12,6 +12,7 @@ mod functions;
 mod guest_objects;
 mod maps;
 mod messages;
+mod object_check;
 mod object_crashes;
 mod objects;
 mod operators;
