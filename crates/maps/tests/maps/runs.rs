@@ -233,25 +233,33 @@ async fn as_many_maps_run_as_may_and_no_more() {
     assert_eq!(world.try_begin(spec).await.unwrap_err().code, Code::Overloaded);
 }
 
-#[tokio::test]
-async fn a_map_whose_data_may_not_be_here_does_not_begin_and_one_that_runs_ends_with_why() {
-    let world = world().await;
-    with_objects(&world, 10).await;
-    let spec = json!({"function": "f/echo", "over": "data/in/", "reduce": "f/join"});
-    let forbid = |bucket: Option<&str>| *world.functions.forbidden.lock().unwrap() = bucket.map(str::to_owned);
-    forbid(Some("data"));
-    let refused = world.try_begin(spec.clone()).await.unwrap_err();
-    assert_eq!((refused.code, refused.message.as_str()), (Code::CapabilityDenied, "data: not here"));
-    assert!(world.maps.list(&tenant()).await.unwrap().is_empty());
-
-    forbid(None);
-    world.functions.stuck_after.store(1, Ordering::Relaxed);
-    let id = world.begin(spec).await;
-    world.wait_for_calls(2).await;
-    forbid(Some("data"));
-    let world = world.restarted().await;
-    world.maps.resume([tenant()]).await.unwrap();
-    world.results(&id).await;
-    let status = world.status(&id).await;
-    assert!(matches!(&status.state, State::Failed(failure) if failure.code == Code::CapabilityDenied), "{status:?}");
+#[test]
+fn a_map_whose_data_may_not_be_here_does_not_begin_and_one_that_runs_ends_with_why() {
+    // As above, a life ends wherever it is.
+    let life = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let forbid = |world: &World| *world.functions.forbidden.lock().unwrap() = Some("data".to_owned());
+    let first = life();
+    let (world, id) = first.block_on(async {
+        let world = world().await;
+        with_objects(&world, 10).await;
+        let spec = json!({"function": "f/echo", "over": "data/in/", "reduce": "f/join"});
+        forbid(&world);
+        let refused = world.try_begin(spec.clone()).await.unwrap_err();
+        assert_eq!((refused.code, refused.message.as_str()), (Code::CapabilityDenied, "data: not here"));
+        assert!(world.maps.list(&tenant()).await.unwrap().is_empty());
+        *world.functions.forbidden.lock().unwrap() = None;
+        world.functions.stuck_after.store(1, Ordering::Relaxed);
+        let id = world.begin(spec).await;
+        world.wait_for_calls(2).await;
+        (world, id)
+    });
+    drop(first);
+    life().block_on(async {
+        let world = world.restarted().await;
+        forbid(&world);
+        world.maps.resume([tenant()]).await.unwrap();
+        world.results(&id).await;
+        let status = world.status(&id).await;
+        assert!(matches!(&status.state, State::Failed(why) if why.code == Code::CapabilityDenied), "{status:?}");
+    });
 }

@@ -56,14 +56,15 @@ impl Check {
 
     /// Whether all that is kept of objects is there and is what was written.
     fn objects_are_sound(&self) -> anyhow::Result<bool> {
-        let dir = self.dir.join("objects");
-        if !dir.is_dir() {
+        let journal = self.dir.join("journal");
+        if !journal.is_dir() {
+            // A node that never came so far has no objects either.
             return Ok(true);
         }
         let context = "the objects cannot be checked";
-        let journal = Look::at(&RealDisk, &self.dir.join("journal")).context(context)?;
+        let journal = Look::at(&RealDisk, &journal).context(context)?;
         let index = Offline::open(&journal, &self.dir.join("store")).context(context)?;
-        let report = stride_data::check(&dir, &index).context(context)?;
+        let report = stride_data::check(&self.dir.join("objects"), &index).context(context)?;
         output::line(&report)?;
         Ok(report.damage.is_empty())
     }

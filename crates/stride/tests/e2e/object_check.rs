@@ -39,10 +39,11 @@ async fn objects_are_sound_after_a_kill_and_what_nobody_needs_is_counted() {
     // Nothing of the index has reached the store: it is in the journal alone.
     node.kill();
     // What was replaced may still be there; this is for certain.
-    let stored = chunks(&data);
-    std::fs::copy(&stored[0], stored[0].with_file_name("0".repeat(64))).unwrap();
+    let (dir, name) = (data.join("objects/chunks/default/00"), "0".repeat(64));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join(&name), "not needed").unwrap();
     let unneeded = chunks(&data).len() - 3;
-    std::fs::write(stored[0].with_file_name(format!("{}#1", "0".repeat(64))), "half").unwrap();
+    std::fs::write(dir.join(name + "#1"), "half").unwrap();
     let before = chunks(&data);
     let (sound, said, _) = check(&data);
     assert!(sound, "{said}");
@@ -84,6 +85,12 @@ async fn a_chunk_that_is_damaged_or_missing_is_named_with_the_objects_that_need_
     ] {
         assert!(said.contains(&line), "`{line}` is not in: {said}");
     }
+
+    let aside = data.with_extension("aside");
+    std::fs::rename(data.join("objects"), &aside).unwrap();
+    let (sound, said, _) = check(&data);
+    assert!(!sound && said.matches(" is missing").count() == 5, "{said}");
+    std::fs::rename(&aside, data.join("objects")).unwrap();
 
     // What the hint says is all that it takes.
     let node = Node::start(&data);
