@@ -24,8 +24,6 @@ type Lanes = [f32; LANES];
 const LANES_LEN: usize = LANES * 4;
 /// So many rows go through the first layer together: the weights are loaded once for all of them.
 const BLOCK: usize = 4;
-/// So many features are one turn of a loop, at each of which a guest looks whether its time is up: a third of a turn of one.
-const RUN: usize = 2;
 
 const RATE: f32 = 0.001;
 const DECAY_1: f32 = 0.9;
@@ -182,72 +180,53 @@ type Value = [u8; 4];
 
 /// What the units of the first layer add up to. Half of all the work.
 fn first_layer<const N: usize>(weights: &[Lanes], bias: &Lanes, rows: [&[Value]; N]) -> [Lanes; N] {
-    let (runs, rest) = weights.as_chunks::<RUN>();
-    let (run_values, rest_values) = in_runs(rows, weights.len());
+    let rows = rows.map(|row| &row[..weights.len()]);
     let mut units = [vectors(bias); N];
-    for (n, run) in runs.iter().enumerate() {
-        units = into_units(units, run, run_values.map(|row| &row[n]));
-    }
-    for (n, weights) in rest.iter().enumerate() {
-        units = into_units(units, array::from_ref(weights), rest_values.map(|row| array::from_ref(&row[n])));
-    }
-    units.map(lanes)
-}
-
-#[inline(always)]
-fn into_units<const N: usize, const COUNT: usize>(
-    mut units: [Vectors; N],
-    weights: &[Lanes; COUNT],
-    rows: [&[Value; COUNT]; N],
-) -> [Vectors; N] {
-    for (feature, weights) in weights.iter().enumerate() {
-        let weights = vectors(weights);
-        for (units, row) in units.iter_mut().zip(rows) {
+    two_by_two(weights.len(), |feature| {
+        let weights = vectors(&weights[feature]);
+        for (units, row) in units.iter_mut().zip(&rows) {
             *units = plus(*units, row[feature], weights);
         }
-    }
-    units
+    });
+    units.map(lanes)
 }
 
 /// Adds to the gradient of the first layer what each row says. The other half.
 fn add_products<const N: usize>(sums: &mut [Lanes], rows: [&[Value]; N], into_first: [Lanes; N]) {
-    let (run_values, rest_values) = in_runs(rows, sums.len());
+    let rows = rows.map(|row| &row[..sums.len()]);
     let into_first = into_first.map(|lanes| vectors(&lanes));
-    let (runs, rest) = sums.as_chunks_mut::<RUN>();
-    for (n, run) in runs.iter_mut().enumerate() {
-        into_sums(run, into_first, run_values.map(|row| &row[n]));
-    }
-    for (n, sums) in rest.iter_mut().enumerate() {
-        into_sums(array::from_mut(sums), into_first, rest_values.map(|row| array::from_ref(&row[n])));
-    }
+    two_by_two(sums.len(), |feature| {
+        let mut sum = vectors(&sums[feature]);
+        for (into_first, row) in into_first.iter().zip(&rows) {
+            sum = plus(sum, row[feature], *into_first);
+        }
+        sums[feature] = lanes(sum);
+    });
 }
 
+/// A loop over `0..count` of half as many turns: at each turn a guest looks whether its time is up, which costs a third of a
+/// turn of one.
 #[inline(always)]
-fn into_sums<const N: usize, const COUNT: usize>(
-    sums: &mut [Lanes; COUNT],
-    into_first: [Vectors; N],
-    rows: [&[Value; COUNT]; N],
-) {
-    for (feature, sums) in sums.iter_mut().enumerate() {
-        let products = into_first.iter().zip(rows).map(|(into_first, row)| (row[feature], *into_first));
-        *sums = lanes(products.fold(vectors(sums), |sum, (value, into_first)| plus(sum, value, into_first)));
+fn two_by_two(count: usize, mut each: impl FnMut(usize)) {
+    for pair in 0..count / 2 {
+        each(2 * pair);
+        each(2 * pair + 1);
     }
-}
-
-/// The values of so many features, in runs and what is left.
-fn in_runs<const N: usize>(rows: [&[Value]; N], features: usize) -> ([&[[Value; RUN]]; N], [&[Value]; N]) {
-    let halves = rows.map(|row| row[..features].as_chunks());
-    (halves.map(|(runs, _)| runs), halves.map(|(_, rest)| rest))
+    if count % 2 == 1 {
+        each(count - 1);
+    }
 }
 
 /// [`Lanes`] as vectors, which are one register each.
 type Vectors = [f32x4; LANES / 4];
 
+#[inline(always)]
 fn vectors(lanes: &Lanes) -> Vectors {
     let (quarters, _) = lanes.as_chunks::<4>();
-    array::from_fn(|n| f32x4::new(quarters[n]))
+    [f32x4::new(quarters[0]), f32x4::new(quarters[1]), f32x4::new(quarters[2])]
 }
 
+#[inline(always)]
 fn lanes(vectors: Vectors) -> Lanes {
     let mut lanes = [0.0; LANES];
     lanes.as_chunks_mut::<4>().0.iter_mut().zip(vectors).for_each(|(to, from)| *to = from.to_array());
@@ -258,7 +237,7 @@ fn lanes(vectors: Vectors) -> Lanes {
 #[inline(always)]
 fn plus(to: Vectors, factor: Value, by: Vectors) -> Vectors {
     let factor = f32x4::splat(f32::from_le_bytes(factor));
-    array::from_fn(|n| to[n] + factor * by[n])
+    [to[0] + factor * by[0], to[1] + factor * by[1], to[2] + factor * by[2]]
 }
 
 /// A training: the parameters, and what Adam remembers of the steps before.
