@@ -22,6 +22,7 @@ mod inbox;
 mod inspect;
 mod maintain;
 mod message;
+pub mod native;
 mod order;
 mod parked;
 mod record;

@@ -11,7 +11,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-mod body;
+mod agent;
 mod buckets;
 mod buffers;
 mod chunk;
@@ -33,7 +33,7 @@ mod storage;
 mod sweep;
 mod upload;
 
-pub use body::WithBuckets;
+pub use agent::BUCKETS;
 pub use chunk::{CHUNK_LEN, ChunkHash, ETag};
 pub use chunks::CacheStats;
 pub use condition::{Conditions, Tags, Unmet};

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures::{TryStreamExt as _, stream};
+use stride_agents::native::ask;
 use stride_data::Put;
 use stride_ids::{Address, Code, Failure, Name, ObjectName, Payload};
 use tokio::sync::mpsc;
@@ -14,7 +15,7 @@ use crate::{
     plan::{Plan, Planner, open},
     pool::Work,
     row::{Cursor, Item, Outcome, Output},
-    run::{Patience, ask},
+    run::Patience,
     spec::{Spec, Split},
 };
 

@@ -13,12 +13,12 @@ use std::{
 };
 
 use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
-use stride_agents::{Engine, Surroundings};
-use stride_data::{Objects, Storage, Swept, WithBuckets};
+use stride_agents::{Engine, Surroundings, native::NativeTypes};
+use stride_data::{BUCKETS, Objects, Storage, Swept};
 use stride_gateway::{Gateway, install_recorder, router};
 use stride_ids::{Failure, Name};
 use stride_journal::{Journal, embedded::EmbeddedJournal};
-use stride_maps::{Maps, WithMaps};
+use stride_maps::{MAPS, Maps};
 use stride_runtime::{Functions, Host, Registry};
 use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
 use stride_store::Store;
@@ -146,7 +146,7 @@ impl Node {
         let surroundings = Surroundings {
             journal: journal.clone(),
             store,
-            bodies: Arc::new(WithMaps::new(Arc::new(WithBuckets::new(registry.clone())))),
+            bodies: Arc::new(NativeTypes::new([BUCKETS, MAPS]).beside(registry.clone())),
             clock: clock.clone(),
             chance: chance.clone(),
             tasks: Tasks::real(),

@@ -10,34 +10,13 @@ use std::{
 
 use futures::{TryStreamExt as _, future::BoxFuture, stream};
 use serde_json::Value;
-use stride_agents::{Bodies, Body, Engine, Kind, Surroundings};
-use stride_data::{Objects, Put, Storage, WithBuckets};
-use stride_ids::{Address, BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
+use stride_agents::{Engine, Surroundings, native::NativeTypes};
+use stride_data::{BUCKETS, Objects, Put, Storage};
+use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_maps::{Caller, Found, FunctionName, MapId, Maps, Settings, Spec, State, Status, WithMaps};
+use stride_maps::{Caller, Found, FunctionName, MAPS, MapId, Maps, Settings, Spec, State, Status};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
-
-/// Serves nothing: there are only buckets and maps.
-struct Nothing;
-
-impl Bodies for Nothing {
-    fn kind(&self, _: &Name, _: &Name) -> Option<Arc<Kind>> {
-        None
-    }
-
-    fn kind_of_version(&self, _: &Name, _: &Name, _: &str) -> Option<Arc<Kind>> {
-        None
-    }
-
-    fn nearest_kind(&self, _: &Name, _: &Name) -> Option<String> {
-        None
-    }
-
-    fn start<'a>(&'a self, _: &'a Arc<Kind>, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
-        unreachable!("nobody else is served")
-    }
-}
 
 /// Functions that do what tests need, and count.
 #[derive(Default)]
@@ -136,7 +115,7 @@ async fn engine(dir: &Path, journal: Arc<dyn Journal>, clock: &Clock) -> Arc<Eng
     let surroundings = Surroundings {
         journal,
         store: Arc::new(store),
-        bodies: Arc::new(WithMaps::new(Arc::new(WithBuckets::new(Arc::new(Nothing))))),
+        bodies: Arc::new(NativeTypes::new([BUCKETS, MAPS])),
         clock: clock.clone(),
         chance: Chance::seeded(1),
         tasks: Tasks::real(),
