@@ -24,6 +24,7 @@ use crate::{
     condition::Conditions,
     error::Error,
     index::status_of,
+    labels::KnownLabels,
     list::{BucketPage, ObjectPage},
     message::{
         BucketSpec, BucketStatus, CONFIGURE, Changed, ConfigureAsked, DELETE, DeleteAsked, FIND, FindAsked, Found,
@@ -76,6 +77,7 @@ pub struct Objects {
     oldest_upload: AtomicU64,
     /// Told when there was no space left for an upload.
     full: Notify,
+    pub(crate) known_labels: KnownLabels,
     uploads: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     settings: Settings,
@@ -132,6 +134,7 @@ impl Objects {
             garbage: Arc::new(AtomicBool::new(true)),
             oldest_upload: AtomicU64::new(Timestamp::MAX),
             full: Notify::new(),
+            known_labels: KnownLabels::default(),
             uploads: Arc::new(Semaphore::new(settings.uploads_max)),
             readers: Arc::new(Semaphore::new(settings.readers_max)),
             settings,
@@ -314,6 +317,7 @@ impl Objects {
     /// # Errors
     /// `invalid_request` for labels or a number of versions that cannot be.
     pub async fn configure(&self, tenant: &Name, bucket: &BucketName, spec: BucketSpec) -> Result<BucketStatus, Error> {
+        let _changing = self.known_labels.changing(tenant, bucket);
         self.ask(tenant, bucket, CONFIGURE, &ConfigureAsked { spec, at: self.clock.timestamp() }).await
     }
 

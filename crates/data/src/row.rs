@@ -27,7 +27,7 @@ pub(crate) const SCHEMA: Schema = Schema(1);
 /// becomes an older one meanwhile. `UPLOADS` sorts before both for the same reason: parts become a newest version.
 pub(crate) const NEWEST: &str = "o/";
 pub(crate) const UPLOADS: &str = "m/";
-const OLDER: &str = "v/";
+pub(crate) const OLDER: &str = "v/";
 
 pub(crate) fn newest(key: &ObjectKey) -> String {
     format!("{NEWEST}{key}")

@@ -52,6 +52,7 @@ impl Driver<'_> {
         let asked = self.patience().retry(|| ask::<Run>(&inner.engine, address, STATUS, &())).await;
         let Some(run) = asked.transpose()? else { return Ok(None) };
         let Run { spec, cursor, is_planned, state: State::Running, .. } = run else { return Ok(None) };
+        inner.place(&address.tenant, &spec).await?;
         let width = inner.caller.find(&address.tenant, &spec.function)?.concurrency.min(WIDTH_MAX);
         let mapping = Mapping {
             inner: inner.clone(),

@@ -53,6 +53,8 @@ impl Work for Mapping {
         let mut before = self.cursor.clone();
         let mut is_planned = self.is_planned;
         while !is_planned && !self.patience.signal.is_stopped() {
+            // Labels may have changed since the page before.
+            self.inner.place(&self.tenant, &self.spec).await?;
             let Plan { items, cursor, is_last } = self.planner().page(&before).await?;
             let asked = PlanAsked { before, items, cursor, is_last };
             let Some(Planned::Page { page, first }) = self.ask(PLAN, &asked).await? else { return Ok(()) };

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -26,6 +26,8 @@ pub(crate) struct Functions {
     pub(crate) overloaded: AtomicU64,
     /// After so many calls, none comes back any more.
     pub(crate) stuck_after: AtomicU64,
+    /// The bucket whose data must not be used here.
+    pub(crate) forbidden: Mutex<Option<String>>,
 }
 
 impl Caller for Functions {
@@ -34,6 +36,19 @@ impl Caller for Functions {
             "nothing" => Err(Failure::not_found("function", "nothing", Some("echo"))),
             _ => Ok(Found { concurrency: 4 }),
         }
+    }
+
+    fn place<'a>(
+        &'a self,
+        _: &'a Name,
+        _: &'a FunctionName,
+        buckets: &'a [BucketName],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        let forbidden = self.forbidden.lock().unwrap().clone();
+        let found = buckets.iter().find(|bucket| forbidden.as_deref() == Some(bucket.as_str()));
+        let outcome =
+            found.map_or(Ok(()), |bucket| Err(Failure::new(Code::CapabilityDenied, format!("{bucket}: not here"))));
+        Box::pin(async { outcome })
     }
 
     fn call<'a>(
