@@ -21,6 +21,7 @@ use crate::{
     component::{Component, Prepared, nearest},
     failure::{from_guest, out_of_time},
     guest::{Reach, from_wit, to_wit},
+    purity::Purity,
     registry::Registry,
     spares::{SPARES_MAX, Spares},
     spec::FunctionSpec,
@@ -130,6 +131,14 @@ impl Functions {
     pub fn find(&self, tenant: &Name, component: &Name, function: &str) -> Result<FunctionSpec, Failure> {
         let component = self.component(tenant, component, function)?;
         Ok(spec_of(&component, function))
+    }
+
+    /// Whether the functions of a component are pure.
+    ///
+    /// # Errors
+    /// `not_found`, with the nearest name.
+    pub fn purity(&self, tenant: &Name, component: &Name) -> Result<Purity, Failure> {
+        Ok(self.registry.component(tenant, component)?.purity.clone())
     }
 
     /// The component, if it has the function.
