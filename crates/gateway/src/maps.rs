@@ -31,6 +31,8 @@ pub(crate) struct ListedMap {
     id: String,
     #[serde(flatten)]
     spec: Spec,
+    /// Which version of the function is called.
+    version: Option<String>,
     state: &'static str,
     cause: Option<Failure>,
     items: u64,
@@ -39,6 +41,8 @@ pub(crate) struct ListedMap {
     failed: u64,
     failures: Vec<Failures>,
     bytes: u64,
+    hedged: u64,
+    memoised: u64,
     created_at: u64,
     ended_at: Option<u64>,
 }
@@ -51,7 +55,8 @@ struct Failures {
 
 impl From<Status> for ListedMap {
     fn from(status: Status) -> Self {
-        let Status { id, spec, state, created_at, ended_at, items, is_planned, done, failed, bytes } = status;
+        let Status { id, spec, version, state, created_at, ended_at, .. } = status;
+        let Status { items, is_planned: planned, done, failed, bytes, hedged, memoised, .. } = status;
         let (state, cause) = match state {
             stride_maps::State::Running => ("running", None),
             stride_maps::State::Done => ("done", None),
@@ -61,7 +66,23 @@ impl From<Status> for ListedMap {
         let id = id.to_string();
         let failures: Vec<_> = failed.into_iter().map(|(code, items)| Failures { code, items }).collect();
         let failed = failures.iter().map(|failures| failures.items).sum();
-        Self { id, spec, state, cause, items, planned: is_planned, done, failed, failures, bytes, created_at, ended_at }
+        Self {
+            id,
+            spec,
+            version,
+            state,
+            cause,
+            items,
+            planned,
+            done,
+            failed,
+            failures,
+            bytes,
+            hedged,
+            memoised,
+            created_at,
+            ended_at,
+        }
     }
 }
 

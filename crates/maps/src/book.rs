@@ -40,24 +40,11 @@ pub(crate) fn handle(turn: &mut Turn, method: &str, input: &[u8]) -> Result<Payl
     })
 }
 
-fn begin(turn: &mut Turn, BeginAsked { spec, at }: BeginAsked) -> Result<(), Failure> {
+fn begin(turn: &mut Turn, BeginAsked { spec, versions, at }: BeginAsked) -> Result<(), Failure> {
     if turn.load().is_some() {
         return Err(Failure::new(Code::Conflict, "there is a map of that id already"));
     }
-    let run = Run {
-        spec,
-        state: State::Running,
-        created_at: at,
-        ended_at: None,
-        pages: 0,
-        items: 0,
-        cursor: row::Cursor::default(),
-        is_planned: false,
-        done: 0,
-        failed: Vec::new(),
-        bytes: 0,
-    };
-    save(turn, &run)
+    save(turn, &Run::begun(spec, versions, at))
 }
 
 fn plan(turn: &mut Turn, PlanAsked { before, items, cursor, is_last }: PlanAsked) -> Result<Planned, Failure> {
@@ -96,8 +83,10 @@ fn record(turn: &mut Turn, recorded: Vec<Recorded>) -> Result<(), Failure> {
         let name = row::numbered(OPEN, page);
         // A page without this row has all its results.
         let Some(mut open) = get::<Open>(turn, "page", &name)? else { continue };
-        for Recorded { place, outcome } in recorded {
+        for Recorded { place, outcome, course } in recorded {
             if open.close(place.index) {
+                run.hedged += u64::from(course.is_hedged);
+                run.memoised += u64::from(course.is_memoised);
                 let outcome = counted(&mut run, outcome);
                 set(turn, row::numbered(row::RESULTS, place.number), &outcome)?;
             }
@@ -209,11 +198,11 @@ fn values<T: DeserializeOwned>(turn: &Turn, prefix: &str, from: u64) -> Result<V
 
 fn load(turn: &Turn) -> Result<Run, Failure> {
     let bytes = turn.load().ok_or_else(|| Failure::not_found("map", turn.address().key.as_str(), None))?;
-    row::decode("map", &bytes)
+    Run::decode(&bytes)
 }
 
 fn save(turn: &mut Turn, run: &Run) -> Result<(), Failure> {
-    turn.save(row::encode(run)).map_err(refused)
+    turn.save(run.encode()).map_err(refused)
 }
 
 fn get<T: DeserializeOwned>(turn: &Turn, what: &'static str, name: &str) -> Result<Option<T>, Failure> {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use stride_ids::{Address, Code, Failure, Name, Payload};
 
 use crate::{
+    caller::Callee,
     folding::Folding,
+    hedge::Hedge,
     mapping::{Mapping, put},
     maps::Inner,
     message::{END, EndAsked, FOLDED, FoldedAsked, STATUS},
     pool,
     row::{Output, Run, State},
     run::{Patience, Signal, ask},
-    spec::FunctionName,
 };
 
 /// How many items are under way, however many calls a function takes at the same time: each holds a place of those who
@@ -49,10 +50,17 @@ impl Driver<'_> {
         let Self { inner, address, signal } = *self;
         let asked = self.patience().retry(|| ask::<Run>(&inner.engine, address, STATUS, &())).await;
         let Some(run) = asked.transpose()? else { return Ok(None) };
-        let Run { spec, cursor, is_planned, state: State::Running, .. } = run else { return Ok(None) };
-        let width = inner.caller.find(&address.tenant, &spec.function)?.concurrency.min(WIDTH_MAX);
+        let Run { spec, versions, cursor, is_planned, state: State::Running, .. } = run else { return Ok(None) };
+        let callee = inner.caller.find(&address.tenant, &spec.function, versions.function.as_deref()).await?;
+        // Held until the end, so that no deployment in the midst of the map takes it away.
+        let reduce = match &spec.reduce {
+            Some(reduce) => Some(inner.caller.find(&address.tenant, reduce, versions.reduce.as_deref()).await?),
+            None => None,
+        };
+        let width = callee.concurrency().min(WIDTH_MAX);
         let mapping = Mapping {
             inner: inner.clone(),
+            calls: Hedge::new(callee, width, inner.clock.clone()),
             tenant: address.tenant.clone(),
             address: address.clone(),
             spec: spec.clone(),
@@ -64,8 +72,8 @@ impl Driver<'_> {
         if signal.is_stopped() {
             return Ok(None);
         }
-        let Some(function) = &spec.reduce else { return Ok(Some(None)) };
-        let Some(value) = self.reduce(function).await? else { return Ok(None) };
+        let Some(reduce) = reduce else { return Ok(Some(None)) };
+        let Some(value) = self.reduce(&reduce).await? else { return Ok(None) };
         let place = spec.reduced_object(&address.tenant).map_err(|why| Failure::new(Code::InvalidRequest, why))?;
         let Some(value) = value else { return Ok(Some(None)) };
         match place {
@@ -75,13 +83,12 @@ impl Driver<'_> {
     }
 
     /// What all results come to, which is nothing if there are none; none at all if the map is stopped.
-    async fn reduce(&self, function: &FunctionName) -> Result<Option<Option<Payload>>, Failure> {
+    async fn reduce(&self, function: &Arc<dyn Callee>) -> Result<Option<Option<Payload>>, Failure> {
         let Self { inner, address, signal } = *self;
-        let width = inner.caller.find(&address.tenant, function)?.concurrency.min(WIDTH_MAX);
+        let width = function.concurrency().min(WIDTH_MAX);
         for level in 0..u8::MAX {
             let folding = Folding {
                 inner: inner.clone(),
-                tenant: address.tenant.clone(),
                 address: address.clone(),
                 function: function.clone(),
                 level,

@@ -1,6 +1,9 @@
 //! The items of a map: planned, read, called, and their results recorded.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures::{TryStreamExt as _, stream};
@@ -9,8 +12,10 @@ use stride_ids::{Address, Code, Failure, Name, ObjectName, Payload};
 use tokio::sync::mpsc;
 
 use crate::{
+    caller::Reply,
+    hedge::Hedge,
     maps::Inner,
-    message::{PLAN, Place, PlanAsked, Planned, RECORD, Recorded, UNDONE, Undone, UndoneAsked},
+    message::{Course, PLAN, Place, PlanAsked, Planned, RECORD, Recorded, UNDONE, Undone, UndoneAsked},
     plan::{Plan, Planner, open},
     pool::Work,
     row::{Cursor, Item, Outcome, Output},
@@ -23,12 +28,19 @@ pub(crate) const RESULT_LEN_MAX: usize = 1 << 20;
 
 pub(crate) struct Mapping {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) calls: Hedge,
     pub(crate) tenant: Name,
     pub(crate) address: Address,
     pub(crate) spec: Spec,
     pub(crate) cursor: Cursor,
     pub(crate) is_planned: bool,
     pub(crate) patience: Patience,
+}
+
+/// What an item came to.
+struct Resulted {
+    output: Output,
+    is_memoised: bool,
 }
 
 impl Work for Mapping {
@@ -68,8 +80,13 @@ impl Work for Mapping {
     }
 
     async fn run(&self, (place, item): Self::Task) -> Option<Recorded> {
-        let result = self.result(&item).await?;
-        Some(Recorded { place, outcome: Outcome { name: item.name(), result } })
+        let is_hedged = AtomicBool::new(false);
+        let (result, is_memoised) = match self.result(&item, &is_hedged).await? {
+            Ok(Resulted { output, is_memoised }) => (Ok(output), is_memoised),
+            Err(failure) => (Err(failure), false),
+        };
+        let course = Course { is_hedged: is_hedged.into_inner(), is_memoised };
+        Some(Recorded { place, outcome: Outcome { name: item.name(), result }, course })
     }
 
     fn weight(recorded: &Recorded) -> usize {
@@ -102,7 +119,7 @@ impl Mapping {
         self.patience.retry(|| ask(&self.inner.engine, &self.address, method, asked)).await.transpose()
     }
 
-    async fn result(&self, item: &Item) -> Option<Result<Output, Failure>> {
+    async fn result(&self, item: &Item, is_hedged: &AtomicBool) -> Option<Result<Resulted, Failure>> {
         if let Some(refused) = &item.refused {
             return Some(Err(refused.clone()));
         }
@@ -116,11 +133,13 @@ impl Mapping {
             Err(failure) => return Some(Err(failure)),
         };
         let input = Payload { content_type: item.content_type.clone(), body };
-        let call = || self.inner.caller.call(&self.tenant, &self.spec.function, input.clone());
-        match self.patience.retry(call).await? {
-            Ok(reply) => self.kept(item, reply).await,
-            Err(failure) => Some(Err(failure)),
-        }
+        let Reply { payload, is_memoised } =
+            match self.patience.retry(|| self.calls.call(input.clone(), is_hedged)).await? {
+                Ok(reply) => reply,
+                Err(failure) => return Some(Err(failure)),
+            };
+        let kept = self.kept(item, payload).await?;
+        Some(kept.map(|output| Resulted { output, is_memoised }))
     }
 
     fn too_large(&self, len: usize) -> Failure {

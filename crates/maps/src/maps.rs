@@ -17,7 +17,7 @@ use crate::{
     id::MapId,
     message::{BEGIN, BeginAsked, END, EndAsked, STATUS},
     results,
-    row::{Run, State},
+    row::{Run, State, Versions},
     run::{Signal, Status, ask},
     spec::Spec,
 };
@@ -85,9 +85,7 @@ impl Maps {
     /// `overloaded` if as many maps run as may.
     pub async fn begin(&self, tenant: &Name, spec: Spec) -> Result<Status, Failure> {
         let inner = &self.0;
-        for function in [Some(&spec.function), spec.reduce.as_ref()].into_iter().flatten() {
-            inner.caller.find(tenant, function)?;
-        }
+        let versions = inner.versions(tenant, &spec).await?;
         check(tenant, &spec)?;
         let (over, first) = (&spec.over, 1);
         inner.objects.list(tenant, &over.bucket, over.prefix.clone(), None, first).await?;
@@ -95,7 +93,7 @@ impl Maps {
         let id = MapId::new(at, &inner.chance);
         let address = id.address(tenant);
         let working = Working::begin(inner, &address)?;
-        ask::<()>(&inner.engine, &address, BEGIN, &BeginAsked { spec, at }).await?;
+        ask::<()>(&inner.engine, &address, BEGIN, &BeginAsked { spec, versions, at }).await?;
         let status = self.status(tenant, &id).await?;
         working.go_on();
         Ok(status)
@@ -208,6 +206,16 @@ fn check(tenant: &Name, spec: &Spec) -> Result<(), Failure> {
 }
 
 impl Inner {
+    /// The versions in force of what a map calls.
+    async fn versions(&self, tenant: &Name, spec: &Spec) -> Result<Versions, Failure> {
+        let function = self.caller.find(tenant, &spec.function, None).await?.version().to_owned();
+        let reduce = match &spec.reduce {
+            Some(reduce) => Some(self.caller.find(tenant, reduce, None).await?.version().to_owned()),
+            None => None,
+        };
+        Ok(Versions { function: Some(function), reduce })
+    }
+
     /// What tells those who work on a map; none if nobody does.
     pub(crate) fn signal(&self, address: &Address) -> Option<Arc<Signal>> {
         self.active.lock().get(address).cloned()

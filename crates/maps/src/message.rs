@@ -5,7 +5,7 @@ use stride_ids::Payload;
 use stride_sim::Timestamp;
 
 use crate::{
-    row::{Cursor, Item, Outcome, Output, State},
+    row::{Cursor, Item, Outcome, Output, State, Versions},
     spec::Spec,
 };
 
@@ -36,6 +36,7 @@ pub(crate) const METHODS: [(&str, bool); 10] = [
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BeginAsked {
     pub(crate) spec: Spec,
+    pub(crate) versions: Versions,
     pub(crate) at: Timestamp,
 }
 
@@ -65,6 +66,16 @@ pub(crate) enum Planned {
 pub(crate) struct Recorded {
     pub(crate) place: Place,
     pub(crate) outcome: Outcome,
+    pub(crate) course: Course,
+}
+
+/// How an item came to its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Course {
+    /// A second call was begun for it.
+    pub(crate) is_hedged: bool,
+    /// The result was known from an earlier call.
+    pub(crate) is_memoised: bool,
 }
 
 /// Where an item is: its page, its index in that, and its number in all.

@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stride_ids::{Code, Failure, ObjectKey, Payload, VersionId};
 use stride_sim::Timestamp;
 
-use crate::spec::Spec;
+use crate::{first_format, spec::Spec};
 
 const SCHEMA: u8 = 1;
+/// Of a [`Run`], since it says which versions are called.
+const RUN_SCHEMA: u8 = 2;
 
 /// How many items a page has at most.
 pub(crate) const PAGE: usize = 256;
@@ -55,6 +57,7 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) spec: Spec,
+    pub(crate) versions: Versions,
     pub(crate) state: State,
     pub(crate) created_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
@@ -68,6 +71,51 @@ pub(crate) struct Run {
     pub(crate) failed: Vec<(Code, u64)>,
     /// How many bytes of results are kept.
     pub(crate) bytes: u64,
+    /// For how many of the items a second call was begun.
+    pub(crate) hedged: u64,
+    /// How many of the results were known from earlier calls.
+    pub(crate) memoised: u64,
+}
+
+impl Run {
+    /// One that has just begun.
+    pub(crate) fn begun(spec: Spec, versions: Versions, at: Timestamp) -> Self {
+        Self {
+            spec,
+            versions,
+            state: State::Running,
+            created_at: at,
+            ended_at: None,
+            pages: 0,
+            items: 0,
+            cursor: Cursor::default(),
+            is_planned: false,
+            done: 0,
+            failed: Vec::new(),
+            bytes: 0,
+            hedged: 0,
+            memoised: 0,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        encode_as(RUN_SCHEMA, self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Failure> {
+        match bytes {
+            [SCHEMA, rest @ ..] => first_format::read(rest).map_err(|e| unreadable("map", &e.to_string())),
+            _ => decode_as(RUN_SCHEMA, "map", bytes),
+        }
+    }
+}
+
+/// The versions of the components whose functions a map calls, from its beginning to its end. None is the one in force, for maps
+/// that began before this was stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Versions {
+    pub(crate) function: Option<String>,
+    pub(crate) reduce: Option<String>,
 }
 
 /// Up to where items are planned.
@@ -177,17 +225,30 @@ impl Output {
 }
 
 pub(crate) fn encode(value: &impl Serialize) -> Bytes {
-    let bytes = postcard::to_extend(value, vec![SCHEMA]).expect("a row always encodes");
-    bytes.into()
+    encode_as(SCHEMA, value)
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Failure> {
-    let unreadable = |why: String| Failure::new(Code::Internal, format!("the stored {what} cannot be read: {why}"));
+    decode_as(SCHEMA, what, bytes)
+}
+
+fn encode_as(schema: u8, value: &impl Serialize) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![schema]).expect("a row always encodes");
+    bytes.into()
+}
+
+fn decode_as<T: DeserializeOwned>(schema: u8, what: &'static str, bytes: &[u8]) -> Result<T, Failure> {
     match bytes {
-        [SCHEMA, rest @ ..] => postcard::from_bytes(rest).map_err(|e| unreadable(e.to_string())),
-        [other, ..] => Err(unreadable(format!("it has schema {other}; this version reads {SCHEMA}"))),
-        [] => Err(unreadable("it is empty".into())),
+        [found, rest @ ..] if *found == schema => {
+            postcard::from_bytes(rest).map_err(|e| unreadable(what, &e.to_string()))
+        }
+        [other, ..] => Err(unreadable(what, &format!("it has schema {other}; this version reads {schema}"))),
+        [] => Err(unreadable(what, "it is empty")),
     }
+}
+
+fn unreadable(what: &str, why: &str) -> Failure {
+    Failure::new(Code::Internal, format!("the stored {what} cannot be read: {why}"))
 }
 
 #[cfg(test)]

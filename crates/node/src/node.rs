@@ -156,7 +156,8 @@ impl Node {
         host.bring_objects(&objects);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
         let seams = (clock.clone(), chance, Tasks::real());
-        let calls = Arc::new(Calls(functions.clone()));
+        let control = Arc::new(control);
+        let calls = Arc::new(Calls { functions: functions.clone(), control: control.clone() });
         let maps = Maps::new(engine.clone(), objects.clone(), calls, stride_maps::Settings::default(), seams);
         let maps = Arc::new(maps);
         tokio::spawn(resume(maps.clone(), control.tenants()));
@@ -166,7 +167,7 @@ impl Node {
             engine: engine.clone(),
             objects: objects.clone(),
             maps,
-            control: Arc::new(control),
+            control,
             logs: host.logs().clone(),
             clock: clock.clone(),
             tasks: Tasks::real(),

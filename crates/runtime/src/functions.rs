@@ -42,6 +42,43 @@ pub struct Call {
     pub trace: Option<String>,
 }
 
+/// A function of one version of a component. It can be called as long as this is held, whatever is deployed meanwhile.
+#[derive(Clone)]
+pub struct Function {
+    component: Arc<Component>,
+    name: String,
+}
+
+impl Function {
+    /// The function of that name.
+    ///
+    /// # Errors
+    /// `not_found`, with the nearest name.
+    pub fn of(component: Arc<Component>, name: &str) -> Result<Self, Failure> {
+        let names = || component.exports.functions.iter().map(String::as_str);
+        if names().any(|known| known == name) {
+            return Ok(Self { component, name: name.to_owned() });
+        }
+        let near = nearest(name, names());
+        Err(Failure::not_found(&format!("function in `{}`:", component.name), name, near))
+    }
+
+    /// Of which version of its component it is.
+    pub fn version(&self) -> &str {
+        &self.component.version
+    }
+
+    /// Whether it is pure.
+    pub fn purity(&self) -> &Purity {
+        &self.component.purity
+    }
+
+    /// What it may use: what it asks for, or the defaults.
+    pub fn spec(&self) -> FunctionSpec {
+        self.component.spec.functions.get(&self.name).cloned().unwrap_or_default()
+    }
+}
+
 /// A finished call.
 #[derive(Clone, Debug)]
 pub struct Called {
@@ -80,9 +117,10 @@ pub struct Functions {
     failed: AtomicU64,
 }
 
-type GateKey = (Name, Name, String);
+/// A function in one version: tenant, component and function, and the version.
+type GateKey = ((Name, Name, String), Arc<str>);
 
-/// The bound on the calls of one function: so many run, so many more wait, the next is refused.
+/// The bound on the calls of one function in one version: so many run, so many more wait, the next is refused.
 struct Gate {
     spec: FunctionSpec,
     places: Arc<Semaphore>,
@@ -105,8 +143,25 @@ impl Functions {
     }
 
     /// Calls a function once.
-    pub async fn call(&self, mut call: Call) -> Result<Called, Failure> {
-        let outcome = self.try_call(&mut call).await;
+    pub async fn call(&self, call: Call) -> Result<Called, Failure> {
+        let Call { tenant, component, function, input, trace } = call;
+        match self.find(&tenant, &component, &function, None) {
+            Ok(function) => self.call_found(&function, input, trace).await,
+            Err(failure) => self.counted(Err(failure)),
+        }
+    }
+
+    /// Calls a function that was found before, once.
+    pub async fn call_found(
+        &self,
+        function: &Function,
+        input: Payload,
+        trace: Option<String>,
+    ) -> Result<Called, Failure> {
+        self.counted(self.try_call(function, input, trace).await)
+    }
+
+    fn counted(&self, outcome: Result<Called, Failure>) -> Result<Called, Failure> {
         let counter = if outcome.is_ok() { &self.succeeded } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         outcome
@@ -124,13 +179,22 @@ impl Functions {
         }
     }
 
-    /// What a function may use, without calling it.
+    /// A function in one version, or in the one that is in force.
     ///
     /// # Errors
-    /// `not_found`, with the nearest name.
-    pub fn find(&self, tenant: &Name, component: &Name, function: &str) -> Result<FunctionSpec, Failure> {
-        let component = self.component(tenant, component, function)?;
-        Ok(spec_of(&component, function))
+    /// `not_found`, with the nearest name, or because the version is not in memory any more.
+    pub fn find(
+        &self,
+        tenant: &Name,
+        component: &Name,
+        function: &str,
+        version: Option<&str>,
+    ) -> Result<Function, Failure> {
+        let component = match version {
+            Some(version) => self.registry.component_of_version(tenant, component, version)?,
+            None => self.registry.component(tenant, component)?,
+        };
+        Function::of(component, function)
     }
 
     /// Whether the functions of a component are pure.
@@ -141,27 +205,14 @@ impl Functions {
         Ok(self.registry.component(tenant, component)?.purity.clone())
     }
 
-    /// The component, if it has the function.
-    fn component(&self, tenant: &Name, component: &Name, function: &str) -> Result<Arc<Component>, Failure> {
-        let component = self.registry.component(tenant, component)?;
-        if component.exports.functions.iter().any(|name| name == function) {
-            return Ok(component);
-        }
-        let near = nearest(function, component.exports.functions.iter().map(String::as_str));
-        Err(Failure::not_found(&format!("function in `{}`:", component.name), function, near))
-    }
-
-    async fn try_call(&self, call: &mut Call) -> Result<Called, Failure> {
-        let component = self.component(&call.tenant, &call.component, &call.function)?;
-        let function = call.function.as_str();
-        call.input.check_size("request")?;
-        let clock = &component.host.clock;
+    async fn try_call(&self, function: &Function, input: Payload, trace: Option<String>) -> Result<Called, Failure> {
+        input.check_size("request")?;
+        let clock = &function.component.host.clock;
         let began = clock.now();
-        let gate = self.gate(&component, function);
-        let _place = gate.enter(function).await?;
+        let gate = self.gate(function);
+        let _place = gate.enter(&function.name).await?;
         let queue = clock.now() - began;
-        let (input, trace) = (std::mem::replace(&mut call.input, Payload::json("")), call.trace.take());
-        let run = self.run(component.clone(), &gate, function, input, trace);
+        let run = self.run(function.component.clone(), &gate, &function.name, input, trace);
         let mut called = match clock.timeout(gate.spec.timeout, run).await {
             Ok(outcome) => outcome?,
             Err(_) => return Err(out_of_time(gate.spec.timeout)),
@@ -206,28 +257,28 @@ impl Functions {
         }
     }
 
-    /// The gate of a function; a new one if the function's spec has changed.
-    fn gate(&self, component: &Component, function: &str) -> Arc<Gate> {
-        let spec = spec_of(component, function);
-        let key = (component.tenant.clone(), component.name.clone(), function.to_owned());
-        if let Some(gate) = self.gates.read().get(&key).filter(|gate| gate.spec == spec) {
+    /// The gate of a function.
+    fn gate(&self, function: &Function) -> Arc<Gate> {
+        let Component { tenant, name, version, .. } = &*function.component;
+        let key: GateKey = ((tenant.clone(), name.clone(), function.name.clone()), version.clone());
+        if let Some(gate) = self.gates.read().get(&key) {
             return gate.clone();
         }
-        let places = Arc::new(Semaphore::new(spec.concurrency));
-        let spares = Spares::new(self.spares.clone());
-        let replacing = Arc::new(Semaphore::new(1));
-        let gate = Arc::new(Gate { places, waiting: AtomicUsize::new(0), spares, replacing, spec });
-        self.gates.write().insert(key, gate.clone());
-        gate
+        let mut gates = self.gates.write();
+        // Of other versions those are left that somebody still calls.
+        gates.retain(|other, gate| other.0 != key.0 || Arc::strong_count(gate) > 1);
+        gates.entry(key).or_insert_with(|| Arc::new(Gate::new(function.spec(), self.spares.clone()))).clone()
     }
 }
 
-/// What a function asks for, or the defaults.
-fn spec_of(component: &Component, function: &str) -> FunctionSpec {
-    component.spec.functions.get(function).cloned().unwrap_or_default()
-}
-
 impl Gate {
+    /// All functions of a host share the room for spares.
+    fn new(spec: FunctionSpec, spares: Arc<Semaphore>) -> Self {
+        let places = Arc::new(Semaphore::new(spec.concurrency));
+        let replacing = Arc::new(Semaphore::new(1));
+        Self { places, waiting: AtomicUsize::new(0), spares: Spares::new(spares), replacing, spec }
+    }
+
     async fn enter(&self, function: &str) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Ok(place);

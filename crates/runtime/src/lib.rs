@@ -27,7 +27,7 @@ mod spec;
 
 pub use code::content_hash;
 pub use component::{Component, ExportedAgent, ExportedMethod, Exports};
-pub use functions::{Call, Called, FunctionStats, Functions};
+pub use functions::{Call, Called, Function, FunctionStats, Functions};
 pub use grant::ObjectGrant;
 pub use host::{Host, Settings};
 pub use logs::{LogLine, Logs, Stream};
