@@ -10,7 +10,7 @@ use axum::{
 use futures::StreamExt as _;
 use serde::Serialize;
 use stride_ids::{Code, Failure};
-use stride_maps::{MapId, Spec, Status};
+use stride_maps::{Begun, MapId, Spec, Status};
 
 use crate::{
     problem::Problem,
@@ -57,12 +57,8 @@ impl From<Status> for ListedMap {
     fn from(status: Status) -> Self {
         let Status { id, spec, version, state, created_at, ended_at, .. } = status;
         let Status { items, is_planned: planned, done, failed, bytes, hedged, memoised, .. } = status;
-        let (state, cause) = match state {
-            stride_maps::State::Running => ("running", None),
-            stride_maps::State::Done => ("done", None),
-            stride_maps::State::Cancelled => ("cancelled", None),
-            stride_maps::State::Failed(cause) => ("failed", Some(cause)),
-        };
+        let (state, cause) = state.told();
+        let cause = cause.cloned();
         let id = id.to_string();
         let failures: Vec<_> = failed.into_iter().map(|(code, items)| Failures { code, items }).collect();
         let failed = failures.iter().map(|failures| failures.items).sum();
@@ -90,12 +86,9 @@ fn map_id(id: &str) -> Result<MapId, Failure> {
     id.parse().map_err(invalid)
 }
 
-pub(crate) async fn begin(
-    State(gateway): State<Shared>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<ListedMap>), Problem> {
+pub(crate) async fn begin(State(gateway): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let tenant = request::tenant(&headers)?;
+    let key = request::idempotency_key(&headers)?;
     let bytes = request::bytes(&headers, body).await?;
     let explain = |e| {
         invalid(format!(
@@ -103,8 +96,12 @@ pub(crate) async fn begin(
         ))
     };
     let spec: Spec = serde_json::from_slice(&bytes).map_err(explain)?;
-    let status = gateway.maps.begin(&tenant, spec).await?;
-    Ok((StatusCode::CREATED, Json(status.into())))
+    let Begun { status, is_replayed } = gateway.maps.begin(&tenant, spec, key).await?;
+    let mut response = (StatusCode::CREATED, Json(ListedMap::from(status))).into_response();
+    if is_replayed {
+        response.headers_mut().insert("stride-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 pub(crate) async fn list(State(gateway): State<Shared>, headers: HeaderMap) -> Result<Json<MapList>, Problem> {

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use stride_agents::{Turn, TurnError};
-use stride_ids::{Code, Failure, Payload};
+use stride_ids::{Address, Code, Failure, Payload};
 
 use crate::{
     message::{
         self, BEGIN, BeginAsked, END, EndAsked, FOLD, FOLDED, FoldAsked, FoldedAsked, PLAN, Place, PlanAsked, Planned,
         RECORD, REDUCED, Recorded, Results, ResultsAsked, STATUS, UNDONE, Undone, UndoneAsked,
     },
-    row::{self, OPEN, Open, Outcome, Output, PAGES, Page, Run, State},
+    row::{self, Notice, OPEN, Open, Outcome, Output, PAGES, Page, Run, State},
 };
 
 /// How many bytes of results a map keeps. What is over that fails, and the message says what to do.
@@ -40,11 +41,11 @@ pub(crate) fn handle(turn: &mut Turn, method: &str, input: &[u8]) -> Result<Payl
     })
 }
 
-fn begin(turn: &mut Turn, BeginAsked { spec, versions, at }: BeginAsked) -> Result<(), Failure> {
+fn begin(turn: &mut Turn, BeginAsked::First { spec, versions, at, notice, key }: BeginAsked) -> Result<(), Failure> {
     if turn.load().is_some() {
         return Err(Failure::new(Code::Conflict, "there is a map of that id already"));
     }
-    save(turn, &Run::begun(spec, versions, at))
+    save(turn, &Run { notice, key, ..Run::begun(spec, versions, at) })
 }
 
 fn plan(turn: &mut Turn, PlanAsked { before, items, cursor, is_last }: PlanAsked) -> Result<Planned, Failure> {
@@ -147,7 +148,21 @@ fn end(turn: &mut Turn, EndAsked { state, at, reduced }: EndAsked) -> Result<Run
     run.state = state;
     run.ended_at = Some(at);
     save(turn, &run)?;
+    if let Some(Notice { agent, method }) = run.notice.clone() {
+        let ended = ended(turn.address(), &run);
+        turn.tell(agent, method, ended).map_err(refused)?;
+    }
     Ok(run)
+}
+
+/// What an agent is told of a map that has ended.
+fn ended(map: &Address, run: &Run) -> Payload {
+    let (state, cause) = run.state.told();
+    let cause = cause.map(|Failure { code, message }| json!({"code": code, "message": message}));
+    let failed: u64 = run.failed.iter().map(|(_, items)| items).sum();
+    let Run { items, done, .. } = run;
+    let told = json!({"map": map.key, "state": state, "cause": cause, "items": items, "done": done, "failed": failed});
+    Payload::json(told.to_string())
 }
 
 fn undone(turn: &Turn, UndoneAsked { after }: &UndoneAsked) -> Result<Option<Undone>, Failure> {

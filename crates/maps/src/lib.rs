@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod begin;
 mod body;
 mod book;
 mod caller;
@@ -31,11 +32,15 @@ mod row;
 mod run;
 mod spec;
 mod split;
+mod stats;
 
+pub use begin::{Begun, ToBegin};
 pub use body::WithMaps;
 pub use caller::{Callee, Caller, Reply};
 pub use id::MapId;
 pub use maps::{Maps, Settings};
-pub use row::State;
+pub use results::ResultsPage;
+pub use row::{Notice, Outcome, Output, State};
 pub use run::Status;
 pub use spec::{FunctionName, Prefix, Spec, Split};
+pub use stats::MapStats;

@@ -80,12 +80,14 @@ impl Work for Mapping {
     }
 
     async fn run(&self, (place, item): Self::Task) -> Option<Recorded> {
+        let began = self.inner.clock.now();
         let is_hedged = AtomicBool::new(false);
         let (result, is_memoised) = match self.result(&item, &is_hedged).await? {
             Ok(Resulted { output, is_memoised }) => (Ok(output), is_memoised),
             Err(failure) => (Err(failure), false),
         };
         let course = Course { is_hedged: is_hedged.into_inner(), is_memoised };
+        self.inner.counters.count(result.is_ok(), course, self.inner.clock.now() - began);
         Some(Recorded { place, outcome: Outcome { name: item.name(), result }, course })
     }
 

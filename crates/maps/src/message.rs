@@ -1,11 +1,11 @@
-//! What is asked of a map's agent, and what it answers. These travel within the node; nothing of them is stored.
+//! What is asked of a map's agent, and what it answers. These travel within the node, and but for the first nothing of them is stored.
 
 use serde::{Deserialize, Serialize};
 use stride_ids::Payload;
 use stride_sim::Timestamp;
 
 use crate::{
-    row::{Cursor, Item, Outcome, Output, State, Versions},
+    row::{Cursor, Item, Notice, Outcome, Output, State, Versions},
     spec::Spec,
 };
 
@@ -33,11 +33,10 @@ pub(crate) const METHODS: [(&str, bool); 10] = [
     (REDUCED, true),
 ];
 
+/// How a map begins. An agent's turn may have told it, and then it lies in an inbox for a while: it changes by one more variant.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct BeginAsked {
-    pub(crate) spec: Spec,
-    pub(crate) versions: Versions,
-    pub(crate) at: Timestamp,
+pub(crate) enum BeginAsked {
+    First { spec: Spec, versions: Versions, at: Timestamp, notice: Option<Notice>, key: Option<String> },
 }
 
 /// The next page of items.

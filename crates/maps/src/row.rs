@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use stride_ids::{Code, Failure, ObjectKey, Payload, VersionId};
+use stride_ids::{Address, Code, Failure, ObjectKey, Payload, VersionId};
 use stride_sim::Timestamp;
 
 use crate::{first_format, spec::Spec};
@@ -53,6 +53,18 @@ pub enum State {
     Failed(Failure),
 }
 
+impl State {
+    /// As others read it, and why a map could not go on.
+    pub fn told(&self) -> (&'static str, Option<&Failure>) {
+        match self {
+            Self::Running => ("running", None),
+            Self::Done => ("done", None),
+            Self::Cancelled => ("cancelled", None),
+            Self::Failed(cause) => ("failed", Some(cause)),
+        }
+    }
+}
+
 /// A map, and how far it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Run {
@@ -75,6 +87,19 @@ pub(crate) struct Run {
     pub(crate) hedged: u64,
     /// How many of the results were known from earlier calls.
     pub(crate) memoised: u64,
+    /// Who is told when it has ended.
+    pub(crate) notice: Option<Notice>,
+    /// The key under which somebody began it, who may ask again.
+    pub(crate) key: Option<String>,
+}
+
+/// An agent that is told when a map has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Which agent.
+    pub agent: Address,
+    /// Which method gets the message.
+    pub method: String,
 }
 
 impl Run {
@@ -95,6 +120,8 @@ impl Run {
             bytes: 0,
             hedged: 0,
             memoised: 0,
+            notice: None,
+            key: None,
         }
     }
 
@@ -202,16 +229,25 @@ impl Open {
 
 /// How an item ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) name: String,
-    pub(crate) result: Result<Output, Failure>,
+pub struct Outcome {
+    /// What the item is called: the key of its object, and which part of it.
+    pub name: String,
+    /// What the function came to.
+    pub result: Result<Output, Failure>,
 }
 
 /// Where a result is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Output {
+pub enum Output {
+    /// With the map.
     Kept(Payload),
-    Stored { object: String, bytes: u64 },
+    /// In an object.
+    Stored {
+        /// Which: `bucket/key`.
+        object: String,
+        /// How many bytes it has.
+        bytes: u64,
+    },
 }
 
 impl Output {

@@ -60,7 +60,7 @@ impl Callee for Pinned {
     fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>> {
         Box::pin(async move {
             let called = self.functions.call_found(&self.function, input, None).await?;
-            Ok(Reply { payload: called.payload, is_memoised: false })
+            Ok(Reply { payload: called.payload, is_memoised: called.is_memoised })
         })
     }
 }

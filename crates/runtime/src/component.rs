@@ -91,6 +91,7 @@ impl Component {
         })?;
         let exports = describe(host, &tenant, &name, &pre).await?;
         check_spec(&spec, &exports)?;
+        check_memoised(&spec, &purity)?;
         Ok(Self { tenant, name, version, exports, spec, purity, host: host.clone(), pre })
     }
 
@@ -188,6 +189,17 @@ fn check_spec(spec: &ComponentSpec, exports: &Exports) -> Result<(), Failure> {
         return Err(Failure::new(Code::InvalidRequest, message));
     }
     Ok(())
+}
+
+/// Refuses to keep answers that need not be the same the next time.
+fn check_memoised(spec: &ComponentSpec, purity: &Purity) -> Result<(), Failure> {
+    let Purity::Impure(cause) = purity else { return Ok(()) };
+    let Some((name, _)) = spec.functions.iter().find(|(_, function)| function.memoise) else { return Ok(()) };
+    let message = format!(
+        "stride.toml has memoise in [functions.{name}], but the function is not pure: {cause}. Take memoise out, or move the function \
+         into a component of its own that does without"
+    );
+    Err(Failure::new(Code::InvalidRequest, message))
 }
 
 /// The name that is nearest to what somebody typed.

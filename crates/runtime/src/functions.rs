@@ -21,6 +21,7 @@ use crate::{
     component::{Component, Prepared, nearest},
     failure::{from_guest, out_of_time},
     guest::{Reach, from_wit, to_wit},
+    memo::{Memo, MemoKey},
     purity::Purity,
     registry::Registry,
     spares::{SPARES_MAX, Spares},
@@ -73,6 +74,16 @@ impl Function {
         &self.component.purity
     }
 
+    /// Its component and its name.
+    pub(crate) fn names(&self) -> (&Component, &str) {
+        (&self.component, &self.name)
+    }
+
+    /// Whether its answers are kept.
+    fn is_memoised(&self) -> bool {
+        self.component.spec.functions.get(&self.name).is_some_and(|spec| spec.memoise)
+    }
+
     /// What it may use: what it asks for, or the defaults.
     pub fn spec(&self) -> FunctionSpec {
         self.component.spec.functions.get(&self.name).cloned().unwrap_or_default()
@@ -92,6 +103,8 @@ pub struct Called {
     pub start: Duration,
     /// Running user code.
     pub run: Duration,
+    /// The reply was known from an earlier call, so nothing has run.
+    pub is_memoised: bool,
 }
 
 /// What has been called since the node started, and what runs now.
@@ -105,6 +118,12 @@ pub struct FunctionStats {
     pub running: u64,
     /// Calls that wait for one that is running to end.
     pub waiting: u64,
+    /// Calls of memoised functions whose answer was known. They count as succeeded as well.
+    pub memo_hits: u64,
+    /// Calls of memoised functions whose answer was not known.
+    pub memo_misses: u64,
+    /// How many bytes of answers are kept.
+    pub memo_bytes: u64,
 }
 
 /// Calls functions.
@@ -113,6 +132,7 @@ pub struct Functions {
     engine: Arc<Engine>,
     gates: RwLock<HashMap<GateKey, Arc<Gate>>>,
     spares: Arc<Semaphore>,
+    memo: Memo,
     succeeded: AtomicU64,
     failed: AtomicU64,
 }
@@ -137,6 +157,7 @@ impl Functions {
             engine,
             gates: RwLock::default(),
             spares: Arc::new(Semaphore::new(SPARES_MAX as usize)),
+            memo: Memo::new(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
@@ -158,7 +179,24 @@ impl Functions {
         input: Payload,
         trace: Option<String>,
     ) -> Result<Called, Failure> {
-        self.counted(self.try_call(function, input, trace).await)
+        self.counted(self.answer(function, input, trace).await)
+    }
+
+    /// The answer that is known, or a call.
+    async fn answer(&self, function: &Function, input: Payload, trace: Option<String>) -> Result<Called, Failure> {
+        input.check_size("request")?;
+        if !function.is_memoised() {
+            return self.try_call(function, input, trace).await;
+        }
+        let key = MemoKey::of(function, &input);
+        if let Some(payload) = self.memo.get(&key) {
+            let call = CallId(function.component.host.chance.next_u64());
+            let (queue, start, run) = Default::default();
+            return Ok(Called { call, payload, queue, start, run, is_memoised: true });
+        }
+        let called = self.try_call(function, input, trace).await?;
+        self.memo.keep(key, &called.payload);
+        Ok(called)
     }
 
     fn counted(&self, outcome: Result<Called, Failure>) -> Result<Called, Failure> {
@@ -171,7 +209,11 @@ impl Functions {
     pub fn stats(&self) -> FunctionStats {
         let gates = self.gates.read();
         let count = |counted: fn(&Gate) -> usize| gates.values().map(|gate| counted(gate)).sum::<usize>() as u64;
+        let (memo_hits, memo_misses, memo_bytes) = self.memo.stats();
         FunctionStats {
+            memo_hits,
+            memo_misses,
+            memo_bytes,
             succeeded: self.succeeded.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             running: count(|gate| gate.spec.concurrency.saturating_sub(gate.places.available_permits())),
@@ -206,7 +248,6 @@ impl Functions {
     }
 
     async fn try_call(&self, function: &Function, input: Payload, trace: Option<String>) -> Result<Called, Failure> {
-        input.check_size("request")?;
         let clock = &function.component.host.clock;
         let began = clock.now();
         let gate = self.gate(function);
@@ -247,7 +288,7 @@ impl Functions {
         if let Ok(turn) = gate.replacing.clone().try_acquire_owned() {
             tokio::spawn(replace(gate.clone(), component, prepared, turn));
         }
-        Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run })
+        Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run, is_memoised: false })
     }
 
     /// Gives back the instances made ahead for functions that nobody called for a while. To be called now and then.

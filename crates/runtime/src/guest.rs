@@ -131,12 +131,19 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// What the guest may reach right now.
+    pub(crate) fn reach_mut(&mut self) -> &mut Reach {
+        &mut self.reach
+    }
+}
+
 /// Ends the run with what was refused.
 fn refused(error: TurnError) -> wasmtime::Error {
     Refused(failure_of(error)).into()
 }
 
-fn failure_of(error: TurnError) -> Failure {
+pub(crate) fn failure_of(error: TurnError) -> Failure {
     let code = match &error {
         TurnError::Refused(failure) => return failure.clone(),
         TurnError::ReadOnly => Code::CapabilityDenied,

@@ -19,6 +19,8 @@ mod grant;
 mod guest;
 mod host;
 mod logs;
+mod maps;
+mod memo;
 mod objects;
 mod purity;
 mod registry;

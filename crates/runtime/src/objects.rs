@@ -163,7 +163,7 @@ impl Guest {
     ) -> Result<ObjectPage, Failure> {
         let component = self.working()?;
         let bucket = BucketName::new(bucket).map_err(invalid)?;
-        if !component.spec.grants_list(&bucket, &prefix) {
+        if !component.spec.grants_all(&bucket, &prefix, Right::Read) {
             return Err(denied(component, &bucket, &format!("list `{bucket}/{prefix}`"), Right::Read));
         }
         let (objects, tenant) = (component.host.objects()?, component.tenant.clone());
@@ -208,7 +208,7 @@ fn object(component: &Component, bucket: &str, key: &str, right: Right) -> Resul
     Ok((component.host.objects()?, name))
 }
 
-fn denied(component: &Component, bucket: &BucketName, what: &str, right: Right) -> Failure {
+pub(crate) fn denied(component: &Component, bucket: &BucketName, what: &str, right: Right) -> Failure {
     let message = format!(
         "component `{}` may not {what}; add objects = [\"{bucket}/*:{}\"] to [capabilities] in stride.toml",
         component.name,

@@ -46,8 +46,9 @@ pub enum Cause {
 }
 
 /// Interfaces of which every function answers the same whenever it is called, or is refused to whom nothing is granted.
-const CONSTANT: [&str; 21] = [
+const CONSTANT: [&str; 22] = [
     "stride:guest/agents",
+    "stride:guest/maps",
     "stride:guest/objects",
     "stride:guest/state",
     "stride:guest/timers",
@@ -89,7 +90,11 @@ impl Purity {
 
     /// The same from the names of what is imported: interface and function.
     fn judge(spec: &ComponentSpec, imports: impl IntoIterator<Item = (String, String)>) -> Self {
-        let granted = [("agents", spec.may_reach.is_empty()), ("objects", spec.objects.is_empty())];
+        let granted = [
+            ("agents", spec.may_reach.is_empty()),
+            ("objects", spec.objects.is_empty()),
+            ("maps", spec.may_map.is_empty()),
+        ];
         if let Some((capability, _)) = granted.into_iter().find(|(_, is_empty)| !is_empty) {
             return Self::Impure(Cause::Granted(capability));
         }
@@ -175,6 +180,8 @@ mod tests {
         assert_eq!(judged(&agents, &[]), Purity::Impure(Cause::Granted("agents")));
         let objects = ComponentSpec { objects: vec!["data/*:read".parse().unwrap()], ..Default::default() };
         assert_eq!(judged(&objects, &[]), Purity::Impure(Cause::Granted("objects")));
+        let maps = ComponentSpec { may_map: vec!["words/*".into()], ..Default::default() };
+        assert_eq!(judged(&maps, &[]), Purity::Impure(Cause::Granted("maps")));
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn a_map_goes_on_after_a_restart_in_its_version_and_fails_if_that_is_gone() {
             let world = world.restarted().await;
             *world.functions.version.lock() = "v2";
             *world.functions.gone.lock() = is_gone.then_some("v1");
-            world.maps.resume([tenant()]).await.unwrap();
+            world.maps.take_up([tenant()]).await.unwrap();
             let lines = world.results(&id).await;
             let status = world.status(&id).await;
             if is_gone {

@@ -254,7 +254,7 @@ impl World {
 
     pub(crate) async fn try_begin(&self, spec: Value) -> Result<Status, Failure> {
         let spec: Spec = serde_json::from_value(spec).unwrap();
-        self.maps.begin(&tenant(), spec).await
+        Ok(self.maps.begin(&tenant(), spec, None).await?.status)
     }
 
     pub(crate) async fn status(&self, id: &MapId) -> Status {

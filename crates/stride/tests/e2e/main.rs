@@ -9,6 +9,7 @@ mod crashes;
 mod docs;
 mod errors;
 mod functions;
+mod guest_maps;
 mod guest_objects;
 mod maps;
 mod messages;
