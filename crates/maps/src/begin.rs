@@ -4,14 +4,16 @@
 //! begins with the turn's commit: a turn that fails has begun nothing, and of several attempts at a turn only the one that is committed
 //! begins a map. Whoever finds it ([`Maps::take_up`]) works on it then.
 
+use stride_agents::native::{answer, ask};
 use stride_ids::{Address, Code, Failure, Name, Payload};
 
 use crate::{
+    caller::Callees,
     id::MapId,
     maps::{Inner, Maps, Working, ask_of},
     message::{BEGIN, BeginAsked},
     row::{Notice, Versions},
-    run::{Status, ask},
+    run::Status,
     spec::Spec,
 };
 
@@ -47,6 +49,7 @@ impl Maps {
     ///
     /// # Errors
     /// `not_found` for a function or a bucket that is not there, `invalid_request` for results that would become inputs,
+    /// `capability_denied` if the labels of its buckets do not allow it here,
     /// `overloaded` if as many maps run as may, `conflict` for a key that was used for another map.
     pub async fn begin(&self, tenant: &Name, spec: Spec, key: Option<String>) -> Result<Begun, Failure> {
         let inner = &self.0;
@@ -100,7 +103,7 @@ impl Maps {
             return Err(Failure::new(Code::Overloaded, message));
         }
         let id = MapId::new(inner.clock.timestamp(), &inner.chance);
-        Ok(ToBegin { to: id.address(tenant), id, method: BEGIN, input: crate::book::payload(&asked) })
+        Ok(ToBegin { to: id.address(tenant), id, method: BEGIN, input: answer(&asked) })
     }
 }
 
@@ -113,21 +116,12 @@ impl Inner {
         notice: Option<Notice>,
         key: Option<String>,
     ) -> Result<BeginAsked, Failure> {
-        let versions = self.versions(tenant, &spec).await?;
+        let callees = Callees::find(&*self.caller, tenant, &spec, &Versions::default()).await?;
         check(tenant, &spec)?;
+        callees.place(&spec).await?;
         let (over, first) = (&spec.over, 1);
         self.objects.list(tenant, &over.bucket, over.prefix.clone(), None, first).await?;
-        Ok(BeginAsked::First { spec, versions, at: self.clock.timestamp(), notice, key })
-    }
-
-    /// The versions in force of what a map calls.
-    async fn versions(&self, tenant: &Name, spec: &Spec) -> Result<Versions, Failure> {
-        let function = self.caller.find(tenant, &spec.function, None).await?.version().to_owned();
-        let reduce = match &spec.reduce {
-            Some(reduce) => Some(self.caller.find(tenant, reduce, None).await?.version().to_owned()),
-            None => None,
-        };
-        Ok(Versions { function: Some(function), reduce })
+        Ok(BeginAsked::First { spec, versions: callees.versions(), at: self.clock.timestamp(), notice, key })
     }
 }
 

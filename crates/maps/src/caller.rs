@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use stride_ids::{Failure, Name, Payload};
+use stride_ids::{BucketName, Failure, Name, Payload};
 
-use crate::spec::FunctionName;
+use crate::{
+    row::Versions,
+    spec::{FunctionName, Spec},
+};
 
 /// Finds functions.
 pub trait Caller: Send + Sync + 'static {
@@ -32,6 +35,12 @@ pub trait Callee: Send + Sync + 'static {
     /// What it answers follows from its input alone, so that it may be called twice for one answer.
     fn is_pure(&self) -> bool;
 
+    /// Whether this node takes calls of it with data of these buckets.
+    ///
+    /// # Errors
+    /// `capability_denied` if the labels of data do not allow it here.
+    fn place<'a>(&'a self, buckets: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>>;
+
     /// Calls it once. Only `overloaded` and `unavailable` say that it is worth trying again.
     fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>>;
 }
@@ -43,4 +52,42 @@ pub struct Reply {
     pub payload: Payload,
     /// The answer was known from an earlier call.
     pub is_memoised: bool,
+}
+
+/// What a map calls, each in one version.
+#[derive(Clone)]
+pub(crate) struct Callees {
+    pub(crate) function: Arc<dyn Callee>,
+    pub(crate) reduce: Option<Arc<dyn Callee>>,
+}
+
+impl Callees {
+    /// Finds them in these versions.
+    pub(crate) async fn find(
+        caller: &dyn Caller,
+        tenant: &Name,
+        spec: &Spec,
+        versions: &Versions,
+    ) -> Result<Self, Failure> {
+        let function = caller.find(tenant, &spec.function, versions.function.as_deref()).await?;
+        let reduce = match &spec.reduce {
+            Some(reduce) => Some(caller.find(tenant, reduce, versions.reduce.as_deref()).await?),
+            None => None,
+        };
+        Ok(Self { function, reduce })
+    }
+
+    pub(crate) fn versions(&self) -> Versions {
+        let version = |callee: &Arc<dyn Callee>| callee.version().to_owned();
+        Versions { function: Some(version(&self.function)), reduce: self.reduce.as_ref().map(version) }
+    }
+
+    /// Whether this node takes the calls, with what the map reads and where its results go.
+    pub(crate) async fn place(&self, Spec { over, out, .. }: &Spec) -> Result<(), Failure> {
+        let buckets: Vec<_> = [Some(over), out.as_ref()].into_iter().flatten().map(|one| one.bucket.clone()).collect();
+        for callee in [Some(&self.function), self.reduce.as_ref()].into_iter().flatten() {
+            callee.place(&buckets).await?;
+        }
+        Ok(())
+    }
 }

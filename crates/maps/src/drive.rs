@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use stride_agents::native::ask;
 use stride_ids::{Address, Code, Failure, Name, Payload};
 
 use crate::{
-    caller::Callee,
+    book::MAPS,
+    caller::{Callee, Callees},
     folding::Folding,
     hedge::Hedge,
     mapping::{Mapping, put},
@@ -13,7 +15,7 @@ use crate::{
     message::{END, EndAsked, FOLDED, FoldedAsked, STATUS},
     pool,
     row::{Output, Run, State},
-    run::{Patience, Signal, ask},
+    run::{Patience, Signal},
 };
 
 /// How many items are under way, however many calls a function takes at the same time: each holds a place of those who
@@ -51,16 +53,14 @@ impl Driver<'_> {
         let asked = self.patience().retry(|| ask::<Run>(&inner.engine, address, STATUS, &())).await;
         let Some(run) = asked.transpose()? else { return Ok(None) };
         let Run { spec, versions, cursor, is_planned, state: State::Running, .. } = run else { return Ok(None) };
-        let callee = inner.caller.find(&address.tenant, &spec.function, versions.function.as_deref()).await?;
-        // Held until the end, so that no deployment in the midst of the map takes it away.
-        let reduce = match &spec.reduce {
-            Some(reduce) => Some(inner.caller.find(&address.tenant, reduce, versions.reduce.as_deref()).await?),
-            None => None,
-        };
-        let width = callee.concurrency().min(WIDTH_MAX);
+        // Held until the end, so that no deployment in the midst of the map takes them away.
+        let callees = Callees::find(&*inner.caller, &address.tenant, &spec, &versions).await?;
+        callees.place(&spec).await?;
+        let width = callees.function.concurrency().min(WIDTH_MAX);
         let mapping = Mapping {
             inner: inner.clone(),
-            calls: Hedge::new(callee, width, inner.clock.clone()),
+            calls: Hedge::new(callees.function.clone(), width, inner.clock.clone()),
+            callees: callees.clone(),
             tenant: address.tenant.clone(),
             address: address.clone(),
             spec: spec.clone(),
@@ -72,7 +72,7 @@ impl Driver<'_> {
         if signal.is_stopped() {
             return Ok(None);
         }
-        let Some(reduce) = reduce else { return Ok(Some(None)) };
+        let Some(reduce) = callees.reduce else { return Ok(Some(None)) };
         let Some(value) = self.reduce(&reduce).await? else { return Ok(None) };
         let place = spec.reduced_object(&address.tenant).map_err(|why| Failure::new(Code::InvalidRequest, why))?;
         let Some(value) = value else { return Ok(Some(None)) };
@@ -131,7 +131,7 @@ impl Inner {
         let mut all: Vec<Address> = Vec::new();
         loop {
             let after = all.last().map(|address| &address.key);
-            let page = self.engine.list(tenant, &crate::id::kind(), after, PAGE)?;
+            let page = self.engine.list(tenant, &MAPS.name(), after, PAGE)?;
             let is_last = page.len() < PAGE;
             all.extend(page);
             if is_last {

@@ -104,6 +104,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use futures::future::BoxFuture;
+    use stride_ids::BucketName;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -127,6 +128,10 @@ mod tests {
 
         fn is_pure(&self) -> bool {
             self.is_pure
+        }
+
+        fn place<'a>(&'a self, _: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>> {
+            Box::pin(async { Ok(()) })
         }
 
         fn call(&self, _: Payload) -> BoxFuture<'_, Outcome> {

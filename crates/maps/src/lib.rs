@@ -12,7 +12,6 @@
 #![forbid(unsafe_code)]
 
 mod begin;
-mod body;
 mod book;
 mod caller;
 mod drive;
@@ -35,7 +34,7 @@ mod split;
 mod stats;
 
 pub use begin::{Begun, ToBegin};
-pub use body::WithMaps;
+pub use book::MAPS;
 pub use caller::{Callee, Caller, Reply};
 pub use id::MapId;
 pub use maps::{Maps, Settings};

@@ -7,19 +7,20 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::{TryStreamExt as _, stream};
+use stride_agents::native::ask;
 use stride_data::Put;
 use stride_ids::{Address, Code, Failure, Name, ObjectName, Payload};
 use tokio::sync::mpsc;
 
 use crate::{
-    caller::Reply,
+    caller::{Callees, Reply},
     hedge::Hedge,
     maps::Inner,
     message::{Course, PLAN, Place, PlanAsked, Planned, RECORD, Recorded, UNDONE, Undone, UndoneAsked},
     plan::{Plan, Planner, open},
     pool::Work,
     row::{Cursor, Item, Outcome, Output},
-    run::{Patience, ask},
+    run::Patience,
     spec::{Spec, Split},
 };
 
@@ -28,6 +29,7 @@ pub(crate) const RESULT_LEN_MAX: usize = 1 << 20;
 
 pub(crate) struct Mapping {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) callees: Callees,
     pub(crate) calls: Hedge,
     pub(crate) tenant: Name,
     pub(crate) address: Address,
@@ -64,6 +66,8 @@ impl Work for Mapping {
         let mut before = self.cursor.clone();
         let mut is_planned = self.is_planned;
         while !is_planned && !self.patience.signal.is_stopped() {
+            // Labels may have changed since the page before.
+            self.callees.place(&self.spec).await?;
             let Plan { items, cursor, is_last } = self.planner().page(&before).await?;
             let asked = PlanAsked { before, items, cursor, is_last };
             let Some(Planned::Page { page, first }) = self.ask(PLAN, &asked).await? else { return Ok(()) };

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use futures::Stream;
 use parking_lot::Mutex;
-use stride_agents::Engine;
+use stride_agents::{Engine, native::ask};
 use stride_data::Objects;
 use stride_ids::{Address, Code, Failure, Name};
 use stride_sim::{Chance, Clock, Tasks};
@@ -21,7 +21,7 @@ use crate::{
     message::{END, EndAsked, STATUS},
     results,
     row::{Run, State},
-    run::{Signal, Status, ask},
+    run::{Signal, Status},
     stats::{Counters, MapStats},
 };
 
@@ -72,8 +72,8 @@ pub(crate) struct Inner {
 }
 
 impl Maps {
-    /// Maps over `objects` that call functions through `caller`. The agents of `engine` keep them, which have to be served
-    /// by [`crate::WithMaps`].
+    /// Maps over `objects` that call functions through `caller`. The agents of `engine` keep them, [`crate::MAPS`]
+    /// among those.
     pub fn new(
         engine: Arc<Engine>,
         objects: Arc<Objects>,

@@ -8,15 +8,16 @@
 //! Everything stored begins with a schema.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
+use stride_agents::native::Schema;
 use stride_ids::{Address, Code, Failure, ObjectKey, Payload, VersionId};
 use stride_sim::Timestamp;
 
 use crate::{first_format, spec::Spec};
 
-const SCHEMA: u8 = 1;
+pub(crate) const SCHEMA: Schema = Schema(1);
 /// Of a [`Run`], since it says which versions are called.
-const RUN_SCHEMA: u8 = 2;
+const RUN_SCHEMA: Schema = Schema(2);
 
 /// How many items a page has at most.
 pub(crate) const PAGE: usize = 256;
@@ -126,13 +127,14 @@ impl Run {
     }
 
     pub(crate) fn encode(&self) -> Bytes {
-        encode_as(RUN_SCHEMA, self)
+        RUN_SCHEMA.encode(self)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Failure> {
         match bytes {
-            [SCHEMA, rest @ ..] => first_format::read(rest).map_err(|e| unreadable("map", &e.to_string())),
-            _ => decode_as(RUN_SCHEMA, "map", bytes),
+            [first, rest @ ..] if *first == SCHEMA.0 => first_format::read(rest)
+                .map_err(|e| Failure::new(Code::Internal, format!("the stored map cannot be read: {e}"))),
+            _ => RUN_SCHEMA.decode("map", bytes),
         }
     }
 }
@@ -258,33 +260,6 @@ impl Output {
             Self::Stored { .. } => 0,
         }
     }
-}
-
-pub(crate) fn encode(value: &impl Serialize) -> Bytes {
-    encode_as(SCHEMA, value)
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Failure> {
-    decode_as(SCHEMA, what, bytes)
-}
-
-fn encode_as(schema: u8, value: &impl Serialize) -> Bytes {
-    let bytes = postcard::to_extend(value, vec![schema]).expect("a row always encodes");
-    bytes.into()
-}
-
-fn decode_as<T: DeserializeOwned>(schema: u8, what: &'static str, bytes: &[u8]) -> Result<T, Failure> {
-    match bytes {
-        [found, rest @ ..] if *found == schema => {
-            postcard::from_bytes(rest).map_err(|e| unreadable(what, &e.to_string()))
-        }
-        [other, ..] => Err(unreadable(what, &format!("it has schema {other}; this version reads {schema}"))),
-        [] => Err(unreadable(what, "it is empty")),
-    }
-}
-
-fn unreadable(what: &str, why: &str) -> Failure {
-    Failure::new(Code::Internal, format!("the stored {what} cannot be read: {why}"))
 }
 
 #[cfg(test)]

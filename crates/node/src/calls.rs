@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use stride_ids::{Code, Failure, Name, Payload};
+use stride_ids::{BucketName, Code, Failure, Name, Payload};
 use stride_maps::{Callee, Caller, FunctionName, Reply};
 use stride_runtime::{Function, Functions};
 
@@ -55,6 +55,10 @@ impl Callee for Pinned {
 
     fn is_pure(&self) -> bool {
         self.function.purity().is_pure()
+    }
+
+    fn place<'a>(&'a self, buckets: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.functions.place(&self.function, buckets))
     }
 
     fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>> {

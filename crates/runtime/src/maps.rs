@@ -20,7 +20,7 @@ use crate::{
     component::Component,
     failure::to_guest,
     grant::Right,
-    guest::{Guest, Reach, failure_of, to_wit},
+    guest::{Guest, Reach, to_wit},
 };
 
 /// However many results a guest asks for, a page has no more than this.
@@ -72,7 +72,7 @@ impl Guest {
             Reach::Turn { turn, .. } => {
                 let notice = then.map(|method| Notice { agent: turn.address().clone(), method });
                 let ToBegin { id, to, method, input } = maps.to_begin(&component.tenant, spec, notice).await?;
-                turn.tell(to, method.to_owned(), input).map_err(failure_of)?;
+                turn.tell(to, method.to_owned(), input)?;
                 Ok(id)
             }
             Reach::Nothing | Reach::Agents { .. } if then.is_some() => {

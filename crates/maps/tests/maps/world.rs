@@ -11,35 +11,14 @@ use std::{
 use futures::{TryStreamExt as _, future::BoxFuture, stream};
 use parking_lot::Mutex;
 use serde_json::Value;
-use stride_agents::{Bodies, Body, Engine, Kind, Surroundings};
-use stride_data::{Objects, Put, Storage, WithBuckets};
-use stride_ids::{Address, BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
+use stride_agents::{Engine, Surroundings, native::NativeTypes};
+use stride_data::{BUCKETS, Objects, Put, Storage};
+use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_maps::{Callee, Caller, FunctionName, MapId, Maps, Reply, Settings, Spec, State, Status, WithMaps};
+use stride_maps::{Callee, Caller, FunctionName, MAPS, MapId, Maps, Reply, Settings, Spec, State, Status};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
 use tokio::sync::watch;
-
-/// Serves nothing: there are only buckets and maps.
-struct Nothing;
-
-impl Bodies for Nothing {
-    fn kind(&self, _: &Name, _: &Name) -> Option<Arc<Kind>> {
-        None
-    }
-
-    fn kind_of_version(&self, _: &Name, _: &Name, _: &str) -> Option<Arc<Kind>> {
-        None
-    }
-
-    fn nearest_kind(&self, _: &Name, _: &Name) -> Option<String> {
-        None
-    }
-
-    fn start<'a>(&'a self, _: &'a Arc<Kind>, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
-        unreachable!("nobody else is served")
-    }
-}
 
 /// Functions that do what tests need, and count. Those whose name begins with `pure-` are pure.
 pub(crate) struct Functions {
@@ -55,6 +34,8 @@ pub(crate) struct Functions {
     pub(crate) overloaded: AtomicU64,
     /// After so many calls, none comes back any more.
     pub(crate) stuck_after: AtomicU64,
+    /// The bucket whose data must not be used here.
+    pub(crate) forbidden: Mutex<Option<String>>,
 }
 
 impl Default for Functions {
@@ -67,6 +48,7 @@ impl Default for Functions {
             let_go: watch::Sender::new(false),
             overloaded: AtomicU64::new(0),
             stuck_after: AtomicU64::new(0),
+            forbidden: Mutex::default(),
         }
     }
 }
@@ -114,6 +96,14 @@ impl Callee for Function {
 
     fn is_pure(&self) -> bool {
         self.name.starts_with("pure-")
+    }
+
+    fn place<'a>(&'a self, buckets: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>> {
+        let forbidden = self.functions.forbidden.lock().clone();
+        let found = buckets.iter().find(|bucket| forbidden.as_deref() == Some(bucket.as_str()));
+        let outcome =
+            found.map_or(Ok(()), |bucket| Err(Failure::new(Code::CapabilityDenied, format!("{bucket}: not here"))));
+        Box::pin(async { outcome })
     }
 
     fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>> {
@@ -217,7 +207,7 @@ async fn engine(dir: &Path, journal: Arc<dyn Journal>, clock: &Clock) -> Arc<Eng
     let surroundings = Surroundings {
         journal,
         store: Arc::new(store),
-        bodies: Arc::new(WithMaps::new(Arc::new(WithBuckets::new(Arc::new(Nothing))))),
+        bodies: Arc::new(NativeTypes::new([BUCKETS, MAPS])),
         clock: clock.clone(),
         chance: Chance::seeded(1),
         tasks: Tasks::real(),
