@@ -249,3 +249,28 @@ async fn a_map_keeps_the_version_that_it_began_with_also_when_only_the_disk_has_
     assert_eq!((&status["state"], &status["version"]), (&json!("done"), &first["version"]));
     assert_eq!((&status["hedged"], &status["memoised"]), (&json!(0), &json!(0)));
 }
+
+#[tokio::test]
+async fn a_client_that_repeats_its_key_has_begun_one_map() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("echo").await;
+    put(&node, "data/in/a", "1".into()).await;
+    let begin = async |node: &Node, over: &str| {
+        let spec = json!({"function": "echo/echo", "over": over});
+        Reply::of(node.request(Method::POST, "/v1/maps").header("idempotency-key", "monday").json(&spec)).await
+    };
+    let first = begin(&node, "data/in/").await;
+    assert!(!first.headers.contains_key("stride-replayed"));
+    let id = first.json_of(StatusCode::CREATED)["id"].clone();
+    results(&node, id.as_str().unwrap()).await;
+    begin(&node, "data/").await.fails_with("conflict", "used for another map");
+    node.kill();
+    let node = Node::start(&data);
+    let again = begin(&node, "data/in/").await;
+    assert_eq!(
+        (&again.json_of(StatusCode::CREATED)["id"], &again.headers["stride-replayed"]),
+        (&id, &"true".parse().unwrap())
+    );
+    assert_eq!(node.get("/v1/maps").await.json()["maps"].as_array().unwrap().len(), 1);
+}

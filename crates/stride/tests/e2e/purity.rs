@@ -102,4 +102,14 @@ async fn a_map_of_a_memoised_function_counts_what_was_known_and_comes_to_the_sam
     assert!(stderr(&second).contains("map: 20 inputs, 0 failed, 20 memoised, "), "{}", stderr(&second));
     let maps = node.get("/v1/maps").await.json();
     assert_eq!((&maps["maps"][0]["memoised"], &maps["maps"][1]["memoised"]), (&json!(0), &json!(20)));
+    let metrics = node.get("/metrics").await.body;
+    for line in [
+        "stride_map_items_total{outcome=\"done\"} 40",
+        "stride_map_items_memoised_total 20",
+        "stride_map_items_hedged_total 0",
+        "stride_maps_running 0",
+        "stride_map_item_seconds_count 40",
+    ] {
+        assert!(metrics.contains(line), "`{line}` is not in {metrics}");
+    }
 }
