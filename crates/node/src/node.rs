@@ -1,7 +1,6 @@
 //! A node from start to end.
 
 use std::{
-    collections::BTreeSet,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -33,6 +32,8 @@ const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
 const PASSES_PER_CHECKPOINT: u32 = 20;
 /// After how many passes the instances that were made ahead are given back, if nobody called for them.
 const PASSES_PER_RELEASE: u32 = 4;
+/// How often maps are looked for that agents have begun.
+const TAKE_UP_EVERY: Duration = Duration::from_millis(250);
 /// How often chunks that no object needs any more are looked for, if there may be some.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long after an upload has found no space: what was in the midst of being written has ended then.
@@ -102,6 +103,7 @@ pub struct Node {
     stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
     s3: Option<JoinHandle<io::Result<()>>>,
+    mapping: JoinHandle<()>,
     sweeping: JoinHandle<()>,
     maintenance: JoinHandle<()>,
 }
@@ -159,10 +161,11 @@ impl Node {
         host.bring_objects(&objects, site);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
         let seams = (clock.clone(), chance, Tasks::real());
-        let calls = Arc::new(Calls(functions.clone()));
+        let control = Arc::new(control);
+        let calls = Arc::new(Calls { functions: functions.clone(), control: control.clone() });
         let maps = Maps::new(engine.clone(), objects.clone(), calls, stride_maps::Settings::default(), seams);
         let maps = Arc::new(maps);
-        tokio::spawn(resume(maps.clone(), control.tenants()));
+        host.bring_maps(&maps);
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
             info,
@@ -170,7 +173,7 @@ impl Node {
             engine: engine.clone(),
             objects: objects.clone(),
             maps,
-            control: Arc::new(control),
+            control: control.clone(),
             logs: host.logs().clone(),
             clock: clock.clone(),
             tasks: Tasks::real(),
@@ -183,9 +186,10 @@ impl Node {
             let router = stride_s3::router(objects.clone(), &s3.keys, clock.clone());
             tokio::spawn(serve(listener, router, stopped.clone()))
         });
+        let mapping = tokio::spawn(take_up(gateway.maps.clone(), control, clock.clone(), stopped.clone()));
         let sweeping = tokio::spawn(sweep(objects, clock.clone(), stopped.clone()));
         let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
-        Ok(Self { address, engine, journal, gateway, clock, stop, server, s3, sweeping, maintenance })
+        Ok(Self { address, engine, journal, gateway, clock, stop, server, s3, mapping, sweeping, maintenance })
     }
 
     /// Where it listens.
@@ -214,7 +218,7 @@ impl Node {
                 "some calls of maps did not finish within {DRAIN_MAX:?}; they are made again with the next start"
             );
         }
-        for task in [self.sweeping, self.maintenance] {
+        for task in [self.mapping, self.sweeping, self.maintenance] {
             if let Err(e) = task.await {
                 tracing::warn!(error = %e, "maintenance ended early");
             }
@@ -230,10 +234,21 @@ impl Node {
     }
 }
 
-/// Goes on with the maps that had not ended. Beside everything else: the node answers meanwhile.
-async fn resume(maps: Arc<Maps>, tenants: BTreeSet<Name>) {
-    if let Err(failure) = maps.resume(tenants).await {
-        tracing::error!(%failure, "maps that had not ended cannot go on; it is tried again with the next start");
+/// Looks for maps on which nobody works, until the node stops. Beside everything else: the node answers meanwhile.
+async fn take_up(maps: Arc<Maps>, control: Arc<Control>, clock: Clock, mut stopped: watch::Receiver<bool>) {
+    let mut failing = false;
+    loop {
+        match maps.take_up(control.tenants()).await {
+            Ok(()) => failing = false,
+            Err(failure) if !failing => {
+                failing = true;
+                tracing::error!(%failure, "maps that nobody works on cannot be found; it is tried again");
+            }
+            Err(_) => {}
+        }
+        if clock.timeout(TAKE_UP_EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
     }
 }
 
