@@ -16,7 +16,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Arc, mpsc},
+    sync::{Arc, OnceLock, mpsc},
     task::{Context, Poll},
     thread::JoinHandle,
     time::Duration,
@@ -68,7 +68,6 @@ pub struct Settings {
 pub struct PostgresJournal {
     shared: Arc<Shared>,
     runtime: runtime::Handle,
-    cluster: String,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -78,6 +77,8 @@ struct Shared {
     identity: Identity,
     /// Tells this journal from every other that ever had the same epoch.
     holder: i64,
+    /// The name of the database, once it is known.
+    cluster: OnceLock<String>,
     clock: Clock,
     chance: Chance,
     state: Mutex<State>,
@@ -125,6 +126,7 @@ impl PostgresJournal {
             config: session::config_of(&settings.url)?,
             identity,
             holder: chance.next_u64() as i64,
+            cluster: OnceLock::new(),
             clock,
             chance,
             state: Mutex::new(State { tail: Tail::new(settings.cells), link: Link::default(), closing: false }),
@@ -136,24 +138,19 @@ impl PostgresJournal {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| io("start a runtime for the database", &e))?;
         let handle = runtime.handle().clone();
-        let cluster = runtime.block_on(shared.begin())?;
+        let (send, begun) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("journal-postgres".into()).spawn({
             let shared = shared.clone();
-            move || {
-                runtime.block_on(async {
-                    let keeper = tokio::spawn(keeper::run(shared.clone()));
-                    lane::run(&shared).await;
-                    keeper.abort();
-                });
-            }
+            move || runtime.block_on(live(&shared, &send))
         });
         let thread = Some(thread.map_err(|e| io("start the thread journal-postgres", &e))?);
-        Ok(Self { shared, runtime: handle, cluster, thread })
+        begun.recv().unwrap_or_else(|_| Err(Error::Stopped("the journal's thread has ended".into())))?;
+        Ok(Self { shared, runtime: handle, thread })
     }
 
     /// The name that the database was given when it was begun.
     pub fn cluster(&self) -> &str {
-        &self.cluster
+        self.shared.cluster.get().map_or("", String::as_str)
     }
 
     /// Runs something on the journal's thread and waits for it.
@@ -170,16 +167,27 @@ impl PostgresJournal {
     }
 }
 
-impl Shared {
-    /// The first connection, which makes the tables, and the name of the cluster.
-    async fn begin(self: &Arc<Self>) -> Result<String, Error> {
-        self.with_control(|session| Box::pin(async move { Ok(session.cluster.clone()) })).await
+/// The journal's thread: says whether the database can be used, and uses it until it is closed.
+async fn live(shared: &Arc<Shared>, begun: &mpsc::SyncSender<Result<(), Error>>) {
+    // The first connection makes the tables.
+    let outcome = shared.with_control(|_| Box::pin(async { Ok(()) })).await;
+    let usable = outcome.is_ok();
+    // Whoever opens the journal waits for it.
+    let _ = begun.send(outcome);
+    if usable {
+        let keeper = tokio::spawn(keeper::run(shared.clone()));
+        lane::run(shared).await;
+        keeper.abort();
     }
+}
 
+impl Shared {
     async fn connect(&self) -> Result<Session, Trouble> {
         let session = Session::connect(&self.config, &self.identity, self.holder).await?;
-        if session.cluster.is_empty() {
-            return Err(Error::Unfit("it has lost its name".into()).into());
+        let first = self.cluster.get_or_init(|| session.cluster.clone());
+        if *first != session.cluster {
+            let other = format!("it was {first} and is {} now: somebody replaced it; bring the first one back", session.cluster);
+            return Err(Error::Unfit(other).into());
         }
         Ok(session)
     }
@@ -190,18 +198,21 @@ impl Shared {
         &self,
         work: impl for<'a> Fn(&'a mut Session) -> Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send + 'a>>,
     ) -> Result<T, Error> {
-        let (began, mut backoff) = (self.clock.now(), Backoff::default());
+        let (began, mut backoff, mut told) = (self.clock.now(), Backoff::default(), false);
         loop {
             let why = match self.try_control(&work).await {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Lasting(error)) => return Err(error),
+                Err(Trouble::Refused(why)) => return Err(Error::Unfit(why)),
                 Err(Trouble::Passing(why)) => why,
             };
             self.state.lock().tail.check_running()?;
             if self.clock.now() - began > CALL_MAX {
                 return Err(Error::Unavailable(why));
             }
-            tracing::debug!(why, "the database does not answer; it is tried again");
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(why, "the database does not answer; it is tried again for {CALL_MAX:?}");
+            }
             self.clock.sleep(backoff.next(&self.chance)).await;
         }
     }
@@ -357,12 +368,6 @@ struct Wait {
     hurries: bool,
 }
 
-impl Wait {
-    fn hurry(&self, state: &mut State) -> bool {
-        state.tail.hurry()
-    }
-}
-
 impl Future for Wait {
     type Output = Result<Receipt, Error>;
 
@@ -374,7 +379,7 @@ impl Future for Wait {
             return Poll::Ready(outcome);
         }
         state.tail.wait(this.cell, this.seq, cx.waker());
-        let news = this.hurry(&mut state);
+        let news = state.tail.hurry();
         drop(state);
         if news {
             this.shared.wake.notify_one();

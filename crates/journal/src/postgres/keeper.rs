@@ -5,7 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Shared, schema::SLOTS, session::{Session, Trouble}};
+use super::{
+    Shared,
+    schema::SLOTS,
+    session::{Session, Trouble},
+};
 
 /// How often it looks, without being told that there is something to do.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -16,8 +20,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         // Whichever comes first.
         let _ = shared.clock.timeout(KEEP_EVERY, shared.keep.notified()).await;
-        if let Err(Trouble::Passing(why)) = pass(&shared).await {
-            tracing::debug!(why, "what is not needed stays in the database; it is tried again");
+        if let Err(trouble) = pass(&shared).await {
+            tracing::debug!(?trouble, "what is not needed stays in the database; it is tried again");
         }
     }
 }

@@ -46,7 +46,7 @@ impl Lane<'_> {
                 Ok(()) => return "closed".into(),
                 // Nothing acknowledged is lost, but nothing can be added by this journal either.
                 Err(Trouble::Lasting(error)) => return error.to_string(),
-                Err(Trouble::Passing(why)) => self.shared.note_trouble(&why),
+                Err(Trouble::Passing(why) | Trouble::Refused(why)) => self.shared.note_trouble(&why),
             }
             self.shared.clock.sleep(self.backoff.next(&self.shared.chance)).await;
         }

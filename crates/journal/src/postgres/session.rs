@@ -97,13 +97,20 @@ WHERE c.epoch <> o.epoch OR c.holder <> $1";
 pub(crate) enum Trouble {
     /// Trying again may help.
     Passing(String),
-    /// It will not, until somebody does something.
+    /// The server does not let us in. Whoever begins has to change something; who was in before waits until it does again.
+    Refused(String),
+    /// It will not help, until somebody does something.
     Lasting(Error),
 }
 
 impl From<tokio_postgres::Error> for Trouble {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Passing(described(&error))
+        // Authorization, unknown database, and whatever a role may not do.
+        let refused = |code: &str| code.starts_with("28") || code.starts_with("3D") || code == "42501";
+        match error.code() {
+            Some(state) if refused(state.code()) => Self::Refused(described(&error)),
+            _ => Self::Passing(described(&error)),
+        }
     }
 }
 
