@@ -7,7 +7,8 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
     os::unix::{fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
@@ -187,10 +188,7 @@ impl Server {
         let mut psql = self.programs.command("psql");
         psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "-d", database]);
         psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1"]);
-        for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
-            psql.args(["-c", statement]);
-        }
-        Ok(String::from_utf8_lossy(&run(&mut psql)?.stdout).trim().to_owned())
+        Ok(text(&run_with(&mut psql, sql)?.stdout))
     }
 
     /// From now on a commit waits for a standby.
@@ -347,7 +345,17 @@ fn text(bytes: &[u8]) -> String {
 
 /// Runs a program to its end.
 fn run(command: &mut Command) -> Result<Output, Error> {
-    let output = command.stdin(Stdio::null()).output()?;
+    run_with(command, "")
+}
+
+/// Runs a program that reads `input`.
+fn run_with(command: &mut Command, input: &str) -> Result<Output, Error> {
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = process.stdin.take() {
+        // One that ends without reading says why by itself.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = process.wait_with_output()?;
     if output.status.success() {
         return Ok(output);
     }

@@ -16,8 +16,13 @@ struct Postgres {
 }
 
 impl Postgres {
-    fn fresh(server: &Arc<Server>) -> Self {
-        Self { server: server.clone(), database: server.fresh_database().unwrap() }
+    /// Backends for one run of the suite, each with nothing in its database.
+    fn backends(server: &Arc<Server>) -> impl Fn() -> Self {
+        let database = server.fresh_database().unwrap();
+        move || {
+            server.psql(&database, "DROP SCHEMA IF EXISTS stride CASCADE").unwrap();
+            Self { server: server.clone(), database: database.clone() }
+        }
     }
 }
 
@@ -30,17 +35,17 @@ impl Backend for Postgres {
 #[test]
 fn the_postgres_journal_keeps_the_contract_on_a_plain_executor() {
     let server = server();
-    futures::executor::block_on(contract::all(|| Postgres::fresh(&server)));
+    futures::executor::block_on(contract::all(Postgres::backends(&server)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_postgres_journal_keeps_the_contract_on_tokio() {
     let server = server();
-    contract::all(|| Postgres::fresh(&server)).await;
+    contract::all(Postgres::backends(&server)).await;
 }
 
 #[tokio::test]
 async fn the_postgres_journal_keeps_the_contract_on_one_tokio_thread() {
     let server = server();
-    contract::all(|| Postgres::fresh(&server)).await;
+    contract::all(Postgres::backends(&server)).await;
 }

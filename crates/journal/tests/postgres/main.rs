@@ -2,4 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 mod contract;
+mod outages;
+mod refusals;
+mod space;
 mod support;
+mod takeovers;
+mod writers;
