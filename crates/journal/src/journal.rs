@@ -204,6 +204,9 @@ pub enum Error {
     /// A write or sync failed, so nothing is certain any more: end the node.
     #[error("the journal stopped: {0}")]
     Stopped(String),
+    /// The database does not hold what it had acknowledged: end the node.
+    #[error("the database lost what it had acknowledged: {0}")]
+    Lost(String),
     /// Records that are needed were truncated before: the store behind the journal lost what it had promised to hold.
     #[error("{cell} needs the records after {after}, but the journal begins at {first}")]
     Gap {

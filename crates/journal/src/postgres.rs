@@ -14,6 +14,7 @@
 //! Not here: who should own a cell (a later membership), and where snapshots are (the store).
 
 use std::{
+    fmt,
     future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, OnceLock, mpsc},
@@ -54,7 +55,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 const READS_MAX: usize = 3;
 
 /// Where the journal is and what it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The connection string, with the password if there is one. Several hosts may be named; the one that takes writes is used.
     pub url: String,
@@ -62,6 +63,13 @@ pub struct Settings {
     pub cells: u16,
     /// The name of the data directory whose store has what is truncated; another one is refused.
     pub home: String,
+}
+
+impl fmt::Debug for Settings {
+    /// Without the connection string: there may be a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("cells", &self.cells).field("home", &self.home).finish_non_exhaustive()
+    }
 }
 
 /// A journal in a database.
@@ -117,11 +125,8 @@ impl PostgresJournal {
         if settings.cells == 0 {
             return Err(Error::Invalid("a journal needs at least one cell".into()));
         }
-        let identity = Identity {
-            cluster: format!("clu-{:016x}", chance.next_u64()),
-            cells: settings.cells,
-            home: settings.home,
-        };
+        let identity =
+            Identity { cluster: format!("clu-{:016x}", chance.next_u64()), cells: settings.cells, home: settings.home };
         let shared = Arc::new(Shared {
             config: session::config_of(&settings.url)?,
             identity,
@@ -186,7 +191,10 @@ impl Shared {
         let session = Session::connect(&self.config, &self.identity, self.holder).await?;
         let first = self.cluster.get_or_init(|| session.cluster.clone());
         if *first != session.cluster {
-            let other = format!("it was {first} and is {} now: somebody replaced it; bring the first one back", session.cluster);
+            let other = format!(
+                "it was {first} and is {} now: somebody replaced it; bring the first one back",
+                session.cluster
+            );
             return Err(Error::Unfit(other).into());
         }
         Ok(session)

@@ -31,7 +31,9 @@ const USER: &str = "postgres";
 #[non_exhaustive]
 pub enum Error {
     /// The programs are not there.
-    #[error("PostgreSQL is not on this machine; on Debian and Ubuntu: apt-get install postgresql (any version from 13 on)")]
+    #[error(
+        "PostgreSQL is not on this machine; on Debian and Ubuntu: apt-get install postgresql (any version from 13 on)"
+    )]
     NotInstalled,
     /// Root has nobody to run it as.
     #[error("PostgreSQL does not run as root, and there is no user `{USER}`; the package of PostgreSQL makes one")]

@@ -11,6 +11,7 @@ use super::{
     backoff::Backoff,
     session::{Session, Trouble},
 };
+use crate::Error;
 
 /// Runs until the journal is closed and everything is stored, or nothing more can be.
 pub(crate) async fn run(shared: &Arc<Shared>) {
@@ -22,9 +23,9 @@ pub(crate) async fn run(shared: &Arc<Shared>) {
     };
     let why = tokio::select! {
         why = ended => why,
-        () = given_up => "closed while the database was away".to_owned(),
+        () = given_up => Error::Stopped("it was closed while the database was away".into()),
     };
-    shared.state.lock().tail.stop(&why);
+    shared.state.lock().tail.stop(why);
 }
 
 struct Lane<'a> {
@@ -36,16 +37,16 @@ struct Lane<'a> {
 
 impl Lane<'_> {
     /// Connects and serves until it is over, and says why it is.
-    async fn run(&mut self) -> String {
+    async fn run(&mut self) -> Error {
         loop {
             let served = match self.shared.connect().await {
                 Ok(mut session) => self.serve(&mut session).await,
                 Err(trouble) => Err(trouble),
             };
             match served {
-                Ok(()) => return "closed".into(),
+                Ok(()) => return Error::Stopped("it was closed".into()),
                 // Nothing acknowledged is lost, but nothing can be added by this journal either.
-                Err(Trouble::Lasting(error)) => return error.to_string(),
+                Err(Trouble::Lasting(error)) => return error,
                 Err(Trouble::Passing(why) | Trouble::Refused(why)) => self.shared.note_trouble(&why),
             }
             self.shared.clock.sleep(self.backoff.next(&self.shared.chance)).await;

@@ -138,7 +138,8 @@ fn described(error: &tokio_postgres::Error) -> String {
 
 /// Reads a connection string; what the journal cannot do without is set, whatever it says.
 pub(crate) fn config_of(url: &str) -> Result<Config, Error> {
-    let wrong = |why: String| Error::Invalid(format!("{why}; a database is named as in postgres://USER@HOST:5432/DATABASE"));
+    let wrong =
+        |why: String| Error::Invalid(format!("{why}; a database is named as in postgres://USER@HOST:5432/DATABASE"));
     let mut config: Config = url.parse().map_err(|e: tokio_postgres::Error| wrong(described(&e)))?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(wrong("the connection string names no host".into()));
@@ -249,10 +250,7 @@ impl Session {
         let statement = &self.statements.store[usize::try_from(slot).unwrap_or(0)];
         let rows = self
             .client
-            .query(
-                statement,
-                &[&self.holder, &cells, &epochs, &befores, &lasts, &record_cells, &seqs, &crcs, &bytes],
-            )
+            .query(statement, &[&self.holder, &cells, &epochs, &befores, &lasts, &record_cells, &seqs, &crcs, &bytes])
             .await?;
         self.certain(rows.iter().map(|row| cell_of(row.get(0))).collect())
     }
@@ -377,8 +375,8 @@ impl Statements {
         let others = [ASK, OWN_LAST, TAKE_OVER, REPLAY, FLOORS, TAKEN];
         let stores = try_join_all(stores.iter().map(|sql| client.prepare(sql)));
         let (store, others) = try_join(stores, try_join_all(others.map(|sql| client.prepare(sql)))).await?;
-        let [ask, own_last, take_over, replay, floors, taken] =
-            <[Statement; 6]>::try_from(others).map_err(|_| Trouble::Passing("not all statements were prepared".into()))?;
+        let [ask, own_last, take_over, replay, floors, taken] = <[Statement; 6]>::try_from(others)
+            .map_err(|_| Trouble::Passing("not all statements were prepared".into()))?;
         Ok(Self { store, ask, own_last, take_over, replay, floors, taken })
     }
 }

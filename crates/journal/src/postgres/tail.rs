@@ -146,7 +146,7 @@ pub(crate) struct Tail {
     hurried: bool,
     /// The first cell that somebody else was found to own.
     lost: Option<Error>,
-    stopped: Option<String>,
+    stopped: Option<Error>,
     mourners: Vec<Waker>,
 }
 
@@ -175,10 +175,7 @@ impl Tail {
     }
 
     pub(crate) fn check_running(&self) -> Result<(), Error> {
-        match &self.stopped {
-            Some(why) => Err(Error::Stopped(why.clone())),
-            None => Ok(()),
-        }
+        self.stopped.clone().map_or(Ok(()), Err)
     }
 
     fn owned(&mut self, id: CellId, epoch: Epoch) -> Result<&mut Cell, Error> {
@@ -230,7 +227,7 @@ impl Tail {
             return Some(Ok(Receipt::new(id, epoch, seq)));
         }
         if let Some(why) = stopped {
-            return Some(Err(Error::Stopped(why)));
+            return Some(Err(why));
         }
         match cell.owner {
             Owner::Us | Owner::Opening if epoch == cell.epoch => None,
@@ -335,8 +332,8 @@ impl Tail {
     /// refused if somebody else owns the cell by now.
     pub(crate) fn resolve(&mut self, statuses: &[Status]) {
         for status in statuses {
-            if let Err(why) = self.resolve_one(status) {
-                self.stop(&why);
+            if let Err(lost) = self.resolve_one(status) {
+                self.stop(lost);
                 return;
             }
         }
@@ -356,18 +353,18 @@ impl Tail {
         }
     }
 
-    fn resolve_one(&mut self, status: &Status) -> Result<(), String> {
+    fn resolve_one(&mut self, status: &Status) -> Result<(), Error> {
         let cell = self.known(status.cell);
         cell.in_doubt = false;
         // Of what we wrote, only that is certain which is there; what was durable before and is gone was given up.
         let stored = if status.owned { Some(status.last) } else { status.own_last };
         let forgot_us = status.epoch < cell.epoch || (status.epoch == cell.epoch && !status.owned);
         if forgot_us || status.last < cell.durable {
-            return Err(format!(
-                "the database lost what it had acknowledged: {} was at record {} of epoch {} and is at record {} of epoch {} \
-                 now; it may have failed over to a standby that was not synchronous",
-                status.cell, cell.durable, cell.epoch, status.last, status.epoch
-            ));
+            return Err(Error::Lost(format!(
+                "{} was at record {} of epoch {} and is at record {} of epoch {} now; it may have failed over to a standby that \
+                 was not synchronous",
+                status.cell, cell.durable, cell.epoch.0, status.last, status.epoch.0
+            )));
         }
         if let Some(stored) = stored {
             cell.durable = cell.durable.max(stored.min(cell.last));
@@ -486,8 +483,8 @@ impl Tail {
     }
 
     /// Nothing can be made durable any more.
-    pub(crate) fn stop(&mut self, why: &str) {
-        self.stopped.get_or_insert_with(|| why.to_owned());
+    pub(crate) fn stop(&mut self, why: Error) {
+        self.stopped.get_or_insert(why);
         for cell in &mut self.cells {
             for (_, waker) in cell.waiters.drain(..) {
                 waker.wake();

@@ -28,7 +28,11 @@ async fn a_server_that_is_killed_again_and_again_under_load_loses_and_doubles_no
     let writers = Writers::start(&journal(url.clone()));
     for round in 0..6 {
         writers.more(chance.below(400) + 20).await;
-        if round % 2 == 0 { server.kill() } else { server.stop() }
+        if round % 2 == 0 {
+            server.kill()
+        } else {
+            server.stop()
+        }
         server.resume().unwrap();
     }
     writers.more(100).await;

@@ -73,7 +73,10 @@ fn tables_of_a_newer_release_other_cells_and_another_data_directory_are_refused_
     let refused = refusal(Settings { cells: 9, ..settings(url.clone()) });
     assert_eq!(refused, Error::CellsFixed { stored: 8, asked: 9 });
     let refused = refusal(Settings { home: "nod-other".into(), ..settings(url.clone()) });
-    assert!(matches!(&refused, Error::Unfit(why) if why.contains("nod-test") && why.contains("nod-other")), "{refused}");
+    assert!(
+        matches!(&refused, Error::Unfit(why) if why.contains("nod-test") && why.contains("nod-other")),
+        "{refused}"
+    );
     server.psql(&database, "UPDATE stride.version SET version = 99").unwrap();
     let refused = refusal(settings(url.clone()));
     assert!(matches!(&refused, Error::Unfit(why) if why.contains("99") && why.contains("release")), "{refused}");

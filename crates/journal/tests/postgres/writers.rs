@@ -107,7 +107,11 @@ impl Load {
             let distinct: HashSet<_> = texts.iter().collect();
             assert_eq!(distinct.len(), texts.len(), "{cell}: something is there twice");
             for (_, seq, text) in acknowledged.iter().filter(|(of, ..)| *of == cell) {
-                assert_eq!(texts.get(seq.0 as usize - 1), Some(text), "{cell}: an acknowledged record is not in its place");
+                assert_eq!(
+                    texts.get(seq.0 as usize - 1),
+                    Some(text),
+                    "{cell}: an acknowledged record is not in its place"
+                );
             }
         }
     }

@@ -16,6 +16,7 @@ mod object_crashes;
 mod objects;
 mod operators;
 mod parked;
+mod postgres;
 mod rollback;
 mod s3;
 mod support;

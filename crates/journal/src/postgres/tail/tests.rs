@@ -206,9 +206,9 @@ fn a_server_that_forgot_what_it_acknowledged_stops_the_journal() {
     let statuses = server.ask(US, &tail.doubts());
     tail.resolve(&statuses);
     let stopped = tail.outcome(CELL, epoch, Seq(3));
-    assert!(matches!(&stopped, Some(Err(Error::Stopped(why))) if why.contains("synchronous")), "{stopped:?}");
+    assert!(matches!(&stopped, Some(Err(Error::Lost(why))) if why.contains("synchronous")), "{stopped:?}");
     assert!(tail.outcome(CELL, epoch, Seq(2)).unwrap().is_ok(), "an answer that was given is not taken back");
-    assert!(matches!(tail.append(CELL, epoch, bytes(4)), Err(Error::Stopped(_))));
+    assert!(matches!(tail.append(CELL, epoch, bytes(4)), Err(Error::Lost(_))));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_takeover_of_our_own_that_the_server_forgot_stops_the_journal_too() {
     tail.answered(&batch, &[]);
     let statuses = server.ask(US, &tail.doubts());
     tail.resolve(&statuses);
-    assert!(matches!(tail.outcome(CELL, epoch, Seq(1)), Some(Err(Error::Stopped(_)))));
+    assert!(matches!(tail.outcome(CELL, epoch, Seq(1)), Some(Err(Error::Lost(_)))));
 }
 
 #[test]
@@ -242,7 +242,9 @@ fn what_waits_is_bounded_and_a_refusal_leaves_no_trace() {
     tail.hurry();
     let mut sent = 0;
     while let Some(batch) = tail.next_batch() {
-        assert!(batch.records.len() == 1 || batch.records.iter().map(|r| r.bytes.len()).sum::<usize>() <= BATCH_BYTES_MAX);
+        assert!(
+            batch.records.len() == 1 || batch.records.iter().map(|r| r.bytes.len()).sum::<usize>() <= BATCH_BYTES_MAX
+        );
         sent += batch.records.len() as u64;
     }
     assert_eq!(sent, taken + 1);
