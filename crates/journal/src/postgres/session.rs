@@ -16,18 +16,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::future::{try_join, try_join_all};
+use futures::future::{try_join_all, try_join3};
 use stride_ids::{CellId, Epoch, Seq};
 use tokio::task::JoinHandle;
 use tokio_postgres::{
     AsyncMessage, Client, Config, NoTls, Statement,
     config::{SslMode, TargetSessionAttrs},
     error::Severity,
+    types::ToSql,
 };
 
 use super::{
     schema::{self, Identity, SLOTS},
-    tail::{Batch, Status},
+    tail::{Batch, Ordered, Status},
 };
 use crate::{Error, Record};
 
@@ -66,6 +67,16 @@ WITH parts AS (
     FROM unnest($6::int4[], $7::int8[], $8::int4[], $9::bytea[]) AS r(cell, seq, crc, bytes) JOIN fenced f USING (cell)
 )
 SELECT cell FROM fenced";
+
+/// The same for a single record, which is what a caller who is alone waits for: an eighth less of it.
+const STORE_ONE: &str = "
+WITH fenced AS (
+    UPDATE stride.cells SET last = $4::int8
+    WHERE cell = $2::int4 AND epoch = $3::int8 AND holder = $1::int8 AND last = $4::int8 - 1
+    RETURNING cell
+)
+INSERT INTO stride.records_SLOT (slot, cell, seq, epoch, holder, crc, bytes)
+SELECT SLOT, cell, $4::int8, $3::int8, $1::int8, $5::int4, $6::bytea FROM fenced";
 
 /// Asks about cells with a write: it waits for what is still being committed, and when it is itself committed, then so is,
 /// on the standbys too, everything that it saw.
@@ -172,8 +183,9 @@ pub(crate) struct Session {
 }
 
 struct Statements {
-    /// By slot.
+    /// By slot, as the next.
     store: Vec<Statement>,
+    store_one: Vec<Statement>,
     ask: Statement,
     own_last: Statement,
     take_over: Statement,
@@ -237,6 +249,10 @@ impl Session {
 
     /// Stores a batch and says for which cells.
     pub(crate) async fn store(&self, batch: &Batch, slot: i32) -> Result<Vec<CellId>, Trouble> {
+        let slot = usize::try_from(slot).unwrap_or(0);
+        if let [record] = &batch.records[..] {
+            return self.store_one(record, slot).await;
+        }
         let parts = &batch.parts;
         let cells: Vec<i32> = parts.iter().map(|part| i32::from(part.cell.0)).collect();
         let epochs: Vec<i64> = parts.iter().map(|part| part.epoch.0 as i64).collect();
@@ -272,8 +288,7 @@ impl Session {
     }
 
     async fn own_last(&self, cell: CellId, epoch: Epoch) -> Result<Option<Seq>, Trouble> {
-        let asked: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-            [&i32::from(cell.0), &(epoch.0 as i64), &self.holder];
+        let asked: [&(dyn ToSql + Sync); 3] = [&i32::from(cell.0), &(epoch.0 as i64), &self.holder];
         let row = self.client.query_one(&self.statements.own_last, &asked).await?;
         Ok(row.get::<_, Option<i64>>(0).map(|seq| Seq(seq as u64)))
     }
@@ -371,43 +386,104 @@ fn crc(cell: CellId, epoch: Epoch, seq: Seq, bytes: &[u8]) -> i32 {
 
 impl Statements {
     async fn prepare(client: &Client) -> Result<Self, Trouble> {
-        let stores: Vec<String> = (0..SLOTS).map(|slot| STORE.replace("SLOT", &slot.to_string())).collect();
-        let others = [ASK, OWN_LAST, TAKE_OVER, REPLAY, FLOORS, TAKEN];
-        let stores = try_join_all(stores.iter().map(|sql| client.prepare(sql)));
-        let (store, others) = try_join(stores, try_join_all(others.map(|sql| client.prepare(sql)))).await?;
+        let by_slot = |sql: &str| (0..SLOTS).map(|slot| sql.replace("SLOT", &slot.to_string())).collect::<Vec<_>>();
+        let (many, one) = (by_slot(STORE), by_slot(STORE_ONE));
+        let all = |statements: &'static [&'static str]| try_join_all(statements.iter().map(|sql| client.prepare(sql)));
+        let (store, store_one, others) = try_join3(
+            try_join_all(many.iter().map(|sql| client.prepare(sql))),
+            try_join_all(one.iter().map(|sql| client.prepare(sql))),
+            all(&[ASK, OWN_LAST, TAKE_OVER, REPLAY, FLOORS, TAKEN]),
+        )
+        .await?;
         let [ask, own_last, take_over, replay, floors, taken] = <[Statement; 6]>::try_from(others)
             .map_err(|_| Trouble::Passing("not all statements were prepared".into()))?;
-        Ok(Self { store, ask, own_last, take_over, replay, floors, taken })
+        Ok(Self { store, store_one, ask, own_last, take_over, replay, floors, taken })
     }
 }
 
-/// Refuses a server that cannot keep the promise, and says what is at risk with one that may not.
+/// What the settings of a server are, as far as the promise depends on them.
+#[derive(Clone, Debug)]
+struct ServerSettings {
+    version: i32,
+    fsync: String,
+    full_page_writes: String,
+    synchronous_standbys: String,
+    /// Those that are connected, and backups that are being made.
+    standbys: i64,
+}
+
 async fn check(client: &Client) -> Result<Vec<String>, Trouble> {
     let row = client.query_one(CHECK, &[]).await?;
-    let (version, fsync, full_pages, synchronous): (i32, &str, &str, &str) =
-        (row.get(0), row.get(1), row.get(2), row.get(3));
-    let standbys: i64 = row.get(4);
-    if version < VERSION_MIN {
-        let major = version / 10_000;
-        return Err(Error::Unfit(format!("it is PostgreSQL {major}; upgrade it to 13 or newer")).into());
+    let settings = ServerSettings {
+        version: row.get(0),
+        fsync: row.get(1),
+        full_page_writes: row.get(2),
+        synchronous_standbys: row.get(3),
+        standbys: row.get(4),
+    };
+    Ok(settings.judge()?)
+}
+
+impl ServerSettings {
+    /// Refuses a server that cannot keep the promise, and says what is at risk with one that may not.
+    fn judge(&self) -> Result<Vec<String>, Error> {
+        if self.version < VERSION_MIN {
+            let major = self.version / 10_000;
+            return Err(Error::Unfit(format!("it is PostgreSQL {major}; upgrade it to 13 or newer")));
+        }
+        if self.fsync == "off" {
+            let why = "it runs with fsync = off, so a crash of its machine loses what it acknowledged; set fsync = on and reload it";
+            return Err(Error::Unfit(why.into()));
+        }
+        let mut risks = Vec::new();
+        if self.full_page_writes == "off" {
+            risks.push(
+                "the database runs with full_page_writes = off: unless its file system never tears a page, A CRASH OF ITS \
+                 MACHINE DAMAGES WHAT WAS ACKNOWLEDGED; set full_page_writes = on"
+                    .to_owned(),
+            );
+        }
+        if self.standbys > 0 && self.synchronous_standbys.is_empty() {
+            risks.push(format!(
+                "the database has {} standby(s), and none is synchronous: A FAIL-OVER LOSES WHAT WAS ACKNOWLEDGED; set \
+                 synchronous_standby_names (with Patroni: synchronous_mode and synchronous_mode_strict)",
+                self.standbys
+            ));
+        }
+        Ok(risks)
     }
-    if fsync == "off" {
-        let why = "it runs with fsync = off, so a crash of its machine loses what it acknowledged; set fsync = on and reload it";
-        return Err(Error::Unfit(why.into()).into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_lose_what_was_acknowledged_are_refused_or_warned_of() {
+        let good = ServerSettings {
+            version: 150_004,
+            fsync: "on".into(),
+            full_page_writes: "on".into(),
+            synchronous_standbys: "*".into(),
+            standbys: 1,
+        };
+        assert_eq!(good.judge(), Ok(vec![]));
+        let alone = ServerSettings { synchronous_standbys: String::new(), standbys: 0, ..good.clone() };
+        assert_eq!(alone.judge(), Ok(vec![]));
+        let old = ServerSettings { version: 120_019, ..good.clone() };
+        assert!(matches!(old.judge(), Err(Error::Unfit(why)) if why.contains("PostgreSQL 12")));
+        let unsynced = ServerSettings { fsync: "off".into(), ..good.clone() };
+        assert!(matches!(unsynced.judge(), Err(Error::Unfit(why)) if why.contains("fsync = on")));
+        let torn = ServerSettings { full_page_writes: "off".into(), ..good.clone() };
+        assert!(torn.judge().unwrap()[0].contains("full_page_writes = on"));
+        let asynchronous = ServerSettings { synchronous_standbys: String::new(), ..good };
+        assert!(asynchronous.judge().unwrap()[0].contains("synchronous_standby_names"));
     }
-    let mut risks = Vec::new();
-    if full_pages == "off" {
-        risks.push(
-            "the database runs with full_page_writes = off: unless its file system never tears a page, a crash of its machine \
-             damages what was acknowledged; set full_page_writes = on"
-                .to_owned(),
-        );
+
+    #[test]
+    fn a_checksum_covers_the_record_and_its_place() {
+        let of = |cell, epoch, seq, bytes: &[u8]| crc(CellId(cell), Epoch(epoch), Seq(seq), bytes);
+        let all = [of(1, 2, 3, b"x"), of(2, 2, 3, b"x"), of(1, 3, 3, b"x"), of(1, 2, 4, b"x"), of(1, 2, 3, b"y")];
+        assert!((1..5).all(|n| !all[..n].contains(&all[n])));
     }
-    if standbys > 0 && synchronous.is_empty() {
-        risks.push(format!(
-            "the database has {standbys} standby(s), and none is synchronous: A FAIL-OVER LOSES WHAT WAS ACKNOWLEDGED; set \
-             synchronous_standby_names (with Patroni: synchronous_mode and synchronous_mode_strict)"
-        ));
-    }
-    Ok(risks)
 }
