@@ -92,6 +92,8 @@ struct Shared {
     state: Mutex<State>,
     /// Tells the lane that there is something to send.
     wake: Notify,
+    /// Tells the lane that it is to end.
+    close: Notify,
     /// Tells the keeper that records can be given up.
     keep: Notify,
     /// For whatever is not a batch.
@@ -136,6 +138,7 @@ impl PostgresJournal {
             chance,
             state: Mutex::new(State { tail: Tail::new(settings.cells), link: Link::default(), closing: false }),
             wake: Notify::new(),
+            close: Notify::new(),
             keep: Notify::new(),
             control: tokio::sync::Mutex::new(None),
         });
@@ -208,11 +211,13 @@ impl Shared {
     ) -> Result<T, Error> {
         let (began, mut backoff, mut told) = (self.clock.now(), Backoff::default(), false);
         loop {
-            let why = match self.try_control(&work).await {
-                Ok(done) => return Ok(done),
-                Err(Trouble::Lasting(error)) => return Err(error),
-                Err(Trouble::Refused(why)) => return Err(Error::Unfit(why)),
-                Err(Trouble::Passing(why)) => why,
+            // What is late is not cancelled, only not waited for any longer.
+            let why = match self.clock.timeout(CALL_MAX, self.try_control(&work)).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(Trouble::Lasting(error))) => return Err(error),
+                Ok(Err(Trouble::Refused(why))) => return Err(Error::Unfit(why)),
+                Ok(Err(Trouble::Passing(why))) => why,
+                Err(_) => format!("no answer within {CALL_MAX:?}; a synchronous standby may be away"),
             };
             self.state.lock().tail.check_running()?;
             if self.clock.now() - began > CALL_MAX {
@@ -359,6 +364,7 @@ impl Drop for PostgresJournal {
             state.tail.hurry();
         }
         self.shared.wake.notify_one();
+        self.shared.close.notify_one();
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has said so already; there is nobody to tell here.
             let _ = thread.join();

@@ -4,7 +4,7 @@
 //! without a timer. When the connection is lost a new one is made, and the first thing in it is to ask about all that is in
 //! doubt.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     CLOSE_MAX, Shared,
@@ -18,7 +18,7 @@ pub(crate) async fn run(shared: &Arc<Shared>) {
     let mut lane = Lane { shared, backoff: Backoff::default(), told: Vec::new() };
     let ended = lane.run();
     let given_up = async {
-        shared.closed().await;
+        shared.close.notified().await;
         shared.clock.sleep(CLOSE_MAX).await;
     };
     let why = tokio::select! {
@@ -61,7 +61,10 @@ impl Lane<'_> {
             }
         }
         let shared = self.shared;
-        shared.note_answer();
+        // If something waits, it is the answer to that which counts.
+        if shared.state.lock().tail.is_empty() {
+            shared.note_answer();
+        }
         loop {
             let doubts = shared.state.lock().tail.doubts();
             if !doubts.is_empty() {
@@ -130,13 +133,5 @@ impl Shared {
             tracing::warn!(why, "the database does not answer; what is ordered waits, and it is tried again");
         }
         link.trouble = Some(why.to_owned());
-    }
-
-    /// Resolves when the journal is being closed.
-    async fn closed(&self) {
-        // Closing is rare and not in a hurry; a notification of its own would be one more thing to keep right.
-        while !self.state.lock().closing {
-            self.clock.sleep(Duration::from_millis(100)).await;
-        }
     }
 }

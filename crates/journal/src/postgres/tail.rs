@@ -9,7 +9,10 @@
 //! it was asked again; a cell that is in doubt sends nothing until the server has been asked; the order of a cell's
 //! records never changes; what an append is refused leaves no trace.
 
-use std::{collections::VecDeque, task::Waker};
+use std::{
+    collections::{HashSet, VecDeque},
+    task::Waker,
+};
 
 use bytes::Bytes;
 use stride_ids::{CellId, Epoch, Seq};
@@ -294,6 +297,7 @@ impl Tail {
 
     /// The server's answer to a batch: the cells whose part it has stored. The others are in doubt.
     pub(crate) fn answered(&mut self, batch: &Batch, stored: &[CellId]) {
+        let stored: HashSet<&CellId> = stored.iter().collect();
         for part in &batch.parts {
             let cell = self.known(part.cell);
             if stored.contains(&part.cell) {
@@ -411,9 +415,11 @@ impl Tail {
         Ok(())
     }
 
-    /// Whether everything that was ordered in a cell has its outcome.
-    pub(crate) fn is_idle(&self, id: CellId) -> bool {
-        self.stopped.is_some() || !self.queue.iter().chain(&self.sent).any(|record| record.cell == id)
+    /// Whether everything that was ordered in a cell has its outcome, and the server is not being asked about it: the
+    /// answer would be about the epoch before.
+    pub(crate) fn is_idle(&mut self, id: CellId) -> bool {
+        let waits = self.known(id).in_doubt || self.queue.iter().chain(&self.sent).any(|record| record.cell == id);
+        self.stopped.is_some() || !waits
     }
 
     /// The takeover succeeded.

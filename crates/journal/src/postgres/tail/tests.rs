@@ -268,6 +268,20 @@ fn nothing_is_ordered_while_a_takeover_is_on_its_way() {
 }
 
 #[test]
+fn a_takeover_waits_until_the_server_is_not_being_asked_about_the_cell() {
+    let (mut tail, mut server, _) = with_records(0);
+    tail.doubt(&[CELL]);
+    tail.begin_open(CELL).unwrap();
+    assert!(!tail.is_idle(CELL));
+    tail.doubt(&[CELL, CellId(1)]);
+    assert_eq!(tail.doubts().len(), 1, "only cells of ours are asked about");
+    let statuses = server.ask(US, &tail.doubts());
+    tail.resolve(&statuses);
+    assert!(tail.is_idle(CELL));
+    assert_eq!(tail.ended(Waker::noop()), None);
+}
+
+#[test]
 fn only_what_is_durable_can_be_given_up() {
     let (mut tail, mut server, epoch) = with_records(3);
     tail.truncate(CELL, Seq(3)).unwrap();
