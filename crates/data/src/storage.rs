@@ -26,7 +26,7 @@ use crate::{
     error::Error,
 };
 
-const CHUNKS: &str = "chunks";
+pub(crate) const CHUNKS: &str = "chunks";
 /// How much of what is stored as a chunk is read at most, in bytes. No chunk is that long, so what is cut is damaged.
 const READ_MAX: u64 = 64 << 20;
 
@@ -71,6 +71,11 @@ impl Storage {
     /// Keeps chunks in a store that is durable when it answers.
     pub fn over(store: Arc<dyn ObjectStore>, tasks: Tasks) -> Self {
         Self { store, local: None, tasks }
+    }
+
+    /// Whether it is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local.is_some()
     }
 
     /// Writes a chunk; it is durable when what this returns is finished. The bytes are no longer held then, so that many
@@ -206,9 +211,19 @@ fn path_of(id: &ChunkId) -> Path {
     Path::from_iter([CHUNKS, id.tenant.as_str(), &fan_out(&id.hash), &id.hash.to_string()])
 }
 
+/// The directory of a chunk in a local directory.
+fn dir_in(root: &FilePath, id: &ChunkId) -> PathBuf {
+    root.join(CHUNKS).join(id.tenant.as_str()).join(fan_out(&id.hash))
+}
+
+/// The file of a chunk in a local directory.
+pub(crate) fn path_in(root: &FilePath, id: &ChunkId) -> PathBuf {
+    dir_in(root, id).join(id.hash.to_string())
+}
+
 impl Local {
     fn dir_of(&self, id: &ChunkId) -> PathBuf {
-        self.root.join(CHUNKS).join(id.tenant.as_str()).join(fan_out(&id.hash))
+        dir_in(&self.root, id)
     }
 
     fn settle(&self, dir: PathBuf) -> io::Result<()> {
@@ -238,7 +253,7 @@ impl Local {
 }
 
 /// What is in a directory; nothing if it is none.
-fn entries(dir: &FilePath) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn entries(dir: &FilePath) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(dir) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),

@@ -1,7 +1,7 @@
 //! What a map needs from whatever runs functions.
 
 use futures::future::BoxFuture;
-use stride_ids::{Failure, Name, Payload};
+use stride_ids::{BucketName, Failure, Name, Payload};
 
 use crate::spec::FunctionName;
 
@@ -19,6 +19,17 @@ pub trait Caller: Send + Sync + 'static {
     /// # Errors
     /// `not_found`, with the nearest name.
     fn find(&self, tenant: &Name, function: &FunctionName) -> Result<Found, Failure>;
+
+    /// Whether this node takes calls of a function with data of these buckets.
+    ///
+    /// # Errors
+    /// `capability_denied` if the labels of data do not allow it here.
+    fn place<'a>(
+        &'a self,
+        tenant: &'a Name,
+        function: &'a FunctionName,
+        buckets: &'a [BucketName],
+    ) -> BoxFuture<'a, Result<(), Failure>>;
 
     /// Calls a function once. Only `overloaded` and `unavailable` say that it is worth trying again.
     fn call<'a>(

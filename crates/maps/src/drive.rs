@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use stride_agents::native::ask;
 use stride_ids::{Address, Code, Failure, Name, Payload};
 
 use crate::{
+    book::MAPS,
     folding::Folding,
     mapping::{Mapping, put},
     maps::Inner,
     message::{END, EndAsked, FOLDED, FoldedAsked, STATUS},
     pool,
     row::{Output, Run, State},
-    run::{Patience, Signal, ask},
+    run::{Patience, Signal},
     spec::FunctionName,
 };
 
@@ -50,6 +52,7 @@ impl Driver<'_> {
         let asked = self.patience().retry(|| ask::<Run>(&inner.engine, address, STATUS, &())).await;
         let Some(run) = asked.transpose()? else { return Ok(None) };
         let Run { spec, cursor, is_planned, state: State::Running, .. } = run else { return Ok(None) };
+        inner.place(&address.tenant, &spec).await?;
         let width = inner.caller.find(&address.tenant, &spec.function)?.concurrency.min(WIDTH_MAX);
         let mapping = Mapping {
             inner: inner.clone(),
@@ -124,7 +127,7 @@ impl Inner {
         let mut all: Vec<Address> = Vec::new();
         loop {
             let after = all.last().map(|address| &address.key);
-            let page = self.engine.list(tenant, &crate::id::kind(), after, PAGE)?;
+            let page = self.engine.list(tenant, &MAPS.name(), after, PAGE)?;
             let is_last = page.len() < PAGE;
             all.extend(page);
             if is_last {

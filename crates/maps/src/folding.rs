@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use stride_agents::native::ask;
 use stride_ids::{Address, Code, Failure, Name, Payload};
 use tokio::sync::mpsc;
 
@@ -15,7 +16,7 @@ use crate::{
     message::{FOLD, FOLDED, FoldAsked, FoldedAsked, RESULTS, Results, ResultsAsked},
     pool::Work,
     row::Output,
-    run::{Patience, ask},
+    run::Patience,
     spec::FunctionName,
 };
 

@@ -10,7 +10,6 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-mod body;
 mod book;
 mod caller;
 mod drive;
@@ -28,7 +27,7 @@ mod run;
 mod spec;
 mod split;
 
-pub use body::WithMaps;
+pub use book::MAPS;
 pub use caller::{Caller, Found};
 pub use id::MapId;
 pub use maps::{Maps, Settings};

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures::{TryStreamExt as _, stream};
+use stride_agents::native::ask;
 use stride_data::Put;
 use stride_ids::{Address, Code, Failure, Name, ObjectName, Payload};
 use tokio::sync::mpsc;
@@ -14,7 +15,7 @@ use crate::{
     plan::{Plan, Planner, open},
     pool::Work,
     row::{Cursor, Item, Outcome, Output},
-    run::{Patience, ask},
+    run::Patience,
     spec::{Spec, Split},
 };
 
@@ -52,6 +53,8 @@ impl Work for Mapping {
         let mut before = self.cursor.clone();
         let mut is_planned = self.is_planned;
         while !is_planned && !self.patience.signal.is_stopped() {
+            // Labels may have changed since the page before.
+            self.inner.place(&self.tenant, &self.spec).await?;
             let Plan { items, cursor, is_last } = self.planner().page(&before).await?;
             let asked = PlanAsked { before, items, cursor, is_last };
             let Some(Planned::Page { page, first }) = self.ask(PLAN, &asked).await? else { return Ok(()) };

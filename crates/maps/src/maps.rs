@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use futures::Stream;
 use parking_lot::Mutex;
-use stride_agents::Engine;
+use stride_agents::{Engine, native::ask};
 use stride_data::Objects;
 use stride_ids::{Address, Code, Failure, Name};
 use stride_sim::{Chance, Clock, Tasks};
@@ -18,7 +18,7 @@ use crate::{
     message::{BEGIN, BeginAsked, END, EndAsked, STATUS},
     results,
     row::{Run, State},
-    run::{Signal, Status, ask},
+    run::{Signal, Status},
     spec::Spec,
 };
 
@@ -64,8 +64,8 @@ pub(crate) struct Inner {
 }
 
 impl Maps {
-    /// Maps over `objects` that call functions through `caller`. The agents of `engine` keep them, which have to be served
-    /// by [`crate::WithMaps`].
+    /// Maps over `objects` that call functions through `caller`. The agents of `engine` keep them, [`crate::MAPS`]
+    /// among those.
     pub fn new(
         engine: Arc<Engine>,
         objects: Arc<Objects>,
@@ -82,6 +82,7 @@ impl Maps {
     ///
     /// # Errors
     /// `not_found` for a function or a bucket that is not there, `invalid_request` for results that would become inputs,
+    /// `capability_denied` if the labels of its buckets do not allow it here,
     /// `overloaded` if as many maps run as may.
     pub async fn begin(&self, tenant: &Name, spec: Spec) -> Result<Status, Failure> {
         let inner = &self.0;
@@ -89,6 +90,7 @@ impl Maps {
             inner.caller.find(tenant, function)?;
         }
         check(tenant, &spec)?;
+        inner.place(tenant, &spec).await?;
         let (over, first) = (&spec.over, 1);
         inner.objects.list(tenant, &over.bucket, over.prefix.clone(), None, first).await?;
         let at = inner.clock.timestamp();
@@ -208,6 +210,20 @@ fn check(tenant: &Name, spec: &Spec) -> Result<(), Failure> {
 }
 
 impl Inner {
+    /// Whether this node takes the calls of a map, with what it reads and where its results go.
+    pub(crate) async fn place(
+        &self,
+        tenant: &Name,
+        Spec { function, reduce, over, out, .. }: &Spec,
+    ) -> Result<(), Failure> {
+        let buckets: Vec<_> =
+            [Some(over), out.as_ref()].into_iter().flatten().map(|prefix| prefix.bucket.clone()).collect();
+        for function in [Some(function), reduce.as_ref()].into_iter().flatten() {
+            self.caller.place(tenant, function, &buckets).await?;
+        }
+        Ok(())
+    }
+
     /// What tells those who work on a map; none if nobody does.
     pub(crate) fn signal(&self, address: &Address) -> Option<Arc<Signal>> {
         self.active.lock().get(address).cloned()

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{Stream, stream};
 use serde_json::json;
+use stride_agents::native::ask;
 use stride_ids::{Address, Failure};
 
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
     maps::Inner,
     message::{REDUCED, RESULTS, Results, ResultsAsked, STATUS},
     row::{Outcome, Output, Run, State},
-    run::ask,
 };
 
 /// How long to wait for a map that nobody works on yet, because the node has just started.

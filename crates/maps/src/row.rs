@@ -7,14 +7,14 @@
 //! ```
 //! Everything stored begins with a schema.
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
+use stride_agents::native::Schema;
 use stride_ids::{Code, Failure, ObjectKey, Payload, VersionId};
 use stride_sim::Timestamp;
 
 use crate::spec::Spec;
 
-const SCHEMA: u8 = 1;
+pub(crate) const SCHEMA: Schema = Schema(1);
 
 /// How many items a page has at most.
 pub(crate) const PAGE: usize = 256;
@@ -173,20 +173,6 @@ impl Output {
             Self::Kept(payload) => payload.body.len(),
             Self::Stored { .. } => 0,
         }
-    }
-}
-
-pub(crate) fn encode(value: &impl Serialize) -> Bytes {
-    let bytes = postcard::to_extend(value, vec![SCHEMA]).expect("a row always encodes");
-    bytes.into()
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Failure> {
-    let unreadable = |why: String| Failure::new(Code::Internal, format!("the stored {what} cannot be read: {why}"));
-    match bytes {
-        [SCHEMA, rest @ ..] => postcard::from_bytes(rest).map_err(|e| unreadable(e.to_string())),
-        [other, ..] => Err(unreadable(format!("it has schema {other}; this version reads {SCHEMA}"))),
-        [] => Err(unreadable("it is empty".into())),
     }
 }
 

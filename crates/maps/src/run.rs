@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, de::DeserializeOwned};
-use stride_agents::{Ask, Engine};
-use stride_ids::{Address, Code, Failure};
+use stride_ids::{Code, Failure};
 use stride_sim::{Chance, Clock, Timestamp};
 use tokio::sync::watch;
 
 use crate::{
-    book::payload,
     id::MapId,
     row::{Run, State},
     spec::Spec,
@@ -54,25 +51,6 @@ impl Status {
         failed.sort_by_key(|(code, _)| code.as_str());
         Self { id, spec, state, created_at, ended_at, items, is_planned, done, failed, bytes }
     }
-}
-
-/// Asks the agent of a map.
-pub(crate) async fn ask<T: DeserializeOwned>(
-    engine: &std::sync::Arc<Engine>,
-    address: &Address,
-    method: &str,
-    asked: &impl Serialize,
-) -> Result<T, Failure> {
-    let ask = Ask {
-        address: address.clone(),
-        method: method.into(),
-        input: payload(asked),
-        idempotency_key: None,
-        trace: None,
-    };
-    let answer = engine.ask(ask).await?;
-    postcard::from_bytes(&answer.payload.body)
-        .map_err(|e| Failure::new(Code::Internal, format!("a map answered something else: {e}")))
 }
 
 /// Tells those who work on a map to stop, and those who watch it how far it is.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use stride_ids::{Failure, Name, Payload};
+use stride_ids::{BucketName, Failure, Name, Payload};
 use stride_maps::{Caller, Found, FunctionName};
 use stride_runtime::{Call, Functions};
 
@@ -14,6 +14,15 @@ impl Caller for Calls {
     fn find(&self, tenant: &Name, FunctionName { component, function }: &FunctionName) -> Result<Found, Failure> {
         let spec = self.0.find(tenant, component, function.as_str())?;
         Ok(Found { concurrency: spec.concurrency })
+    }
+
+    fn place<'a>(
+        &'a self,
+        tenant: &'a Name,
+        FunctionName { component, function }: &'a FunctionName,
+        buckets: &'a [BucketName],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.0.place(tenant, component, function.as_str(), buckets))
     }
 
     fn call<'a>(

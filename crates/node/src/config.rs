@@ -1,19 +1,24 @@
 //! The settings of a node: a TOML file, all optional. What the command line says comes on top.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use stride_ids::Name;
+use stride_placement::{Label, Labels};
 
 /// The largest cache of objects, in MiB.
 const OBJECT_CACHE_MIB_MAX: u64 = 1 << 20;
+/// The highest price of a node.
+const PRICE_PER_HOUR_MAX: f64 = 1e6;
 
 /// What a node is started with.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where everything durable is. Since 0.1.
@@ -32,6 +37,21 @@ pub struct Config {
     pub cluster: Option<DatabaseUrl>,
     /// Where S3 clients are answered, and with which keys; without it, nowhere. Since 0.2.
     pub s3: Option<stride_s3::Settings>,
+    /// What the node carries: code on it reaches only data whose bucket demands nothing else. Since 0.2.
+    #[serde(deserialize_with = "labels")]
+    pub labels: Labels,
+    /// What an hour of the node costs, in a unit that is the same for all nodes. Since 0.2.
+    pub price_per_hour: f64,
+    /// Classes of hardware that it has and that cannot be found out, such as `gpu`. Since 0.2.
+    pub hardware: BTreeSet<Name>,
+}
+
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let label = |(key, value): (&String, &String)| {
+        Label::new(key, value).map_err(|e| D::Error::custom(format!("`{key} = \"{value}\"`: {e}")))
+    };
+    texts.iter().map(label).collect()
 }
 
 impl Default for Config {
@@ -45,6 +65,9 @@ impl Default for Config {
             object_cache_mib: 256,
             cluster: None,
             s3: None,
+            labels: Labels::default(),
+            price_per_hour: 0.0,
+            hardware: BTreeSet::new(),
         }
     }
 }
@@ -89,6 +112,9 @@ impl Config {
         if config.object_cache_mib > OBJECT_CACHE_MIB_MAX {
             return Err(wrong(format!("object_cache_mib is {OBJECT_CACHE_MIB_MAX} at most, which is 1 TiB")));
         }
+        if !(0.0..=PRICE_PER_HOUR_MAX).contains(&config.price_per_hour) {
+            return Err(wrong(format!("price_per_hour is {}; use 0 to {PRICE_PER_HOUR_MAX}", config.price_per_hour)));
+        }
         if let Some(s3) = &config.s3 {
             s3.check().map_err(|e| wrong(format!("[s3] {e}")))?;
         }
@@ -118,6 +144,23 @@ mod tests {
         assert!(read("live_agents_max = 100000").is_err());
         assert!(read("object_cache_mib = 18446744073709551615").is_err());
         assert!(read("listen = \"nowhere\"").is_err());
+    }
+
+    #[test]
+    fn what_the_node_is_like_is_read_and_what_cannot_be_is_refused() {
+        let config = read("price_per_hour = 0.12\nhardware = [\"gpu\"]\n[labels]\nregion = \"eu\"").unwrap();
+        assert_eq!(config.labels, [Label::new("region", "eu").unwrap()].into_iter().collect());
+        assert_eq!((config.price_per_hour, config.hardware.len()), (0.12, 1));
+        for (wrong, says) in [
+            ("price_per_hour = -1.0", "use 0 to"),
+            ("price_per_hour = nan", "use 0 to"),
+            ("[labels]\nregion = \"\"", "`region = \"\"`: key and value of a label have 1 to 64 bytes"),
+            ("[labels]\nregion = 1", "expected a string"),
+            ("hardware = [\"a b\"]", "not a valid name"),
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

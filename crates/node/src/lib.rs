@@ -15,6 +15,7 @@ mod catalog;
 mod config;
 mod control;
 mod files;
+mod hardware;
 mod identity;
 mod manifest;
 mod node;

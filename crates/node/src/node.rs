@@ -13,17 +13,18 @@ use std::{
 };
 
 use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
-use stride_agents::{Engine, Surroundings};
-use stride_data::{Objects, Storage, Swept, WithBuckets};
-use stride_gateway::{Gateway, install_recorder, router};
-use stride_ids::{Code, Failure, Name};
+use stride_agents::{Engine, Surroundings, native::NativeTypes};
+use stride_data::{BUCKETS, Objects, Storage, Swept};
+use stride_gateway::{Gateway, NodeInfo, install_recorder, router};
+use stride_ids::{Code, Failure, InvalidName, Name};
 use stride_journal::{
     Journal,
     embedded::EmbeddedJournal,
     postgres::{self, PostgresJournal},
 };
-use stride_maps::{Maps, WithMaps};
-use stride_runtime::{Functions, Host, Registry};
+use stride_maps::{MAPS, Maps};
+use stride_placement::{NodeId, Price};
+use stride_runtime::{Functions, Host, Registry, Site};
 use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
 use stride_store::Store;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -33,6 +34,7 @@ use crate::{
     catalog::Catalog,
     config::{Config, DatabaseUrl},
     control::Control,
+    hardware,
     identity::{Identity, WrongJournal},
 };
 
@@ -167,14 +169,16 @@ impl Node {
         let surroundings = Surroundings {
             journal: journal.clone(),
             store,
-            bodies: Arc::new(WithMaps::new(Arc::new(WithBuckets::new(registry.clone())))),
+            bodies: Arc::new(NativeTypes::new([BUCKETS, MAPS]).beside(registry.clone())),
             clock: clock.clone(),
             chance: chance.clone(),
             tasks: Tasks::real(),
         };
         let engine = Engine::open(surroundings, settings).await?;
         let objects = Arc::new(open_objects(&config, engine.clone(), &clock)?);
-        host.bring_objects(&objects);
+        let site = site(&config, &identity)?;
+        let info = info(&site, address, config.price_per_hour);
+        host.bring_objects(&objects, site);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
         let seams = (clock.clone(), chance, Tasks::real());
         let calls = Arc::new(Calls(functions.clone()));
@@ -183,6 +187,7 @@ impl Node {
         tokio::spawn(resume(maps.clone(), control.tenants()));
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
+            info,
             functions: functions.clone(),
             engine: engine.clone(),
             objects: objects.clone(),
@@ -301,6 +306,34 @@ fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartE
     let dir = config.data.join("store");
     let store = Store::open(&dir, identity.cells, stride_store::Settings::default());
     store.map(Arc::new).map_err(|source| StartError::Store { dir, source })
+}
+
+/// What the node is, as its operator and its machine say.
+fn site(config: &Config, identity: &Identity) -> Result<Site, StartError> {
+    let wrong = |e: InvalidName| StartError::Data { dir: config.data.clone(), source: io::Error::other(e.to_string()) };
+    let cores = hardware::cores();
+    Ok(Site {
+        node: NodeId(Name::new(&identity.node).map_err(wrong)?),
+        labels: config.labels.clone(),
+        hardware: hardware::classes(&config.hardware),
+        // Placement counts in whole numbers; a millionth is fine enough for the cheapest core.
+        price: Price((config.price_per_hour * 1e6 / f64::from(cores)).round() as u64),
+        cores,
+    })
+}
+
+/// The same for people, and where the node is.
+fn info(site: &Site, address: SocketAddr, price_per_hour: f64) -> NodeInfo {
+    NodeInfo {
+        node: site.node.to_string(),
+        address: format!("http://{address}"),
+        version: env!("CARGO_PKG_VERSION"),
+        cores: site.cores,
+        memory_bytes: hardware::memory_bytes(),
+        hardware: site.hardware.iter().map(ToString::to_string).collect(),
+        labels: site.labels.iter().map(|label| (label.key().to_owned(), label.value().to_owned())).collect(),
+        price_per_hour,
+    }
 }
 
 fn open_objects(config: &Config, engine: Arc<Engine>, clock: &Clock) -> Result<Objects, StartError> {

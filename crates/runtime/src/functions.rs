@@ -14,7 +14,8 @@ use std::{
 
 use parking_lot::RwLock;
 use stride_agents::Engine;
-use stride_ids::{CallId, Code, Failure, Name, Payload};
+use stride_ids::{BucketName, CallId, Code, Failure, Name, Payload};
+use stride_placement::{Load, Request, plan};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -25,6 +26,9 @@ use crate::{
     spares::{SPARES_MAX, Spares},
     spec::FunctionSpec,
 };
+
+/// A call counts so much less for the mean than all before it.
+const RUNS_WEIGHED: u64 = 8;
 
 /// What a function is to do.
 #[derive(Clone, Debug)]
@@ -71,8 +75,8 @@ pub struct FunctionStats {
 
 /// Calls functions.
 pub struct Functions {
-    registry: Arc<Registry>,
-    engine: Arc<Engine>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) engine: Arc<Engine>,
     gates: RwLock<HashMap<GateKey, Arc<Gate>>>,
     spares: Arc<Semaphore>,
     succeeded: AtomicU64,
@@ -82,10 +86,12 @@ pub struct Functions {
 type GateKey = (Name, Name, String);
 
 /// The bound on the calls of one function: so many run, so many more wait, the next is refused.
-struct Gate {
+pub(crate) struct Gate {
     spec: FunctionSpec,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// How long calls run, in nanoseconds: a mean in which the newest counts most.
+    mean_run: AtomicU64,
     spares: Spares,
     replacing: Arc<Semaphore>,
 }
@@ -118,7 +124,7 @@ impl Functions {
         FunctionStats {
             succeeded: self.succeeded.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
-            running: count(|gate| gate.spec.concurrency.saturating_sub(gate.places.available_permits())),
+            running: count(Gate::running),
             waiting: count(|gate| gate.waiting.load(Ordering::Relaxed)),
         }
     }
@@ -132,8 +138,58 @@ impl Functions {
         Ok(spec_of(&component, function))
     }
 
+    /// Whether this node takes a call of a function with data of these buckets, as placement decides.
+    ///
+    /// # Errors
+    /// `not_found`; `capability_denied` if the labels of data do not allow it here.
+    pub async fn place(
+        &self,
+        tenant: &Name,
+        component: &Name,
+        function: &str,
+        buckets: &[BucketName],
+    ) -> Result<(), Failure> {
+        let component = self.component(tenant, component, function)?;
+        let gate = self.gate(&component, function);
+        self.admit(&component, function, &gate, buckets).await
+    }
+
+    /// A component that may read nothing does not need a plan: it runs wherever it is called.
+    async fn admit(
+        &self,
+        component: &Component,
+        function: &str,
+        gate: &Gate,
+        buckets: &[BucketName],
+    ) -> Result<(), Failure> {
+        if component.spec.objects.is_empty() && buckets.is_empty() {
+            return Ok(());
+        }
+        let here = component.host.here()?;
+        let references = here.references(&component.tenant, &component.spec, buckets).await?;
+        let request = Request { references, run: gate.mean_run(), ..Request::default() };
+        let (load, accepted_max) = self.load();
+        // There is one candidate, so a plan is for this node.
+        match plan(&here.site.input(load, accepted_max), &request, &component.host.chance) {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(here.refused(&format!("{}/{function}", component.name), &refusal)),
+        }
+    }
+
+    /// What the functions of this node have accepted, and how much they accept at most.
+    pub(crate) fn load(&self) -> (Load, u32) {
+        let (mut load, mut accepted_max) = (Load::default(), 0_usize);
+        for gate in self.gates.read().values() {
+            let accepted = u32::try_from(gate.running() + gate.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+            load.accepted = load.accepted.saturating_add(accepted);
+            load.work = load.work.saturating_add(gate.mean_run().saturating_mul(accepted));
+            accepted_max = accepted_max.saturating_add(gate.spec.concurrency).saturating_add(gate.spec.queue);
+        }
+        (load, u32::try_from(accepted_max).unwrap_or(u32::MAX))
+    }
+
     /// The component, if it has the function.
-    fn component(&self, tenant: &Name, component: &Name, function: &str) -> Result<Arc<Component>, Failure> {
+    pub(crate) fn component(&self, tenant: &Name, component: &Name, function: &str) -> Result<Arc<Component>, Failure> {
         let component = self.registry.component(tenant, component)?;
         if component.exports.functions.iter().any(|name| name == function) {
             return Ok(component);
@@ -149,6 +205,10 @@ impl Functions {
         let clock = &component.host.clock;
         let began = clock.now();
         let gate = self.gate(&component, function);
+        if !component.spec.objects.is_empty() {
+            // On the heap, so that calls without data do not carry it.
+            Box::pin(self.admit(&component, function, &gate, &[])).await?;
+        }
         let _place = gate.enter(function).await?;
         let queue = clock.now() - began;
         let (input, trace) = (std::mem::replace(&mut call.input, Payload::json("")), call.trace.take());
@@ -183,6 +243,7 @@ impl Functions {
         let payload = from_wit(answer.map_err(from_guest)?);
         payload.check_size("reply")?;
         let run = host.clock.now() - started;
+        gate.note_run(run);
         // One at a time: callers who are faster than the replacement do it on their own time.
         if let Ok(turn) = gate.replacing.clone().try_acquire_owned() {
             tokio::spawn(replace(gate.clone(), component, prepared, turn));
@@ -198,7 +259,7 @@ impl Functions {
     }
 
     /// The gate of a function; a new one if the function's spec has changed.
-    fn gate(&self, component: &Component, function: &str) -> Arc<Gate> {
+    pub(crate) fn gate(&self, component: &Component, function: &str) -> Arc<Gate> {
         let spec = spec_of(component, function);
         let key = (component.tenant.clone(), component.name.clone(), function.to_owned());
         if let Some(gate) = self.gates.read().get(&key).filter(|gate| gate.spec == spec) {
@@ -207,7 +268,8 @@ impl Functions {
         let places = Arc::new(Semaphore::new(spec.concurrency));
         let spares = Spares::new(self.spares.clone());
         let replacing = Arc::new(Semaphore::new(1));
-        let gate = Arc::new(Gate { places, waiting: AtomicUsize::new(0), spares, replacing, spec });
+        let (waiting, mean_run) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let gate = Arc::new(Gate { places, waiting, mean_run, spares, replacing, spec });
         self.gates.write().insert(key, gate.clone());
         gate
     }
@@ -219,6 +281,25 @@ fn spec_of(component: &Component, function: &str) -> FunctionSpec {
 }
 
 impl Gate {
+    /// How long calls run, as far as is known.
+    pub(crate) fn mean_run(&self) -> Duration {
+        Duration::from_nanos(self.mean_run.load(Ordering::Relaxed))
+    }
+
+    /// Of two calls that end at the same time one may not be counted, which changes a mean by little.
+    fn note_run(&self, run: Duration) {
+        let run = u64::try_from(run.as_nanos()).unwrap_or(u64::MAX);
+        let mean = match self.mean_run.load(Ordering::Relaxed) {
+            0 => run,
+            mean => mean - mean / RUNS_WEIGHED + run / RUNS_WEIGHED,
+        };
+        self.mean_run.store(mean, Ordering::Relaxed);
+    }
+
+    fn running(&self) -> usize {
+        self.spec.concurrency.saturating_sub(self.places.available_permits())
+    }
+
     async fn enter(&self, function: &str) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Ok(place);

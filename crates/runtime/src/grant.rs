@@ -37,6 +37,19 @@ impl Right {
 }
 
 impl ObjectGrant {
+    /// The bucket whose objects these are.
+    pub(crate) fn bucket(&self) -> &BucketName {
+        &self.bucket
+    }
+
+    /// The objects, as a manifest writes them.
+    pub(crate) fn objects(&self) -> String {
+        match &self.keys {
+            Keys::One(key) => format!("{}/{key}", self.bucket),
+            Keys::Under(prefix) => format!("{}/{prefix}*", self.bucket),
+        }
+    }
+
     fn has(&self, right: Right) -> bool {
         match right {
             Right::Read => self.read,

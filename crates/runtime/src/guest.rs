@@ -130,17 +130,7 @@ impl Guest {
 
 /// Ends the run with what was refused.
 fn refused(error: TurnError) -> wasmtime::Error {
-    Refused(failure_of(error)).into()
-}
-
-fn failure_of(error: TurnError) -> Failure {
-    let code = match &error {
-        TurnError::Refused(failure) => return failure.clone(),
-        TurnError::ReadOnly => Code::CapabilityDenied,
-        TurnError::TooLarge { .. } => Code::PayloadTooLarge,
-        _ => Code::Internal,
-    };
-    Failure::new(code, error.to_string())
+    Refused(error.into()).into()
 }
 
 impl types::Host for Guest {}
@@ -241,7 +231,7 @@ impl Reach {
             Self::Turn { turn, component } => match allowed(component, kind, key, &input) {
                 Ok(address) => match turn.tell(address, method, input) {
                     Err(error @ TurnError::ReadOnly) => return Err(refused(error)),
-                    told => told.map_err(failure_of),
+                    told => told.map_err(Failure::from),
                 },
                 Err(failure) => Err(failure),
             },
@@ -308,7 +298,7 @@ impl timers::Host for Guest {
         };
         match self.turn()?.set_timer(name, schedule, method, input) {
             Err(error @ TurnError::ReadOnly) => Err(refused(error)),
-            set => Ok(set.map_err(|error| to_guest(failure_of(error)))),
+            set => Ok(set.map_err(|error| to_guest(error.into()))),
         }
     }
 

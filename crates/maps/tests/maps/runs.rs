@@ -232,3 +232,26 @@ async fn as_many_maps_run_as_may_and_no_more() {
     world.begin(spec.clone()).await;
     assert_eq!(world.try_begin(spec).await.unwrap_err().code, Code::Overloaded);
 }
+
+#[tokio::test]
+async fn a_map_whose_data_may_not_be_here_does_not_begin_and_one_that_runs_ends_with_why() {
+    let world = world().await;
+    with_objects(&world, 10).await;
+    let spec = json!({"function": "f/echo", "over": "data/in/", "reduce": "f/join"});
+    let forbid = |bucket: Option<&str>| *world.functions.forbidden.lock().unwrap() = bucket.map(str::to_owned);
+    forbid(Some("data"));
+    let refused = world.try_begin(spec.clone()).await.unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (Code::CapabilityDenied, "data: not here"));
+    assert!(world.maps.list(&tenant()).await.unwrap().is_empty());
+
+    forbid(None);
+    world.functions.stuck_after.store(1, Ordering::Relaxed);
+    let id = world.begin(spec).await;
+    world.wait_for_calls(2).await;
+    forbid(Some("data"));
+    let world = world.restarted().await;
+    world.maps.resume([tenant()]).await.unwrap();
+    world.results(&id).await;
+    let status = world.status(&id).await;
+    assert!(matches!(&status.state, State::Failed(failure) if failure.code == Code::CapabilityDenied), "{status:?}");
+}

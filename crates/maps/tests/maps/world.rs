@@ -3,41 +3,20 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use futures::{TryStreamExt as _, future::BoxFuture, stream};
 use serde_json::Value;
-use stride_agents::{Bodies, Body, Engine, Kind, Surroundings};
-use stride_data::{Objects, Put, Storage, WithBuckets};
-use stride_ids::{Address, BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
+use stride_agents::{Engine, Surroundings, native::NativeTypes};
+use stride_data::{BUCKETS, Objects, Put, Storage};
+use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_maps::{Caller, Found, FunctionName, MapId, Maps, Settings, Spec, State, Status, WithMaps};
+use stride_maps::{Caller, Found, FunctionName, MAPS, MapId, Maps, Settings, Spec, State, Status};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
-
-/// Serves nothing: there are only buckets and maps.
-struct Nothing;
-
-impl Bodies for Nothing {
-    fn kind(&self, _: &Name, _: &Name) -> Option<Arc<Kind>> {
-        None
-    }
-
-    fn kind_of_version(&self, _: &Name, _: &Name, _: &str) -> Option<Arc<Kind>> {
-        None
-    }
-
-    fn nearest_kind(&self, _: &Name, _: &Name) -> Option<String> {
-        None
-    }
-
-    fn start<'a>(&'a self, _: &'a Arc<Kind>, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
-        unreachable!("nobody else is served")
-    }
-}
 
 /// Functions that do what tests need, and count.
 #[derive(Default)]
@@ -47,6 +26,8 @@ pub(crate) struct Functions {
     pub(crate) overloaded: AtomicU64,
     /// After so many calls, none comes back any more.
     pub(crate) stuck_after: AtomicU64,
+    /// The bucket whose data must not be used here.
+    pub(crate) forbidden: Mutex<Option<String>>,
 }
 
 impl Caller for Functions {
@@ -55,6 +36,19 @@ impl Caller for Functions {
             "nothing" => Err(Failure::not_found("function", "nothing", Some("echo"))),
             _ => Ok(Found { concurrency: 4 }),
         }
+    }
+
+    fn place<'a>(
+        &'a self,
+        _: &'a Name,
+        _: &'a FunctionName,
+        buckets: &'a [BucketName],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        let forbidden = self.forbidden.lock().unwrap().clone();
+        let found = buckets.iter().find(|bucket| forbidden.as_deref() == Some(bucket.as_str()));
+        let outcome =
+            found.map_or(Ok(()), |bucket| Err(Failure::new(Code::CapabilityDenied, format!("{bucket}: not here"))));
+        Box::pin(async { outcome })
     }
 
     fn call<'a>(
@@ -136,7 +130,7 @@ async fn engine(dir: &Path, journal: Arc<dyn Journal>, clock: &Clock) -> Arc<Eng
     let surroundings = Surroundings {
         journal,
         store: Arc::new(store),
-        bodies: Arc::new(WithMaps::new(Arc::new(WithBuckets::new(Arc::new(Nothing))))),
+        bodies: Arc::new(NativeTypes::new([BUCKETS, MAPS])),
         clock: clock.clone(),
         chance: Chance::seeded(1),
         tasks: Tasks::real(),

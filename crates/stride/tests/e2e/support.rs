@@ -34,6 +34,15 @@ pub(crate) fn examples() -> PathBuf {
         .clone()
 }
 
+/// A component that says `new` wherever `component` says `old`, which has the same length and has to be there.
+pub(crate) fn replaced(component: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let places: Vec<_> = (0..component.len()).filter(|at| component[*at..].starts_with(old)).collect();
+    assert!(old.len() == new.len() && !places.is_empty());
+    let mut component = component.to_vec();
+    places.into_iter().for_each(|at| component[at..at + new.len()].copy_from_slice(new));
+    component
+}
+
 /// A node as a process. Dropping it kills the process.
 pub(crate) struct Node {
     process: Child,
