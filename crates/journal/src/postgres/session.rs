@@ -263,12 +263,19 @@ impl Session {
         let seqs: Vec<i64> = records.iter().map(|record| record.seq.0 as i64).collect();
         let crcs: Vec<i32> = records.iter().map(|r| crc(r.cell, r.epoch, r.seq, &r.bytes)).collect();
         let bytes: Vec<&[u8]> = records.iter().map(|record| &record.bytes[..]).collect();
-        let statement = &self.statements.store[usize::try_from(slot).unwrap_or(0)];
-        let rows = self
-            .client
-            .query(statement, &[&self.holder, &cells, &epochs, &befores, &lasts, &record_cells, &seqs, &crcs, &bytes])
-            .await?;
+        let all: [&(dyn ToSql + Sync); 9] =
+            [&self.holder, &cells, &epochs, &befores, &lasts, &record_cells, &seqs, &crcs, &bytes];
+        let rows = self.client.query(&self.statements.store[slot], &all).await?;
         self.certain(rows.iter().map(|row| cell_of(row.get(0))).collect())
+    }
+
+    async fn store_one(&self, record: &Ordered, slot: usize) -> Result<Vec<CellId>, Trouble> {
+        let Ordered { cell, epoch, seq, bytes } = record;
+        let crc = crc(*cell, *epoch, *seq, bytes);
+        let (id, epoch, seq) = (i32::from(cell.0), epoch.0 as i64, seq.0 as i64);
+        let all: [&(dyn ToSql + Sync); 6] = [&self.holder, &id, &epoch, &seq, &crc, &&bytes[..]];
+        let stored = self.client.execute(&self.statements.store_one[slot], &all).await?;
+        self.certain(if stored == 1 { vec![*cell] } else { Vec::new() })
     }
 
     /// What the server holds of cells that are in doubt.
@@ -388,11 +395,10 @@ impl Statements {
     async fn prepare(client: &Client) -> Result<Self, Trouble> {
         let by_slot = |sql: &str| (0..SLOTS).map(|slot| sql.replace("SLOT", &slot.to_string())).collect::<Vec<_>>();
         let (many, one) = (by_slot(STORE), by_slot(STORE_ONE));
-        let all = |statements: &'static [&'static str]| try_join_all(statements.iter().map(|sql| client.prepare(sql)));
         let (store, store_one, others) = try_join3(
             try_join_all(many.iter().map(|sql| client.prepare(sql))),
             try_join_all(one.iter().map(|sql| client.prepare(sql))),
-            all(&[ASK, OWN_LAST, TAKE_OVER, REPLAY, FLOORS, TAKEN]),
+            try_join_all([ASK, OWN_LAST, TAKE_OVER, REPLAY, FLOORS, TAKEN].map(|sql| client.prepare(sql))),
         )
         .await?;
         let [ask, own_last, take_over, replay, floors, taken] = <[Statement; 6]>::try_from(others)

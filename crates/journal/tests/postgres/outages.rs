@@ -28,10 +28,9 @@ async fn a_server_that_is_killed_again_and_again_under_load_loses_and_doubles_no
     let writers = Writers::start(&journal(url.clone()));
     for round in 0..6 {
         writers.more(chance.below(400) + 20).await;
-        if round % 2 == 0 {
-            server.kill()
-        } else {
-            server.stop()
+        match round % 2 {
+            0 => server.kill(),
+            _ => server.stop(),
         }
         server.resume().unwrap();
     }
