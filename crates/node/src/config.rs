@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -31,6 +33,8 @@ pub struct Config {
     pub journal_segment_mib: u64,
     /// How much of objects is kept in memory, in MiB.
     pub object_cache_mib: u64,
+    /// The database that holds the journal; without it, the journal is in `data`. Since 0.2.
+    pub cluster: Option<DatabaseUrl>,
     /// Where S3 clients are answered, and with which keys; without it, nowhere. Since 0.2.
     pub s3: Option<stride_s3::Settings>,
     /// What the node carries: code on it reaches only data whose bucket demands nothing else. Since 0.2.
@@ -59,11 +63,31 @@ impl Default for Config {
             running_functions_max: 512,
             journal_segment_mib: 32,
             object_cache_mib: 256,
+            cluster: None,
             s3: None,
             labels: Labels::default(),
             price_per_hour: 0.0,
             hardware: BTreeSet::new(),
         }
+    }
+}
+
+/// How a database is reached. There may be a password in it, so it is not printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(pub(crate) String);
+
+impl FromStr for DatabaseUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Ok(Self(url.to_owned()))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(..)")
     }
 }
 
@@ -147,5 +171,12 @@ mod tests {
         let s3 = read(keys).unwrap().s3.unwrap();
         assert_eq!((s3.listen.port(), s3.keys[0].tenant.as_str()), (7374, "default"));
         assert!(!format!("{s3:?}").contains("sixteen"), "secrets are not printed");
+    }
+
+    #[test]
+    fn the_database_of_a_cluster_is_read_and_not_printed() {
+        let config = read("cluster = \"postgres://me:secret@db/stride\"").unwrap();
+        assert_eq!(config.cluster, Some(DatabaseUrl("postgres://me:secret@db/stride".into())));
+        assert!(!format!("{config:?}").contains("secret"));
     }
 }

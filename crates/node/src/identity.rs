@@ -17,6 +17,9 @@ pub(crate) struct Identity {
     pub(crate) node: String,
     /// How many cells the directory was created with.
     pub(crate) cells: u16,
+    /// The database that has the journal, by its own name; none if the journal is in the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<String>,
 }
 
 const FORMAT: u32 = 1;
@@ -37,14 +40,67 @@ impl Identity {
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let node = format!("nod-{:08x}", chance.next_u64() as u32);
-                let identity = Self { format: FORMAT, node, cells: stride_ids::CELLS_EMBEDDED };
-                let bytes = serde_json::to_vec_pretty(&identity).expect("an identity always encodes");
-                write_durably(&path, &bytes)?;
+                let identity = Self { format: FORMAT, node, cells: stride_ids::CELLS_EMBEDDED, cluster: None };
+                identity.write(dir)?;
                 Ok(identity)
             }
             Err(e) => Err(e),
         }
     }
+
+    fn write(&self, dir: &Path) -> io::Result<()> {
+        let bytes = serde_json::to_vec_pretty(self).expect("an identity always encodes");
+        write_durably(&dir.join("node.json"), &bytes)
+    }
+
+    /// Refuses a directory whose journal is elsewhere: without its journal, what was acknowledged would be missing.
+    pub(crate) fn must_be_embedded(&self) -> Result<(), WrongJournal> {
+        self.cluster.clone().map_or(Ok(()), |cluster| Err(WrongJournal::InDatabase { cluster }))
+    }
+
+    /// Refuses a directory that has a journal of its own.
+    pub(crate) fn may_join(&self, dir: &Path) -> Result<(), WrongJournal> {
+        let begun = dir.join("journal").exists() || dir.join("store").exists();
+        if self.cluster.is_none() && begun { Err(WrongJournal::InDirectory) } else { Ok(()) }
+    }
+
+    /// Ties the directory to the database that has its journal.
+    pub(crate) fn join(&mut self, dir: &Path, cluster: &str) -> Result<(), WrongJournal> {
+        match &self.cluster {
+            Some(known) if known == cluster => Ok(()),
+            Some(known) => Err(WrongJournal::Another { known: known.clone(), found: cluster.to_owned() }),
+            None => {
+                self.cluster = Some(cluster.to_owned());
+                self.write(dir).map_err(WrongJournal::Unwritten)
+            }
+        }
+    }
+}
+
+/// Why a directory and a journal do not belong together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WrongJournal {
+    /// The journal is in a database, and none was named.
+    #[error("its journal is in the database {cluster}: start with --cluster and that database's address")]
+    InDatabase {
+        /// The database's own name.
+        cluster: String,
+    },
+    /// The journal is in the directory, and a database was named.
+    #[error("its journal is in the directory itself: start without --cluster, or with a new directory")]
+    InDirectory,
+    /// The journal is in another database.
+    #[error("its journal is in the database {known}, and this one is {found}: start with that database's address")]
+    Another {
+        /// Where the journal is.
+        known: String,
+        /// What was named.
+        found: String,
+    },
+    /// That they belong together could not be noted.
+    #[error("node.json cannot be written")]
+    Unwritten(#[source] io::Error),
 }
 
 #[cfg(test)]
@@ -56,6 +112,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
         assert_eq!(Identity::of(dir.path(), &Chance::seeded(2)).unwrap(), first);
+    }
+
+    #[test]
+    fn a_directory_belongs_to_one_journal_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let again = || Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
+        again().must_be_embedded().unwrap();
+        again().may_join(dir.path()).unwrap();
+        again().join(dir.path(), "clu-1").unwrap();
+        std::fs::create_dir(dir.path().join("store")).unwrap();
+        again().may_join(dir.path()).unwrap();
+        again().join(dir.path(), "clu-1").unwrap();
+        let another = again().join(dir.path(), "clu-2").unwrap_err().to_string();
+        assert!(another.contains("clu-1") && another.contains("clu-2"), "{another}");
+        assert!(again().must_be_embedded().unwrap_err().to_string().contains("--cluster"));
+
+        let dir = tempfile::tempdir().unwrap();
+        let embedded = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
+        std::fs::create_dir(dir.path().join("journal")).unwrap();
+        assert!(embedded.may_join(dir.path()).unwrap_err().to_string().contains("without --cluster"));
     }
 
     #[test]

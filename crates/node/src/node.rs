@@ -15,8 +15,12 @@ use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
 use stride_data::{BUCKETS, Objects, Storage, Swept};
 use stride_gateway::{Gateway, NodeInfo, install_recorder, router};
-use stride_ids::{Failure, InvalidName, Name};
-use stride_journal::{Journal, embedded::EmbeddedJournal};
+use stride_ids::{Code, Failure, InvalidName, Name};
+use stride_journal::{
+    Journal,
+    embedded::EmbeddedJournal,
+    postgres::{self, PostgresJournal},
+};
 use stride_maps::{MAPS, Maps};
 use stride_placement::{NodeId, Price};
 use stride_runtime::{Functions, Host, Registry, Site};
@@ -24,7 +28,14 @@ use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
 use stride_store::Store;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use crate::{calls::Calls, catalog::Catalog, config::Config, control::Control, hardware, identity::Identity};
+use crate::{
+    calls::Calls,
+    catalog::Catalog,
+    config::{Config, DatabaseUrl},
+    control::Control,
+    hardware,
+    identity::{Identity, WrongJournal},
+};
 
 /// How often state goes from memory to the store, and idle agents are looked for.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
@@ -77,6 +88,17 @@ pub enum StartError {
         /// Why.
         source: stride_journal::Error,
     },
+    /// The journal in the database refused to open.
+    #[error("the journal in PostgreSQL")]
+    Database(#[source] stride_journal::Error),
+    /// The data directory belongs to another journal.
+    #[error("data directory {dir}")]
+    WrongJournal {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        source: WrongJournal,
+    },
     /// The store refused to open.
     #[error("the store in {dir}; `stride check {data}` shows more", data = .dir.parent().unwrap_or(dir).display())]
     Store {
@@ -97,7 +119,7 @@ pub enum StartError {
 pub struct Node {
     address: SocketAddr,
     engine: Arc<Engine>,
-    journal: Arc<EmbeddedJournal>,
+    journal: Arc<dyn Journal>,
     gateway: Arc<Gateway>,
     clock: Clock,
     stop: watch::Sender<bool>,
@@ -118,7 +140,7 @@ impl Node {
         let (clock, chance) = (Clock::real(), Chance::from_os());
         let data_error = |source| StartError::Data { dir: config.data.clone(), source };
         std::fs::create_dir_all(&config.data).map_err(data_error)?;
-        let identity = Identity::of(&config.data, &chance).map_err(data_error)?;
+        let mut identity = Identity::of(&config.data, &chance).map_err(data_error)?;
         let catalog = Catalog::open(&config.data).map_err(data_error)?;
         // Bound first, so that a second node on the same address says so at once.
         let listen_error = |source| StartError::Listen { listen: config.listen, source };
@@ -129,7 +151,7 @@ impl Node {
             None => None,
         };
 
-        let journal = open_journal(&config, &identity, &chance)?;
+        let journal = open_journal(&config, &mut identity, &clock, &chance).await?;
         let store = open_store(&config, &identity)?;
         let settings = stride_runtime::Settings {
             instances_max: u32::try_from(config.live_agents_max + config.running_functions_max).unwrap_or(u32::MAX),
@@ -218,17 +240,21 @@ impl Node {
                 "some calls of maps did not finish within {DRAIN_MAX:?}; they are made again with the next start"
             );
         }
-        for task in [self.mapping, self.sweeping, self.maintenance] {
-            if let Err(e) = task.await {
-                tracing::warn!(error = %e, "maintenance ended early");
-            }
-        }
-        self.engine.stop_handling().await;
         let stored = async {
+            for task in [self.mapping, self.sweeping, self.maintenance] {
+                if let Err(e) = task.await {
+                    tracing::warn!(error = %e, "maintenance ended early");
+                }
+            }
+            self.engine.stop_handling().await;
             self.engine.materialise().await?;
             self.engine.checkpoint().await
         };
-        if let Err(failure) = stored.await {
+        // A journal that is away holds all of this up.
+        let stored = self.clock.timeout(DRAIN_MAX, stored).await.unwrap_or_else(|_| {
+            Err(Failure::new(Code::Unavailable, format!("the journal did not answer within {DRAIN_MAX:?}")))
+        });
+        if let Err(failure) = stored {
             tracing::warn!(%failure, "not everything reached the store; the journal has it, so the next start takes longer");
         }
     }
@@ -252,15 +278,43 @@ async fn take_up(maps: Arc<Maps>, control: Arc<Control>, clock: Clock, mut stopp
     }
 }
 
-fn open_journal(config: &Config, identity: &Identity, chance: &Chance) -> Result<Arc<EmbeddedJournal>, StartError> {
+async fn open_journal(
+    config: &Config,
+    identity: &mut Identity,
+    clock: &Clock,
+    chance: &Chance,
+) -> Result<Arc<dyn Journal>, StartError> {
+    let wrong = |source| StartError::WrongJournal { dir: config.data.clone(), source };
+    if let Some(url) = &config.cluster {
+        identity.may_join(&config.data).map_err(wrong)?;
+        let journal = open_postgres(url, identity, clock, chance).await?;
+        identity.join(&config.data, journal.cluster()).map_err(wrong)?;
+        return Ok(Arc::new(journal));
+    }
+    identity.must_be_embedded().map_err(wrong)?;
     let dir = config.data.join("journal");
     let settings = stride_journal::embedded::Settings {
         cells: identity.cells,
         segment_bytes: config.journal_segment_mib << 20,
         ..Default::default()
     };
-    let journal = EmbeddedJournal::open(Arc::new(RealDisk), &dir, settings, chance.clone());
-    journal.map(Arc::new).map_err(|source| StartError::Journal { dir, source })
+    match EmbeddedJournal::open(Arc::new(RealDisk), &dir, settings, chance.clone()) {
+        Ok(journal) => Ok(Arc::new(journal)),
+        Err(source) => Err(StartError::Journal { dir, source }),
+    }
+}
+
+/// Beside the runtime's threads: a database that does not answer is waited for.
+async fn open_postgres(
+    url: &DatabaseUrl,
+    identity: &Identity,
+    clock: &Clock,
+    chance: &Chance,
+) -> Result<PostgresJournal, StartError> {
+    let settings = postgres::Settings { url: url.0.clone(), cells: identity.cells, home: identity.node.clone() };
+    let (clock, chance) = (clock.clone(), chance.clone());
+    let open = move || PostgresJournal::open(settings, clock, chance);
+    Tasks::real().blocking(open).await.map_err(StartError::Database)
 }
 
 fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartError> {

@@ -19,6 +19,7 @@ mod objects;
 mod operators;
 mod parked;
 mod placement;
+mod postgres;
 mod purity;
 mod rollback;
 mod s3;
