@@ -1,7 +1,7 @@
 //! Taking over the cells: the store is brought up to the end of the journal, or the takeover is refused.
 
 use stride_ids::{CellId, Seq};
-use stride_journal::Journal;
+use stride_journal::{Journal, Record as Replayed};
 use stride_store::{RowKey, Rows, Store};
 
 use crate::{
@@ -62,12 +62,26 @@ pub(crate) async fn take_over(
     cells: u16,
 ) -> Result<(Cell, usize), OpenError> {
     let opened = journal.open(id)?;
+    let replayed = catch_up(store, id, cells, opened.last, |after| journal.replay(id, after))?;
+    let receipt = journal.settled(id, opened.epoch, opened.last).await?;
+    Ok((Cell::new(id, opened.epoch, receipt, waiting_in(store, id)?), replayed))
+}
+
+/// Brings the store, in memory, up to the end of a cell's journal: `last`, and what `replay` has behind a record. How
+/// much that was, in bytes of records.
+pub(crate) fn catch_up(
+    store: &Store,
+    id: CellId,
+    cells: u16,
+    last: Seq,
+    replay: impl FnOnce(Seq) -> Result<Vec<Replayed>, stride_journal::Error>,
+) -> Result<usize, OpenError> {
     let stored = store.position(id);
-    if stored > opened.last {
-        return Err(OpenError::JournalBehind { cell: id, stored, last: opened.last });
+    if stored > last {
+        return Err(OpenError::JournalBehind { cell: id, stored, last });
     }
     let mut replayed = 0;
-    for record in journal.replay(id, stored)? {
+    for record in replay(stored)? {
         replayed += record.bytes.len();
         let decoded = Record::decode(&record.bytes).map_err(|e| OpenError::Unreadable {
             cell: id,
@@ -77,8 +91,7 @@ pub(crate) async fn take_over(
         let before = Before::read(&decoded, store)?;
         store.stage(id, record.seq, writes_of(&decoded, id, cells, record.seq, before));
     }
-    let receipt = journal.settled(id, opened.epoch, opened.last).await?;
-    Ok((Cell::new(id, opened.epoch, receipt, waiting_in(store, id)?), replayed))
+    Ok(replayed)
 }
 
 /// The messages that wait in a cell or to leave it.

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use stride_ids::{Address, CellId, Failure, Payload, Seq};
+use stride_ids::{Address, CellId, Code, Failure, Payload, Seq};
 use stride_journal::Receipt;
 use stride_sim::Timestamp;
 use stride_store::RowKey;
@@ -57,6 +57,18 @@ pub enum TurnError {
     /// What was asked for cannot be.
     #[error("{0}")]
     Refused(#[from] Failure),
+}
+
+impl From<TurnError> for Failure {
+    fn from(error: TurnError) -> Self {
+        let code = match error {
+            TurnError::Refused(failure) => return failure,
+            TurnError::ReadOnly => Code::CapabilityDenied,
+            TurnError::TooLarge { .. } => Code::PayloadTooLarge,
+            TurnError::Store(_) => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
 }
 
 /// One message being handled by one agent.
@@ -313,7 +325,7 @@ impl Turn {
         }
         let row = RowKey::Timer(self.address.clone(), name.to_owned());
         let Some(bytes) = self.world.get(&row)? else { return Ok(None) };
-        let timer = Timer::decode(&bytes).map_err(|e| Failure::new(stride_ids::Code::Internal, e.to_string()))?;
+        let timer = Timer::decode(&bytes).map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
         Ok(Some(timer.due))
     }
 

@@ -30,6 +30,7 @@ impl Objects {
     /// # Errors
     /// [`Error::NoBucket`].
     pub async fn remove_bucket(&self, tenant: &Name, bucket: &BucketName) -> Result<bool, Error> {
+        let _changing = self.known_labels.changing(tenant, bucket);
         self.ask(tenant, bucket, REMOVE, &()).await.map_err(|e: Error| e.of_missing_bucket(bucket))
     }
 }

@@ -146,6 +146,11 @@ impl Chunks {
         }
     }
 
+    /// Whether a chunk is in memory.
+    pub(crate) fn is_cached(&self, id: &ChunkId) -> bool {
+        self.cache.contains(id)
+    }
+
     /// Makes a chunk durable. `held` is dropped as soon as its bytes are.
     pub(crate) async fn put(&self, id: &ChunkId, bytes: Bytes, held: oneshot::Sender<()>) -> Result<(), Error> {
         let len = bytes.len();

@@ -4,8 +4,10 @@
 //! A condition that is not met is an answer and no failure: failures leave at once, an answer when what it says is durable.
 
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
-use stride_agents::{Turn, TurnError};
+use stride_agents::{
+    Turn,
+    native::{Asked, answer},
+};
 use stride_ids::{Code, Failure, ObjectKey, Payload, VersionId};
 use stride_sim::Timestamp;
 
@@ -34,25 +36,25 @@ const LIVE_MAX: usize = 128 << 10;
 const REMOVED: Bytes = Bytes::new();
 
 /// Handles one message of a bucket's agent.
-pub(crate) fn handle(turn: &mut Turn, method: &str, input: &[u8]) -> Result<Payload, Failure> {
-    match method {
-        PUT => answer(&put(turn, asked(input)?)?),
-        DELETE => answer(&delete(turn, asked(input)?)?),
-        CONFIGURE => answer(&configure(turn, asked(input)?)?),
-        FIND => answer(&find(turn, &asked(input)?)?),
-        LIST => answer(&list(turn, &asked(input)?)?),
+pub(crate) fn handle(turn: &mut Turn, asked: Asked<'_>) -> Result<Payload, Failure> {
+    Ok(match asked.method {
+        PUT => answer(&put(turn, asked.input()?)?),
+        DELETE => answer(&delete(turn, asked.input()?)?),
+        CONFIGURE => answer(&configure(turn, asked.input()?)?),
+        FIND => answer(&find(turn, &asked.input()?)?),
+        LIST => answer(&list(turn, &asked.input()?)?),
         STATUS => answer(&bucket(turn)?.map(status)),
-        LIVE => answer(&live(turn, asked(input)?)?),
-        MAKE => answer(&make(turn, asked(input)?)?),
+        LIVE => answer(&live(turn, asked.input()?)?),
+        MAKE => answer(&make(turn, asked.input()?)?),
         REMOVE => answer(&remove(turn)?),
-        BEGIN => answer(&parts::begin(turn, asked(input)?)?),
-        PUT_PART => answer(&parts::put(turn, asked(input)?)?),
-        COMPLETE => answer(&parts::complete(turn, asked(input)?)?),
-        ABORT => answer(&parts::abort(turn, &asked(input)?)?),
-        PARTS => answer(&parts::list(turn, &asked(input)?)?),
-        UPLOADS => answer(&parts::uploads(turn, &asked(input)?)?),
-        other => Err(Failure::not_found("method of a bucket", other, None)),
-    }
+        BEGIN => answer(&parts::begin(turn, asked.input()?)?),
+        PUT_PART => answer(&parts::put(turn, asked.input()?)?),
+        COMPLETE => answer(&parts::complete(turn, asked.input()?)?),
+        ABORT => answer(&parts::abort(turn, &asked.input()?)?),
+        PARTS => answer(&parts::list(turn, &asked.input()?)?),
+        UPLOADS => answer(&parts::uploads(turn, &asked.input()?)?),
+        _ => return Err(asked.unknown("bucket")),
+    })
 }
 
 fn put(turn: &mut Turn, PutAsked { key, at, content, conditions }: PutAsked) -> Result<Changed, Failure> {
@@ -100,19 +102,19 @@ pub(crate) fn change(
     let keeps_older = bucket.versions_kept > 1;
     let mut freed = false;
     match before {
-        Some(before) if keeps_older => turn.set(row::older(key, before.id), row::encode(&before)).map_err(refused)?,
+        Some(before) if keeps_older => turn.set(row::older(key, before.id), row::SCHEMA.encode(&before))?,
         before => freed |= before.is_some(),
     }
     freed |= forget_older(turn, key, bucket.versions_kept)?;
     if content.is_some() || keeps_older {
         let version = Version { id: bucket.last, at, content };
-        turn.set(row::newest(key), row::encode(&version)).map_err(refused)?;
+        turn.set(row::newest(key), row::SCHEMA.encode(&version))?;
     } else {
         // Nothing is left that could be told from an object that never was.
-        turn.delete(row::newest(key)).map_err(refused)?;
+        turn.delete(row::newest(key))?;
     }
     let version = bucket.last;
-    turn.save(row::encode(&bucket)).map_err(refused)?;
+    turn.save(row::SCHEMA.encode(&bucket))?;
     Ok(Changed::Done { version, freed })
 }
 
@@ -120,10 +122,10 @@ pub(crate) fn change(
 fn forget_older(turn: &mut Turn, key: &ObjectKey, kept: u32) -> Result<bool, Failure> {
     let older_max = kept.saturating_sub(1) as usize;
     // More than one too many is there only after fewer are to be kept; the rest goes with the next change.
-    let rows = turn.scan(&row::all_older(key), None, older_max + ROWS).map_err(refused)?;
+    let rows = turn.scan(&row::all_older(key), None, older_max + ROWS)?;
     let too_many = rows.len().saturating_sub(older_max);
     for (name, _) in rows.into_iter().take(too_many) {
-        turn.delete(name).map_err(refused)?;
+        turn.delete(name)?;
     }
     Ok(too_many > 0)
 }
@@ -135,7 +137,7 @@ fn configure(turn: &mut Turn, ConfigureAsked { spec, at }: ConfigureAsked) -> Re
         Some(bucket) => Bucket { labels: asked.labels, versions_kept: asked.versions_kept, ..bucket },
         None => asked,
     };
-    turn.save(row::encode(&bucket)).map_err(refused)?;
+    turn.save(row::SCHEMA.encode(&bucket))?;
     Ok(status(bucket))
 }
 
@@ -144,7 +146,7 @@ fn make(turn: &mut Turn, at: Timestamp) -> Result<bool, Failure> {
     if bucket(turn)?.is_some() {
         return Ok(false);
     }
-    turn.save(row::encode(&made(at, BucketSpec::default()))).map_err(refused)?;
+    turn.save(row::SCHEMA.encode(&made(at, BucketSpec::default())))?;
     Ok(true)
 }
 
@@ -153,10 +155,10 @@ fn remove(turn: &mut Turn) -> Result<bool, Failure> {
     if bucket(turn)?.is_none() {
         return Err(no_bucket(turn));
     }
-    if !turn.scan("", None, 1).map_err(refused)?.is_empty() {
+    if !turn.scan("", None, 1)?.is_empty() {
         return Ok(false);
     }
-    turn.save(REMOVED).map_err(refused)?;
+    turn.save(REMOVED)?;
     Ok(true)
 }
 
@@ -232,11 +234,11 @@ fn list(turn: &Turn, ListAsked { prefix, after, limit }: &ListAsked) -> Result<L
     // Deleted objects are passed over, but not so many in one turn that it would hold up all others.
     for _ in 0..ROWS_MAX / ROWS {
         let wanted = ROWS.min(limit - objects.len());
-        let page = turn.scan(&prefix, after.as_deref(), wanted).map_err(refused)?;
+        let page = turn.scan(&prefix, after.as_deref(), wanted)?;
         let is_last = page.len() < wanted;
         after = page.last().map(|(name, _)| name.clone()).or(after);
         for (name, bytes) in page {
-            if let Version { id, at, content: Some(content) } = row::decode("version", &bytes)? {
+            if let Version { id, at, content: Some(content) } = row::SCHEMA.decode("version", &bytes)? {
                 let content = Content { headers: Headers::new(), ..content };
                 objects.push((key_of(&name)?, status_of(id, at, content)));
             }
@@ -265,11 +267,11 @@ fn key_of(name: &str) -> Result<ObjectKey, Failure> {
 fn live(turn: &Turn, LiveAsked { mut after }: LiveAsked) -> Result<Live, Failure> {
     let mut heads = Vec::new();
     for _ in 0..ROWS_MAX / ROWS {
-        let page = turn.scan("", after.as_deref(), ROWS).map_err(refused)?;
+        let page = turn.scan("", after.as_deref(), ROWS)?;
         let is_last = page.len() < ROWS;
         for (name, bytes) in page {
             if !row::is_upload(&name) {
-                let version: Version = row::decode("version", &bytes)?;
+                let version: Version = row::SCHEMA.decode("version", &bytes)?;
                 heads.extend(version.content.iter().flat_map(|content| content.hashes.iter()).map(|hash| hash.head()));
             }
             after = Some(name);
@@ -287,34 +289,10 @@ fn live(turn: &Turn, LiveAsked { mut after }: LiveAsked) -> Result<Live, Failure
 /// None if it was never made, and if it was removed.
 pub(crate) fn bucket(turn: &Turn) -> Result<Option<Bucket>, Failure> {
     let bytes = turn.load().filter(|bytes| *bytes != REMOVED);
-    bytes.map(|bytes| row::decode("bucket", &bytes)).transpose()
+    bytes.map(|bytes| row::SCHEMA.decode("bucket", &bytes)).transpose()
 }
 
 fn version(turn: &Turn, name: &str) -> Result<Option<Version>, Failure> {
-    let bytes = turn.get(name).map_err(refused)?;
-    bytes.map(|bytes| row::decode("version", &bytes)).transpose()
-}
-
-pub(crate) fn refused(error: TurnError) -> Failure {
-    let code = match &error {
-        TurnError::Refused(failure) => return failure.clone(),
-        TurnError::TooLarge { .. } => Code::PayloadTooLarge,
-        _ => Code::Internal,
-    };
-    Failure::new(code, error.to_string())
-}
-
-fn asked<T: DeserializeOwned>(input: &[u8]) -> Result<T, Failure> {
-    postcard::from_bytes(input)
-        .map_err(|e| Failure::new(Code::InvalidRequest, format!("a bucket was asked something else: {e}")))
-}
-
-fn answer(value: &impl Serialize) -> Result<Payload, Failure> {
-    Ok(payload(value))
-}
-
-/// A message as it travels.
-pub(crate) fn payload(value: &impl Serialize) -> Payload {
-    let body = postcard::to_stdvec(value).expect("a message always encodes");
-    Payload { content_type: "application/octet-stream".into(), body: Bytes::from(body) }
+    let bytes = turn.get(name)?;
+    bytes.map(|bytes| row::SCHEMA.decode("version", &bytes)).transpose()
 }

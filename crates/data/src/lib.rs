@@ -7,20 +7,23 @@
 //! ```
 //! Always true: a version names only chunks that are durable, so half an object is never seen; bytes are given out only if
 //! they have the hash that the version names; what a transfer or a version needs is never removed.
-//! Not here: HTTP, who may do what, and where code should run (buckets only keep the labels that decide it).
+//! Not here: HTTP, who may do what, and where code may run (buckets only keep the labels that decide it).
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-mod body;
+mod agent;
 mod buckets;
 mod buffers;
+mod check;
 mod chunk;
 mod chunks;
 mod condition;
 mod copy;
 mod error;
 mod index;
+mod labels;
 mod list;
+mod locality;
 mod message;
 mod multipart;
 mod objects;
@@ -33,12 +36,15 @@ mod storage;
 mod sweep;
 mod upload;
 
-pub use body::WithBuckets;
+pub use agent::BUCKETS;
+pub use check::{CheckError, Report, check};
 pub use chunk::{CHUNK_LEN, ChunkHash, ETag};
 pub use chunks::CacheStats;
 pub use condition::{Conditions, Tags, Unmet};
 pub use error::Error;
+pub use labels::BucketLabels;
 pub use list::{BucketPage, ObjectPage};
+pub use locality::Locality;
 pub use message::{BucketSpec, BucketStatus, Headers, ObjectStatus};
 pub use multipart::{OPEN_MAX, PARTS_MAX, PartNumber, PartPage, PartStatus, UploadId, UploadPage, UploadStatus};
 pub use objects::{Objects, Put, Settings};

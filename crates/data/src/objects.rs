@@ -11,19 +11,20 @@ use std::{
 use bytes::Bytes;
 use futures::Stream;
 use serde::{Serialize, de::DeserializeOwned};
-use stride_agents::{Ask, Engine};
+use stride_agents::{Engine, native};
 use stride_ids::{AgentKey, BucketName, Code, Failure, Name, ObjectName, VersionId};
 use stride_sim::{Clock, Tasks, Timestamp};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, RwLock, Semaphore};
 
 use crate::{
-    body,
+    agent,
     buffers::Buffers,
     chunk::{CHUNK_LEN, ChunkId, ETag},
     chunks::{CacheStats, Chunks},
     condition::Conditions,
     error::Error,
-    index::{payload, status_of},
+    index::status_of,
+    labels::KnownLabels,
     list::{BucketPage, ObjectPage},
     message::{
         BucketSpec, BucketStatus, CONFIGURE, Changed, ConfigureAsked, DELETE, DeleteAsked, FIND, FindAsked, Found,
@@ -76,6 +77,7 @@ pub struct Objects {
     oldest_upload: AtomicU64,
     /// Told when there was no space left for an upload.
     full: Notify,
+    pub(crate) known_labels: KnownLabels,
     uploads: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     settings: Settings,
@@ -118,8 +120,7 @@ impl Put {
 pub(crate) type Stored<'a> = (Content, Vec<Pin>, Leftover<'a>);
 
 impl Objects {
-    /// The objects whose index the agents of `engine` keep, which have to be served by [`crate::WithBuckets`], and whose
-    /// bytes are in `storage`.
+    /// The objects whose index the agents of `engine` keep, [`crate::BUCKETS`] among them, and whose bytes are in `storage`.
     pub fn new(engine: Arc<Engine>, storage: Storage, settings: Settings, clock: Clock, tasks: Tasks) -> Self {
         let buffers = Buffers::new(settings.chunk_len);
         Self {
@@ -133,6 +134,7 @@ impl Objects {
             garbage: Arc::new(AtomicBool::new(true)),
             oldest_upload: AtomicU64::new(Timestamp::MAX),
             full: Notify::new(),
+            known_labels: KnownLabels::default(),
             uploads: Arc::new(Semaphore::new(settings.uploads_max)),
             readers: Arc::new(Semaphore::new(settings.readers_max)),
             settings,
@@ -298,11 +300,11 @@ impl Objects {
     pub async fn buckets(&self, tenant: &Name, after: Option<&str>, limit: usize) -> Result<BucketPage, Error> {
         let after = after.map(AgentKey::new).transpose();
         let after = after.map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
-        let found = self.engine.list(tenant, &body::kind(), after.as_ref(), limit)?;
+        let found = self.engine.list(tenant, &agent::BUCKETS.name(), after.as_ref(), limit)?;
         let last = found.last().filter(|_| found.len() == limit).map(|address| address.key.clone());
         let mut buckets = Vec::new();
         for address in found {
-            let bucket = body::bucket_of(&address)?;
+            let bucket = agent::bucket_of(&address)?;
             if let Some(status) = self.ask(tenant, &bucket, STATUS, &()).await? {
                 buckets.push((bucket, status));
             }
@@ -315,6 +317,7 @@ impl Objects {
     /// # Errors
     /// `invalid_request` for labels or a number of versions that cannot be.
     pub async fn configure(&self, tenant: &Name, bucket: &BucketName, spec: BucketSpec) -> Result<BucketStatus, Error> {
+        let _changing = self.known_labels.changing(tenant, bucket);
         self.ask(tenant, bucket, CONFIGURE, &ConfigureAsked { spec, at: self.clock.timestamp() }).await
     }
 
@@ -391,11 +394,7 @@ impl Objects {
         method: &str,
         asked: &impl Serialize,
     ) -> Result<T, Error> {
-        let address = body::address(tenant, bucket);
-        let ask = Ask { address, method: method.into(), input: payload(asked), idempotency_key: None, trace: None };
-        let answer = self.engine.ask(ask).await?;
-        let unreadable = |e| Failure::new(Code::Internal, format!("a bucket answered what cannot be read: {e}"));
-        Ok(postcard::from_bytes(&answer.payload.body).map_err(unreadable)?)
+        Ok(native::ask(&self.engine, &agent::address(tenant, bucket), method, asked).await?)
     }
 }
 

@@ -8,7 +8,7 @@ use stride_ids::{Code, Failure, VersionId};
 
 use crate::{
     chunk::ETag,
-    index::{bucket, bucket_or_new, change, no_bucket, refused},
+    index::{bucket, bucket_or_new, change, no_bucket},
     message::{
         AbortAsked, BeginAsked, Changed, CompleteAsked, Completed, Headers, Parts, PartsAsked, PutPartAsked, Uploads,
         UploadsAsked,
@@ -28,8 +28,8 @@ pub(crate) fn begin(turn: &mut Turn, asked: BeginAsked) -> Result<UploadId, Fail
     bucket.last = VersionId(bucket.last.0 + 1);
     let id = UploadId(bucket.last.0);
     let upload = UploadRow { key, at, content_type, headers, len: 0 };
-    turn.set(row::upload(id), row::encode(&upload)).map_err(refused)?;
-    turn.save(row::encode(&bucket)).map_err(refused)?;
+    turn.set(row::upload(id), row::SCHEMA.encode(&upload))?;
+    turn.save(row::SCHEMA.encode(&bucket))?;
     Ok(id)
 }
 
@@ -38,8 +38,8 @@ pub(crate) fn put(turn: &mut Turn, asked: PutPartAsked) -> Result<bool, Failure>
     let PutPartAsked { key, upload: id, number, at, content } = asked;
     let mut upload = upload(turn, id, &key)?;
     let name = row::part(id, number);
-    let before = turn.get(&name).map_err(refused)?;
-    let before = before.map(|bytes| row::decode::<Version>("part", &bytes)).transpose()?;
+    let before = turn.get(&name)?;
+    let before = before.map(|bytes| row::SCHEMA.decode::<Version>("part", &bytes)).transpose()?;
     let len_before = before.iter().filter_map(|part| part.content.as_ref()).map(|content| content.len).sum();
     upload.len = upload.len.saturating_sub(len_before).saturating_add(content.len);
     if upload.len > OBJECT_LEN_MAX {
@@ -47,8 +47,8 @@ pub(crate) fn put(turn: &mut Turn, asked: PutPartAsked) -> Result<bool, Failure>
         return Err(Failure::new(Code::PayloadTooLarge, message));
     }
     let part = Version { id: VersionId(id.0), at, content: Some(content) };
-    turn.set(name, row::encode(&part)).map_err(refused)?;
-    turn.set(row::upload(id), row::encode(&upload)).map_err(refused)?;
+    turn.set(name, row::SCHEMA.encode(&part))?;
+    turn.set(row::upload(id), row::SCHEMA.encode(&upload))?;
     Ok(before.is_some())
 }
 
@@ -105,18 +105,18 @@ pub(crate) fn abort(turn: &mut Turn, AbortAsked { key, upload: id }: &AbortAsked
 
 fn forget(turn: &mut Turn, id: UploadId, numbers: &[PartNumber]) -> Result<(), Failure> {
     for number in numbers {
-        turn.delete(row::part(id, *number)).map_err(refused)?;
+        turn.delete(row::part(id, *number))?;
     }
-    turn.delete(row::upload(id)).map_err(refused)
+    Ok(turn.delete(row::upload(id))?)
 }
 
 pub(crate) fn list(turn: &Turn, asked: &PartsAsked) -> Result<Parts, Failure> {
     let PartsAsked { key, upload: id, after, limit } = asked;
     upload(turn, *id, key)?;
     let limit = (*limit).min(ROWS);
-    let rows = turn.scan(&row::all_parts(*id), Some(&row::part(*id, *after)), limit).map_err(refused)?;
+    let rows = turn.scan(&row::all_parts(*id), Some(&row::part(*id, *after)), limit)?;
     let is_last = rows.len() < limit;
-    let parts = rows.iter().map(|(name, bytes)| Ok((row::number_of(name)?, row::decode("part", bytes)?)));
+    let parts = rows.iter().map(|(name, bytes)| Ok((row::number_of(name)?, row::SCHEMA.decode("part", bytes)?)));
     Ok(Parts { parts: parts.collect::<Result<_, Failure>>()?, is_last })
 }
 
@@ -129,10 +129,10 @@ pub(crate) fn uploads(turn: &Turn, asked: &UploadsAsked) -> Result<Uploads, Fail
     let mut after = after.map(row::after_upload);
     let mut uploads = Vec::new();
     while uploads.len() < limit {
-        let rows = turn.scan(row::UPLOADS, after.as_deref(), 1).map_err(refused)?;
+        let rows = turn.scan(row::UPLOADS, after.as_deref(), 1)?;
         let Some((name, bytes)) = rows.first() else { return Ok(Uploads { uploads, is_last: true }) };
         let id = UploadId::of_row(name)?;
-        let UploadRow { key, at, .. } = row::decode("upload", bytes)?;
+        let UploadRow { key, at, .. } = row::SCHEMA.decode("upload", bytes)?;
         uploads.push(UploadStatus { id, key, begun_at: at });
         after = Some(row::after_upload(id));
     }
@@ -142,8 +142,8 @@ pub(crate) fn uploads(turn: &Turn, asked: &UploadsAsked) -> Result<Uploads, Fail
 fn upload(turn: &Turn, id: UploadId, key: &stride_ids::ObjectKey) -> Result<UploadRow, Failure> {
     // A failure, so that nothing is committed.
     let missing = || Failure::not_found("upload", &id.to_string(), None);
-    let bytes = turn.get(&row::upload(id)).map_err(refused)?.ok_or_else(missing)?;
-    let upload: UploadRow = row::decode("upload", &bytes)?;
+    let bytes = turn.get(&row::upload(id))?.ok_or_else(missing)?;
+    let upload: UploadRow = row::SCHEMA.decode("upload", &bytes)?;
     if upload.key == *key { Ok(upload) } else { Err(missing()) }
 }
 
@@ -152,9 +152,9 @@ fn all(turn: &Turn, id: UploadId) -> Result<BTreeMap<PartNumber, Content>, Failu
     let mut parts = BTreeMap::new();
     let mut after = None;
     for _ in 0..=usize::from(PARTS_MAX) / ROWS {
-        let rows = turn.scan(&row::all_parts(id), after.as_deref(), ROWS).map_err(refused)?;
+        let rows = turn.scan(&row::all_parts(id), after.as_deref(), ROWS)?;
         for (name, bytes) in &rows {
-            let part: Version = row::decode("part", bytes)?;
+            let part: Version = row::SCHEMA.decode("part", bytes)?;
             if let Some(content) = part.content {
                 parts.insert(row::number_of(name)?, content);
             }

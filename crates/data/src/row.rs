@@ -10,7 +10,8 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
+use stride_agents::native::Schema;
 use stride_ids::{Code, Failure, ObjectKey, VersionId};
 use stride_sim::Timestamp;
 
@@ -20,13 +21,13 @@ use crate::{
     multipart::{PartNumber, UploadId},
 };
 
-const SCHEMA: u8 = 1;
+pub(crate) const SCHEMA: Schema = Schema(1);
 
 /// Before the names of rows of newest versions. It sorts before `OLDER`: who reads all rows in order misses none that
 /// becomes an older one meanwhile. `UPLOADS` sorts before both for the same reason: parts become a newest version.
 pub(crate) const NEWEST: &str = "o/";
 pub(crate) const UPLOADS: &str = "m/";
-const OLDER: &str = "v/";
+pub(crate) const OLDER: &str = "v/";
 
 pub(crate) fn newest(key: &ObjectKey) -> String {
     format!("{NEWEST}{key}")
@@ -143,20 +144,6 @@ impl Hashes {
     }
 }
 
-pub(crate) fn encode(value: &impl Serialize) -> Bytes {
-    let bytes = postcard::to_extend(value, vec![SCHEMA]).expect("a row always encodes");
-    bytes.into()
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Failure> {
-    let unreadable = |why: String| Failure::new(Code::Internal, format!("the stored {what} cannot be read: {why}"));
-    match bytes {
-        [SCHEMA, rest @ ..] => postcard::from_bytes(rest).map_err(|e| unreadable(e.to_string())),
-        [other, ..] => Err(unreadable(format!("it has schema {other}; this version reads {SCHEMA}"))),
-        [] => Err(unreadable("it is empty".into())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,12 +194,14 @@ mod tests {
             hashes,
         };
         let version = Version { id: VersionId(7), at: 1, content: Some(content) };
-        let mut bytes = encode(&version).to_vec();
-        assert_eq!(decode::<Version>("version", &bytes).unwrap(), version);
+        let mut bytes = SCHEMA.encode(&version).to_vec();
+        assert_eq!(SCHEMA.decode::<Version>("version", &bytes).unwrap(), version);
         bytes[0] = 2;
-        let error = decode::<Version>("version", &bytes).unwrap_err();
+        let error = SCHEMA.decode::<Version>("version", &bytes).unwrap_err();
         assert!(error.message.contains("schema 2"), "{error}");
-        assert!(decode::<Version>("version", &[]).is_err() && decode::<Version>("version", &[1, 1]).is_err());
+        assert!(
+            SCHEMA.decode::<Version>("version", &[]).is_err() && SCHEMA.decode::<Version>("version", &[1, 1]).is_err()
+        );
     }
 
     #[test]
@@ -220,7 +209,7 @@ mod tests {
         // Bytes as they were written first; a change of the format adds a schema and keeps reading this one.
         let version = Version { id: VersionId(7), at: 1_700_000_000_000, content: None };
         let written = [1, 7, 128, 208, 149, 255, 188, 49, 0];
-        assert_eq!(encode(&version).to_vec(), written);
-        assert_eq!(decode::<Version>("version", &written).unwrap(), version);
+        assert_eq!(SCHEMA.encode(&version).to_vec(), written);
+        assert_eq!(SCHEMA.decode::<Version>("version", &written).unwrap(), version);
     }
 }

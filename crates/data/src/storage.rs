@@ -13,7 +13,7 @@ use std::{
     fs,
     future::Future,
     io::{self, Read as _},
-    path::Path as FilePath,
+    path::{Path as FilePath, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -28,6 +28,7 @@ use stride_ids::Name;
 use stride_sim::{Clock, Tasks};
 
 pub use disk_cache::{DiskCache, DiskCacheStats};
+pub(crate) use local::entries;
 pub use location::{Location, LocationError};
 pub(crate) use open::whole;
 pub use open::{OpenError, Owner, use_tls};
@@ -39,7 +40,7 @@ use crate::{
     storage::local::Local,
 };
 
-const CHUNKS: &str = "chunks";
+pub(crate) const CHUNKS: &str = "chunks";
 /// How much of what is stored as a chunk is read at most, in bytes. No chunk is that long, so what is cut is damaged.
 const READ_MAX: u64 = 64 << 20;
 /// How long a remote store may take over one chunk, or over one page of a listing, what it is asked again included.
@@ -92,6 +93,11 @@ impl Storage {
     /// What the store answers, or that it does not.
     async fn answer<T>(&self, work: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
         answer_within(self.clock.as_ref(), work).await
+    }
+
+    /// Whether it is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local.is_some()
     }
 
     /// Writes a chunk; it is durable when what this returns is finished. The bytes are no longer held then, so that many
@@ -256,4 +262,14 @@ fn fan_out(hash: &ChunkHash) -> String {
 
 fn path_of(id: &ChunkId) -> Path {
     Path::from_iter([CHUNKS, id.tenant.as_str(), &fan_out(&id.hash), &id.hash.to_string()])
+}
+
+/// The directory of a chunk in a local directory.
+fn dir_in(root: &FilePath, id: &ChunkId) -> PathBuf {
+    root.join(CHUNKS).join(id.tenant.as_str()).join(fan_out(&id.hash))
+}
+
+/// The file of a chunk in a local directory.
+pub(crate) fn path_in(root: &FilePath, id: &ChunkId) -> PathBuf {
+    dir_in(root, id).join(id.hash.to_string())
 }

@@ -14,7 +14,7 @@ use futures::TryStreamExt as _;
 use stride_ids::{BucketName, Name};
 
 use crate::{
-    body,
+    agent,
     chunk::ChunkId,
     error::Error,
     message::{LIVE, Live, LiveAsked},
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many buckets are listed at a time.
-const BUCKETS: usize = 1_000;
+const PAGE: usize = 1_000;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,9 +68,9 @@ impl Objects {
         let mut live = Vec::new();
         let mut last = None;
         loop {
-            let page = self.engine.list(tenant, &body::kind(), last.as_ref(), BUCKETS)?;
+            let page = self.engine.list(tenant, &agent::BUCKETS.name(), last.as_ref(), PAGE)?;
             for address in &page {
-                let bucket = body::bucket_of(address)?;
+                let bucket = agent::bucket_of(address)?;
                 self.give_up_uploads(tenant, &bucket).await?;
                 self.mark_bucket(tenant, &bucket, &mut live).await?;
             }

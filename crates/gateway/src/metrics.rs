@@ -90,6 +90,17 @@ impl Gateway {
         for (state, count) in [("running", calls.running), ("waiting", calls.waiting)] {
             metrics::gauge!("stride_calls_active", "state" => state).set(count as f64);
         }
+        for (outcome, count) in [("hit", calls.memo_hits), ("miss", calls.memo_misses)] {
+            metrics::counter!("stride_memo_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::gauge!("stride_memo_bytes").set(calls.memo_bytes as f64);
+        let maps = self.maps.stats();
+        for (outcome, count) in [("done", maps.done), ("failed", maps.failed)] {
+            metrics::counter!("stride_map_items_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::counter!("stride_map_items_hedged_total").absolute(maps.hedged);
+        metrics::counter!("stride_map_items_memoised_total").absolute(maps.memoised);
+        metrics::gauge!("stride_maps_running").set(maps.running as f64);
         let objects = self.objects.stats();
         for (outcome, count) in [("hit", objects.hits), ("miss", objects.misses)] {
             metrics::counter!("stride_object_chunks_total", "outcome" => outcome).absolute(count);

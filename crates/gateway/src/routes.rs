@@ -21,7 +21,9 @@ use crate::{
     agents, ask, cells,
     control::ControlPlane,
     deployments::{self, DEPLOYMENT_LEN_MAX},
-    functions, health, logs, maps, objects, parked,
+    explain, functions, health, logs, maps,
+    nodes::{self, NodeInfo},
+    objects, parked,
     problem::Problem,
     state,
 };
@@ -30,6 +32,8 @@ use crate::{
 pub struct Gateway {
     /// The node's name, which every answer carries.
     pub node: HeaderValue,
+    /// What it says of itself.
+    pub info: NodeInfo,
     /// Calls functions.
     pub functions: Arc<Functions>,
     /// Asks and tells agents.
@@ -78,6 +82,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
             get(deployments::list).post(deployments::create).layer(DefaultBodyLimit::max(DEPLOYMENT_LEN_MAX)),
         )
         .route("/v1/cells", get(cells::list))
+        .route("/v1/nodes", get(nodes::list))
+        .route("/v1/explain", get(explain::explain))
         .route("/v1/logs", get(logs::read))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -8,7 +8,7 @@
 //! ```text
 //! append -> tail (order, place, queue) -> commit (leader or committer thread) -> writer (groups, rolls) -> segment
 //! open   -> scan -> walk (one segment) -> format            keeper: segments ahead, and unwanted ones away
-//!        -> recover (cut, settle)                           check, repair: the same scan, offline
+//!        -> recover (cut, settle)                           check, look, repair: the same scan, offline
 //! ```
 //! Not here: what a record means, and cells on other nodes.
 
@@ -41,6 +41,7 @@ mod check;
 mod commit;
 mod format;
 mod keeper;
+mod look;
 mod recover;
 mod repair;
 mod scan;
@@ -51,6 +52,7 @@ mod walk;
 mod writer;
 
 pub use check::{AtRisk, CellReport, DamageReport, Report, SegmentReport, check};
+pub use look::Look;
 pub use repair::{GivenUp, RepairPlan, Step, plan_repair};
 
 /// The longest record that any embedded journal takes; small segments take less.

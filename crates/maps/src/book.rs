@@ -3,17 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use stride_agents::{Turn, TurnError};
-use stride_ids::{Code, Failure, Payload};
+use serde_json::json;
+use stride_agents::{
+    Turn,
+    native::{Asked, NativeType, answer},
+};
+use stride_ids::{Address, Code, Failure, Payload};
 
 use crate::{
     message::{
-        self, BEGIN, BeginAsked, END, EndAsked, FOLD, FOLDED, FoldAsked, FoldedAsked, PLAN, Place, PlanAsked, Planned,
-        RECORD, REDUCED, Recorded, Results, ResultsAsked, STATUS, UNDONE, Undone, UndoneAsked,
+        self, BEGIN, BeginAsked, END, EndAsked, FOLD, FOLDED, FoldAsked, FoldedAsked, METHODS, PLAN, Place, PlanAsked,
+        Planned, RECORD, REDUCED, Recorded, Results, ResultsAsked, STATUS, UNDONE, Undone, UndoneAsked,
     },
-    row::{self, OPEN, Open, Outcome, Output, PAGES, Page, Run, State},
+    row::{self, Notice, OPEN, Open, Outcome, Output, PAGES, Page, Run, State},
 };
 
 /// How many bytes of results a map keeps. What is over that fails, and the message says what to do.
@@ -23,41 +26,31 @@ const ROWS: usize = 32;
 const ROWS_MAX: usize = 1_024;
 const ANSWER_BYTES: usize = 1 << 20;
 
+/// The agents that keep maps.
+pub const MAPS: NativeType = NativeType { name: "stride-map", methods: &METHODS, handle };
+
 /// Handles one message of a map's agent.
-pub(crate) fn handle(turn: &mut Turn, method: &str, input: &[u8]) -> Result<Payload, Failure> {
-    Ok(match method {
-        BEGIN => payload(&begin(turn, asked(input)?)?),
-        PLAN => payload(&plan(turn, asked(input)?)?),
-        RECORD => payload(&record(turn, asked(input)?)?),
-        FOLD => payload(&fold(turn, asked(input)?)?),
-        END => payload(&end(turn, asked(input)?)?),
-        STATUS => payload(&load(turn)?),
-        UNDONE => payload(&undone(turn, &asked(input)?)?),
-        message::RESULTS => payload(&results(turn, &asked(input)?)?),
-        FOLDED => payload(&folded(turn, &asked(input)?)?),
-        REDUCED => payload(&reduced(turn)?),
-        other => return Err(Failure::not_found("method of a map", other, None)),
+fn handle(turn: &mut Turn, asked: Asked<'_>) -> Result<Payload, Failure> {
+    Ok(match asked.method {
+        BEGIN => answer(&begin(turn, asked.input()?)?),
+        PLAN => answer(&plan(turn, asked.input()?)?),
+        RECORD => answer(&record(turn, asked.input()?)?),
+        FOLD => answer(&fold(turn, asked.input()?)?),
+        END => answer(&end(turn, asked.input()?)?),
+        STATUS => answer(&load(turn)?),
+        UNDONE => answer(&undone(turn, &asked.input()?)?),
+        message::RESULTS => answer(&results(turn, &asked.input()?)?),
+        FOLDED => answer(&folded(turn, &asked.input()?)?),
+        REDUCED => answer(&reduced(turn)?),
+        _ => return Err(asked.unknown("map")),
     })
 }
 
-fn begin(turn: &mut Turn, BeginAsked { spec, at }: BeginAsked) -> Result<(), Failure> {
+fn begin(turn: &mut Turn, BeginAsked::First { spec, versions, at, notice, key }: BeginAsked) -> Result<(), Failure> {
     if turn.load().is_some() {
         return Err(Failure::new(Code::Conflict, "there is a map of that id already"));
     }
-    let run = Run {
-        spec,
-        state: State::Running,
-        created_at: at,
-        ended_at: None,
-        pages: 0,
-        items: 0,
-        cursor: row::Cursor::default(),
-        is_planned: false,
-        done: 0,
-        failed: Vec::new(),
-        bytes: 0,
-    };
-    save(turn, &run)
+    save(turn, &Run { notice, key, ..Run::begun(spec, versions, at) })
 }
 
 fn plan(turn: &mut Turn, PlanAsked { before, items, cursor, is_last }: PlanAsked) -> Result<Planned, Failure> {
@@ -96,15 +89,17 @@ fn record(turn: &mut Turn, recorded: Vec<Recorded>) -> Result<(), Failure> {
         let name = row::numbered(OPEN, page);
         // A page without this row has all its results.
         let Some(mut open) = get::<Open>(turn, "page", &name)? else { continue };
-        for Recorded { place, outcome } in recorded {
+        for Recorded { place, outcome, course } in recorded {
             if open.close(place.index) {
+                run.hedged += u64::from(course.is_hedged);
+                run.memoised += u64::from(course.is_memoised);
                 let outcome = counted(&mut run, outcome);
                 set(turn, row::numbered(row::RESULTS, place.number), &outcome)?;
             }
         }
         if open.is_empty() {
-            turn.delete(name).map_err(refused)?;
-            turn.delete(row::numbered(PAGES, page)).map_err(refused)?;
+            turn.delete(name)?;
+            turn.delete(row::numbered(PAGES, page))?;
         } else {
             set(turn, name, &open)?;
         }
@@ -158,14 +153,28 @@ fn end(turn: &mut Turn, EndAsked { state, at, reduced }: EndAsked) -> Result<Run
     run.state = state;
     run.ended_at = Some(at);
     save(turn, &run)?;
+    if let Some(Notice { agent, method }) = run.notice.clone() {
+        let ended = ended(turn.address(), &run);
+        turn.tell(agent, method, ended)?;
+    }
     Ok(run)
+}
+
+/// What an agent is told of a map that has ended.
+fn ended(map: &Address, run: &Run) -> Payload {
+    let (state, cause) = run.state.told();
+    let cause = cause.map(|Failure { code, message }| json!({"code": code, "message": message}));
+    let failed: u64 = run.failed.iter().map(|(_, items)| items).sum();
+    let Run { items, done, .. } = run;
+    let told = json!({"map": map.key, "state": state, "cause": cause, "items": items, "done": done, "failed": failed});
+    Payload::json(told.to_string())
 }
 
 fn undone(turn: &Turn, UndoneAsked { after }: &UndoneAsked) -> Result<Option<Undone>, Failure> {
     let after = after.map(|page| row::numbered(OPEN, page));
-    let rows = turn.scan(OPEN, after.as_deref(), 1).map_err(refused)?;
+    let rows = turn.scan(OPEN, after.as_deref(), 1)?;
     let Some((name, bytes)) = rows.into_iter().next() else { return Ok(None) };
-    let (page, open): (u64, Open) = (row::number_of(OPEN, &name)?, row::decode("page", &bytes)?);
+    let (page, open): (u64, Open) = (row::number_of(OPEN, &name)?, row::SCHEMA.decode("page", &bytes)?);
     let lost = || Failure::new(Code::Internal, format!("page {page} of a map has lost its items"));
     let Page { first, items } = get(turn, "page", &row::numbered(PAGES, page))?.ok_or_else(lost)?;
     let placed = items.into_iter().enumerate().filter(|(index, _)| open.has(*index));
@@ -190,11 +199,11 @@ fn values<T: DeserializeOwned>(turn: &Turn, prefix: &str, from: u64) -> Result<V
     let mut after = from.checked_sub(1).map(|before| row::numbered(prefix, before));
     let (mut values, mut bytes) = (Vec::new(), 0);
     while values.len() < ROWS_MAX {
-        let rows = turn.scan(prefix, after.as_deref(), ROWS).map_err(refused)?;
+        let rows = turn.scan(prefix, after.as_deref(), ROWS)?;
         let is_last = rows.len() < ROWS;
         for (name, value) in rows {
             bytes += value.len();
-            values.push((row::number_of(prefix, &name)?, row::decode("result", &value)?));
+            values.push((row::number_of(prefix, &name)?, row::SCHEMA.decode("result", &value)?));
             after = Some(name);
             if bytes >= ANSWER_BYTES {
                 return Ok(values);
@@ -209,38 +218,18 @@ fn values<T: DeserializeOwned>(turn: &Turn, prefix: &str, from: u64) -> Result<V
 
 fn load(turn: &Turn) -> Result<Run, Failure> {
     let bytes = turn.load().ok_or_else(|| Failure::not_found("map", turn.address().key.as_str(), None))?;
-    row::decode("map", &bytes)
+    Run::decode(&bytes)
 }
 
 fn save(turn: &mut Turn, run: &Run) -> Result<(), Failure> {
-    turn.save(row::encode(run)).map_err(refused)
+    Ok(turn.save(run.encode())?)
 }
 
 fn get<T: DeserializeOwned>(turn: &Turn, what: &'static str, name: &str) -> Result<Option<T>, Failure> {
-    let bytes = turn.get(name).map_err(refused)?;
-    bytes.map(|bytes| row::decode(what, &bytes)).transpose()
+    let bytes = turn.get(name)?;
+    bytes.map(|bytes| row::SCHEMA.decode(what, &bytes)).transpose()
 }
 
 fn set(turn: &mut Turn, name: String, value: &impl Serialize) -> Result<(), Failure> {
-    turn.set(name, row::encode(value)).map_err(refused)
-}
-
-fn refused(error: TurnError) -> Failure {
-    let code = match &error {
-        TurnError::Refused(failure) => return failure.clone(),
-        TurnError::TooLarge { .. } => Code::PayloadTooLarge,
-        _ => Code::Internal,
-    };
-    Failure::new(code, error.to_string())
-}
-
-fn asked<T: DeserializeOwned>(input: &[u8]) -> Result<T, Failure> {
-    postcard::from_bytes(input)
-        .map_err(|e| Failure::new(Code::InvalidRequest, format!("a map was asked something else: {e}")))
-}
-
-/// A message as it travels.
-pub(crate) fn payload(value: &impl Serialize) -> Payload {
-    let body = postcard::to_stdvec(value).expect("a message always encodes");
-    Payload { content_type: "application/octet-stream".into(), body: Bytes::from(body) }
+    Ok(turn.set(name, row::SCHEMA.encode(value))?)
 }

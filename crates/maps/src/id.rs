@@ -5,8 +5,8 @@ use std::{fmt, str::FromStr};
 use stride_ids::{Address, AgentKey, Name};
 use stride_sim::{Chance, Timestamp};
 
-/// The agent type of maps, which is reserved.
-const KIND: &str = "stride-map";
+use crate::book::MAPS;
+
 const PREFIX: &str = "map-";
 const DIGITS: usize = 16;
 
@@ -25,12 +25,8 @@ impl MapId {
     }
 
     pub(crate) fn address(&self, tenant: &Name) -> Address {
-        Address { tenant: tenant.clone(), kind: kind(), key: self.0.clone() }
+        Address { tenant: tenant.clone(), kind: MAPS.name(), key: self.0.clone() }
     }
-}
-
-pub(crate) fn kind() -> Name {
-    Name::new(KIND).expect("the name follows the rule")
 }
 
 impl fmt::Display for MapId {

@@ -1,12 +1,17 @@
 //! The settings of a node: a TOML file, all optional. What the command line says comes on top.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use stride_data::Location;
+use stride_ids::Name;
+use stride_placement::{Label, Labels};
 
 /// The largest cache of objects, in MiB.
 const OBJECT_CACHE_MIB_MAX: u64 = 1 << 20;
@@ -14,9 +19,11 @@ const OBJECT_CACHE_MIB_MAX: u64 = 1 << 20;
 const OBJECT_DISK_CACHE_MIB_MIN: u64 = 128;
 /// How large a cache on disk is that nobody has said anything about, in MiB.
 const OBJECT_DISK_CACHE_MIB: u64 = 4 << 10;
+/// The highest price of a node.
+const PRICE_PER_HOUR_MAX: f64 = 1e6;
 
 /// What a node is started with.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where everything durable is. Since 0.1.
@@ -36,8 +43,25 @@ pub struct Config {
     pub objects: Option<Location>,
     /// How much of what is read from a remote store is kept on the local disk, in MiB; 0 is nothing. Since 0.2.
     pub object_disk_cache_mib: Option<u64>,
+    /// The database that holds the journal; without it, the journal is in `data`. Since 0.2.
+    pub cluster: Option<DatabaseUrl>,
     /// Where S3 clients are answered, and with which keys; without it, nowhere. Since 0.2.
     pub s3: Option<stride_s3::Settings>,
+    /// What the node carries: code on it reaches only data whose bucket demands nothing else. Since 0.2.
+    #[serde(deserialize_with = "labels")]
+    pub labels: Labels,
+    /// What an hour of the node costs, in a unit that is the same for all nodes. Since 0.2.
+    pub price_per_hour: f64,
+    /// Classes of hardware that it has and that cannot be found out, such as `gpu`. Since 0.2.
+    pub hardware: BTreeSet<Name>,
+}
+
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let label = |(key, value): (&String, &String)| {
+        Label::new(key, value).map_err(|e| D::Error::custom(format!("`{key} = \"{value}\"`: {e}")))
+    };
+    texts.iter().map(label).collect()
 }
 
 impl Default for Config {
@@ -51,8 +75,31 @@ impl Default for Config {
             object_cache_mib: 256,
             objects: None,
             object_disk_cache_mib: None,
+            cluster: None,
             s3: None,
+            labels: Labels::default(),
+            price_per_hour: 0.0,
+            hardware: BTreeSet::new(),
         }
+    }
+}
+
+/// How a database is reached. There may be a password in it, so it is not printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(pub(crate) String);
+
+impl FromStr for DatabaseUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Ok(Self(url.to_owned()))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(..)")
     }
 }
 
@@ -82,6 +129,9 @@ impl Config {
         {
             let bounds = format!("{OBJECT_DISK_CACHE_MIB_MIN} to {OBJECT_CACHE_MIB_MAX}");
             return Err(wrong(format!("object_disk_cache_mib is {bounds}, or 0 for none")));
+        }
+        if !(0.0..=PRICE_PER_HOUR_MAX).contains(&config.price_per_hour) {
+            return Err(wrong(format!("price_per_hour is {}; use 0 to {PRICE_PER_HOUR_MAX}", config.price_per_hour)));
         }
         if let Some(s3) = &config.s3 {
             s3.check().map_err(|e| wrong(format!("[s3] {e}")))?;
@@ -140,6 +190,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_node_is_like_is_read_and_what_cannot_be_is_refused() {
+        let config = read("price_per_hour = 0.12\nhardware = [\"gpu\"]\n[labels]\nregion = \"eu\"").unwrap();
+        assert_eq!(config.labels, [Label::new("region", "eu").unwrap()].into_iter().collect());
+        assert_eq!((config.price_per_hour, config.hardware.len()), (0.12, 1));
+        for (wrong, says) in [
+            ("price_per_hour = -1.0", "use 0 to"),
+            ("price_per_hour = nan", "use 0 to"),
+            ("[labels]\nregion = \"\"", "`region = \"\"`: key and value of a label have 1 to 64 bytes"),
+            ("[labels]\nregion = 1", "expected a string"),
+            ("hardware = [\"a b\"]", "not a valid name"),
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
     fn s3_without_keys_is_refused_with_what_to_write() {
         let error = read("[s3]").unwrap_err().to_string();
         assert!(error.contains("[[s3.keys]]") && error.contains("secret_key"), "{error}");
@@ -147,5 +214,12 @@ mod tests {
         let s3 = read(keys).unwrap().s3.unwrap();
         assert_eq!((s3.listen.port(), s3.keys[0].tenant.as_str()), (7374, "default"));
         assert!(!format!("{s3:?}").contains("sixteen"), "secrets are not printed");
+    }
+
+    #[test]
+    fn the_database_of_a_cluster_is_read_and_not_printed() {
+        let config = read("cluster = \"postgres://me:secret@db/stride\"").unwrap();
+        assert_eq!(config.cluster, Some(DatabaseUrl("postgres://me:secret@db/stride".into())));
+        assert!(!format!("{config:?}").contains("secret"));
     }
 }

@@ -23,6 +23,9 @@ pub(crate) struct Identity {
     /// Where its objects are, if not in the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) objects: Option<Location>,
+    /// The database that has the journal, by its own name; none if the journal is in the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<String>,
 }
 
 /// The objects are somewhere else than where they were asked for.
@@ -37,6 +40,16 @@ pub(crate) struct OtherPlace {
 }
 
 const FORMAT: u32 = 1;
+
+/// Where the objects of a data directory are, if not in it.
+///
+/// # Errors
+/// If the directory does not say what it is.
+pub fn objects_elsewhere(dir: &Path) -> io::Result<Option<Location>> {
+    let bytes = std::fs::read(dir.join(FILE))?;
+    let identity: Identity = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+    Ok(identity.objects)
+}
 
 impl Identity {
     /// Reads the identity of a data directory, or gives a new directory one.
@@ -54,7 +67,8 @@ impl Identity {
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let node = format!("nod-{:08x}", chance.next_u64() as u32);
-                let identity = Self { format: FORMAT, node, cells: stride_ids::CELLS_EMBEDDED, objects: None };
+                let identity =
+                    Self { format: FORMAT, node, cells: stride_ids::CELLS_EMBEDDED, objects: None, cluster: None };
                 identity.write(dir)?;
                 Ok(identity)
             }
@@ -92,6 +106,55 @@ impl Identity {
         self.objects = Some(objects.clone());
         self.write(dir)
     }
+
+    /// Refuses a directory whose journal is elsewhere: without its journal, what was acknowledged would be missing.
+    pub(crate) fn must_be_embedded(&self) -> Result<(), WrongJournal> {
+        self.cluster.clone().map_or(Ok(()), |cluster| Err(WrongJournal::InDatabase { cluster }))
+    }
+
+    /// Refuses a directory that has a journal of its own.
+    pub(crate) fn may_join(&self, dir: &Path) -> Result<(), WrongJournal> {
+        let begun = dir.join("journal").exists() || dir.join("store").exists();
+        if self.cluster.is_none() && begun { Err(WrongJournal::InDirectory) } else { Ok(()) }
+    }
+
+    /// Ties the directory to the database that has its journal.
+    pub(crate) fn join(&mut self, dir: &Path, cluster: &str) -> Result<(), WrongJournal> {
+        match &self.cluster {
+            Some(known) if known == cluster => Ok(()),
+            Some(known) => Err(WrongJournal::Another { known: known.clone(), found: cluster.to_owned() }),
+            None => {
+                self.cluster = Some(cluster.to_owned());
+                self.write(dir).map_err(WrongJournal::Unwritten)
+            }
+        }
+    }
+}
+
+/// Why a directory and a journal do not belong together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WrongJournal {
+    /// The journal is in a database, and none was named.
+    #[error("its journal is in the database {cluster}: start with --cluster and that database's address")]
+    InDatabase {
+        /// The database's own name.
+        cluster: String,
+    },
+    /// The journal is in the directory, and a database was named.
+    #[error("its journal is in the directory itself: start without --cluster, or with a new directory")]
+    InDirectory,
+    /// The journal is in another database.
+    #[error("its journal is in the database {known}, and this one is {found}: start with that database's address")]
+    Another {
+        /// Where the journal is.
+        known: String,
+        /// What was named.
+        found: String,
+    },
+    /// That they belong together could not be noted.
+    #[error("node.json cannot be written")]
+    Unwritten(#[source] io::Error),
 }
 
 #[cfg(test)]
@@ -103,6 +166,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
         assert_eq!(Identity::of(dir.path(), &Chance::seeded(2)).unwrap(), first);
+    }
+
+    #[test]
+    fn a_directory_belongs_to_one_journal_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let again = || Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
+        again().must_be_embedded().unwrap();
+        again().may_join(dir.path()).unwrap();
+        again().join(dir.path(), "clu-1").unwrap();
+        std::fs::create_dir(dir.path().join("store")).unwrap();
+        again().may_join(dir.path()).unwrap();
+        again().join(dir.path(), "clu-1").unwrap();
+        let another = again().join(dir.path(), "clu-2").unwrap_err().to_string();
+        assert!(another.contains("clu-1") && another.contains("clu-2"), "{another}");
+        assert!(again().must_be_embedded().unwrap_err().to_string().contains("--cluster"));
+
+        let dir = tempfile::tempdir().unwrap();
+        let embedded = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
+        std::fs::create_dir(dir.path().join("journal")).unwrap();
+        assert!(embedded.may_join(dir.path()).unwrap_err().to_string().contains("without --cluster"));
     }
 
     #[test]
@@ -119,8 +202,10 @@ mod tests {
         let (here, there): (Location, Location) = ("s3://a/b".parse().unwrap(), "s3://a/c".parse().unwrap());
         let mut identity = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
         assert_eq!(identity.place(dir.path(), None).unwrap(), None);
+        assert_eq!(objects_elsewhere(dir.path()).unwrap(), None);
         assert_eq!(identity.place(dir.path(), Some(&here)).unwrap().as_ref(), Some(&here));
         identity.settle(dir.path(), &here).unwrap();
+        assert_eq!(objects_elsewhere(dir.path()).unwrap().as_ref(), Some(&here));
         let identity = Identity::of(dir.path(), &Chance::seeded(2)).unwrap();
         for asked in [None, Some(&here)] {
             assert_eq!(identity.place(dir.path(), asked).unwrap().as_ref(), Some(&here));

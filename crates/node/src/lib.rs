@@ -3,8 +3,10 @@
 //! ```text
 //! DIR/journal/     the durable tail: segment log            DIR/store/        materialised state
 //! DIR/components/  deployed components by content hash      DIR/deployments/  one JSON file per component, its history
-//! DIR/cache/       compiled components, can be deleted      DIR/objects/      chunks of objects by content hash
-//! DIR/node.json    the node's name and number of cells
+//! DIR/cache/       compiled components, and chunks from a   DIR/objects/      chunks of objects by content hash, unless
+//!                  remote store; can be deleted                              they are in a store of their own
+//! DIR/node.json    the node's name, number of cells, the database that has the journal and the store that has the
+//!                  objects, if one does
 //! ```
 //! Not here: anything that a lower crate can do alone.
 #![deny(missing_docs)]
@@ -15,10 +17,12 @@ mod catalog;
 mod config;
 mod control;
 mod files;
+mod hardware;
 mod identity;
 mod manifest;
 mod node;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, DatabaseUrl};
+pub use identity::{WrongJournal, objects_elsewhere};
 pub use manifest::{Manifest, ManifestError};
 pub use node::{Node, StartError};

@@ -81,10 +81,14 @@ impl Refusal {
         self.referenced
     }
 
-    /// What the caller should do: wait, if a node is merely full.
+    /// What the caller should do: wait, if a node is merely full; change labels, if they alone are in the way.
     pub fn code(&self) -> Code {
-        let full = self.refused.iter().any(|(_, reason)| matches!(reason, Reason::Full { .. }));
-        if full { Code::Overloaded } else { Code::Unavailable }
+        let mut reasons = self.refused.iter().map(|(_, reason)| reason);
+        if reasons.clone().any(|reason| matches!(reason, Reason::Full { .. })) {
+            return Code::Overloaded;
+        }
+        let forbidden = !self.refused.is_empty() && reasons.all(|reason| matches!(reason, Reason::Label { .. }));
+        if forbidden { Code::CapabilityDenied } else { Code::Unavailable }
     }
 }
 

@@ -114,7 +114,7 @@ proptest! {
             Err(refusal) => {
                 prop_assert_eq!(refusal.refused().len(), input.nodes().count());
                 prop_assert!(refusal.refused().iter().all(|(_, reason)| !reason.to_string().is_empty()));
-                prop_assert!(matches!(refusal.code(), Code::Overloaded | Code::Unavailable));
+                prop_assert!(matches!(refusal.code(), Code::Overloaded | Code::Unavailable | Code::CapabilityDenied));
             }
         }
     }

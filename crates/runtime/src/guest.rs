@@ -41,8 +41,8 @@ pub(crate) enum Reach {
 }
 
 impl Guest {
-    /// A guest that can reach nothing.
-    pub(crate) fn new(host: &Host, origin: Origin, memory_max: usize) -> Self {
+    /// A guest that can reach nothing. With a `seed`, its hash maps have the same order every time.
+    pub(crate) fn new(host: &Host, origin: Origin, memory_max: usize, seed: Option<u128>) -> Self {
         let output = Output::new(host.logs.clone(), origin);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.stream(Stream::Stdout))
@@ -51,6 +51,9 @@ impl Guest {
             .monotonic_clock(GuestClock(host.clock.clone()))
             .allow_tcp(false)
             .allow_udp(false);
+        if let Some(seed) = seed {
+            wasi.insecure_random_seed(seed);
+        }
         let memory = MemoryLimit { max: memory_max, refused: None };
         Self {
             wasi: wasi.build(),
@@ -128,19 +131,16 @@ impl Guest {
     }
 }
 
-/// Ends the run with what was refused.
-fn refused(error: TurnError) -> wasmtime::Error {
-    Refused(failure_of(error)).into()
+impl Guest {
+    /// What the guest may reach right now.
+    pub(crate) fn reach_mut(&mut self) -> &mut Reach {
+        &mut self.reach
+    }
 }
 
-fn failure_of(error: TurnError) -> Failure {
-    let code = match &error {
-        TurnError::Refused(failure) => return failure.clone(),
-        TurnError::ReadOnly => Code::CapabilityDenied,
-        TurnError::TooLarge { .. } => Code::PayloadTooLarge,
-        _ => Code::Internal,
-    };
-    Failure::new(code, error.to_string())
+/// Ends the run with what was refused.
+fn refused(error: TurnError) -> wasmtime::Error {
+    Refused(error.into()).into()
 }
 
 impl types::Host for Guest {}
@@ -241,7 +241,7 @@ impl Reach {
             Self::Turn { turn, component } => match allowed(component, kind, key, &input) {
                 Ok(address) => match turn.tell(address, method, input) {
                     Err(error @ TurnError::ReadOnly) => return Err(refused(error)),
-                    told => told.map_err(failure_of),
+                    told => told.map_err(Failure::from),
                 },
                 Err(failure) => Err(failure),
             },
@@ -308,7 +308,7 @@ impl timers::Host for Guest {
         };
         match self.turn()?.set_timer(name, schedule, method, input) {
             Err(error @ TurnError::ReadOnly) => Err(refused(error)),
-            set => Ok(set.map_err(|error| to_guest(failure_of(error)))),
+            set => Ok(set.map_err(|error| to_guest(error.into()))),
         }
     }
 

@@ -8,11 +8,19 @@ use std::{
 
 use stride_data::Objects;
 use stride_ids::{Code, Failure};
+use stride_maps::Maps;
 use stride_sim::{Chance, Clock};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 use wasmtime_wasi::p2;
 
-use crate::{bindings, code::CodeCache, guest::Guest, logs::Logs, spares::SPARES_MAX};
+use crate::{
+    bindings,
+    code::CodeCache,
+    guest::Guest,
+    here::{Here, Site},
+    logs::Logs,
+    spares::SPARES_MAX,
+};
 
 /// How often a running guest lets others run. Also how late a time limit can strike.
 const TICK: Duration = Duration::from_millis(5);
@@ -40,7 +48,8 @@ pub struct Host {
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
     pub(crate) logs: Arc<Logs>,
-    objects: OnceLock<Weak<Objects>>,
+    objects: OnceLock<(Site, Weak<Objects>)>,
+    maps: OnceLock<Weak<Maps>>,
 }
 
 impl Host {
@@ -57,21 +66,34 @@ impl Host {
         let code = CodeCache::open(settings.cache_dir.clone(), &engine)?;
         tick_while_alive(&engine, clock.clone());
         let logs = Arc::new(Logs::new(clock.clone()));
-        Ok(Self { engine, linker, code, logs, clock, chance, objects: OnceLock::new() })
+        Ok(Self { engine, linker, code, logs, clock, chance, objects: OnceLock::new(), maps: OnceLock::new() })
     }
 
-    /// Lets guests reach these objects, as far as their capabilities go. To be called once: the index of objects is kept by the
-    /// agents that this host runs, so it is there only after the host.
-    pub fn bring_objects(&self, objects: &Arc<Objects>) {
+    /// Lets guests reach these objects, as far as their capabilities and the labels of buckets and of this site go. To be
+    /// called once: the index of objects is kept by the agents that this host runs, so it is there only after the host.
+    pub fn bring_objects(&self, objects: &Arc<Objects>, site: Site) {
         // Weak, or each would keep the other in memory for ever.
-        let is_first = self.objects.set(Arc::downgrade(objects)).is_ok();
+        let is_first = self.objects.set((site, Arc::downgrade(objects))).is_ok();
         debug_assert!(is_first, "a host has the objects of one node");
     }
 
-    /// The node's objects.
-    pub(crate) fn objects(&self) -> Result<Arc<Objects>, Failure> {
-        let objects = self.objects.get().and_then(Weak::upgrade);
-        objects.ok_or_else(|| Failure::new(Code::Unavailable, "this node has no objects"))
+    /// The node and its objects.
+    pub(crate) fn here(&self) -> Result<Here<'_>, Failure> {
+        let here = self.objects.get().and_then(|(site, objects)| Some(Here { site, objects: objects.upgrade()? }));
+        here.ok_or_else(|| Failure::new(Code::Unavailable, "this node has no objects"))
+    }
+
+    /// Lets guests begin maps, as far as their capabilities go. To be called once: maps call the functions that this host runs, so
+    /// they are there only after the host.
+    pub fn bring_maps(&self, maps: &Arc<Maps>) {
+        let is_first = self.maps.set(Arc::downgrade(maps)).is_ok();
+        debug_assert!(is_first, "a host has the maps of one node");
+    }
+
+    /// The node's maps.
+    pub(crate) fn maps(&self) -> Result<Arc<Maps>, Failure> {
+        let maps = self.maps.get().and_then(Weak::upgrade);
+        maps.ok_or_else(|| Failure::new(Code::Unavailable, "this node has no maps"))
     }
 
     /// What guests print.

@@ -88,7 +88,7 @@ impl OpenObjects {
 
 impl Opened {
     /// Some of the bytes from `offset` on, `length` at most; none if there are none.
-    async fn read(&mut self, objects: &Objects, offset: u64, length: u64) -> Result<Bytes, Error> {
+    async fn read(&mut self, component: &Component, offset: u64, length: u64) -> Result<Bytes, Failure> {
         let end = offset.saturating_add(length).min(self.status.len);
         if offset >= end {
             return Ok(Bytes::new());
@@ -96,11 +96,12 @@ impl Opened {
         let reading = match &mut self.reading {
             Some(reading) => reading,
             none => {
+                let objects = component.host.here()?.reach(&self.name.tenant, &self.name.bucket).await?;
                 let reader = objects.open(&self.name, Some(self.status.version)).await?;
                 none.insert(Reading { reader, flow: None })
             }
         };
-        reading.read(offset, end).await
+        Ok(reading.read(offset, end).await?)
     }
 }
 
@@ -132,7 +133,8 @@ impl Reading {
 /// What a guest may do with objects.
 impl Guest {
     async fn open_object(&mut self, bucket: &str, key: &str, version: Option<u64>) -> Result<usize, Failure> {
-        let (objects, name) = object(self.working()?, bucket, key, Right::Read)?;
+        let component = self.working()?.clone();
+        let (objects, name) = object(&component, bucket, key, Right::Read).await?;
         let place = self.objects.room()?;
         let reader = objects.open(&name, version.map(VersionId)).await?;
         let status = reader.status().clone();
@@ -146,12 +148,12 @@ impl Guest {
         offset: u64,
         length: u64,
     ) -> wasmtime::Result<Result<Bytes, Failure>> {
-        let objects = match self.working().and_then(|component| component.host.objects()) {
-            Ok(objects) => objects,
+        let component = match self.working() {
+            Ok(component) => component.clone(),
             Err(failure) => return Ok(Err(failure)),
         };
         let opened = self.objects.get(place)?;
-        Ok(opened.read(&objects, offset, length).await.map_err(Failure::from))
+        Ok(opened.read(&component, offset, length).await)
     }
 
     async fn list_objects(
@@ -161,14 +163,14 @@ impl Guest {
         after: Option<String>,
         limit: u32,
     ) -> Result<ObjectPage, Failure> {
-        let component = self.working()?;
-        let bucket = BucketName::new(bucket).map_err(invalid)?;
-        if !component.spec.grants_list(&bucket, &prefix) {
-            return Err(denied(component, &bucket, &format!("list `{bucket}/{prefix}`"), Right::Read));
+        let component = self.working()?.clone();
+        let (bucket, tenant) = (BucketName::new(bucket).map_err(invalid)?, &component.tenant);
+        if !component.spec.grants_all(&bucket, &prefix, Right::Read) {
+            return Err(denied(&component, &bucket, &format!("list `{bucket}/{prefix}`"), Right::Read));
         }
-        let (objects, tenant) = (component.host.objects()?, component.tenant.clone());
+        let objects = component.host.here()?.reach(tenant, &bucket).await?;
         let limit = usize::try_from(limit).map_or(PAGE_MAX, |limit| limit.min(PAGE_MAX));
-        Ok(objects.list(&tenant, &bucket, prefix, after, limit).await?)
+        Ok(objects.list(tenant, &bucket, prefix, after, limit).await?)
     }
 
     async fn put_object(
@@ -178,7 +180,8 @@ impl Guest {
         content_type: String,
         bytes: Bytes,
     ) -> Result<ObjectStatus, Failure> {
-        let (objects, name) = object(self.working()?, bucket, key, Right::Write)?;
+        let component = self.working()?.clone();
+        let (objects, name) = object(&component, bucket, key, Right::Write).await?;
         let put = Put {
             content_type: Some(content_type).filter(|text| !text.is_empty()),
             len: Some(bytes.len() as u64),
@@ -189,14 +192,20 @@ impl Guest {
     }
 
     async fn delete_object(&mut self, bucket: &str, key: &str) -> Result<(), Failure> {
-        let (objects, name) = object(self.working()?, bucket, key, Right::Write)?;
+        let component = self.working()?.clone();
+        let (objects, name) = object(&component, bucket, key, Right::Write).await?;
         objects.delete(&name, Conditions::default()).await?;
         Ok(())
     }
 }
 
-/// The object of that name, if the component's capabilities allow this.
-fn object(component: &Component, bucket: &str, key: &str, right: Right) -> Result<(Arc<Objects>, ObjectName), Failure> {
+/// The object of that name, if the component's capabilities allow this, and its bucket allows code on this node.
+async fn object(
+    component: &Component,
+    bucket: &str,
+    key: &str,
+    right: Right,
+) -> Result<(Arc<Objects>, ObjectName), Failure> {
     let name = ObjectName {
         tenant: component.tenant.clone(),
         bucket: BucketName::new(bucket).map_err(invalid)?,
@@ -205,10 +214,11 @@ fn object(component: &Component, bucket: &str, key: &str, right: Right) -> Resul
     if !component.spec.grants_object(&name, right) {
         return Err(denied(component, &name.bucket, &format!("{} `{name}`", right.as_str()), right));
     }
-    Ok((component.host.objects()?, name))
+    let objects = component.host.here()?.reach(&name.tenant, &name.bucket).await?;
+    Ok((objects, name))
 }
 
-fn denied(component: &Component, bucket: &BucketName, what: &str, right: Right) -> Failure {
+pub(crate) fn denied(component: &Component, bucket: &BucketName, what: &str, right: Right) -> Failure {
     let message = format!(
         "component `{}` may not {what}; add objects = [\"{bucket}/*:{}\"] to [capabilities] in stride.toml",
         component.name,

@@ -39,6 +39,8 @@ pub enum RowKey {
 /// Rows that lie together.
 #[derive(Clone, Copy, Debug)]
 pub enum Rows<'a> {
+    /// That the agents of a cell exist.
+    Headers(CellId),
     /// The timers of an agent, by name.
     TimersOf(&'a Address),
     /// The messages that wait for an agent.
@@ -156,6 +158,7 @@ impl Rows<'_> {
     /// What the keys of these rows begin with.
     pub(crate) fn prefix(self, cells: u16) -> Vec<u8> {
         match self {
+            Self::Headers(cell) => prefix(cell, HEADER),
             Self::TimersOf(agent) => rows_of(TIMER, cells, agent),
             Self::InboxOf(agent) => rows_of(INBOX, cells, agent),
             Self::ParkedOf(agent) => rows_of(PARKED, cells, agent),

@@ -80,6 +80,20 @@ impl Store {
     /// [`Error::Locked`] if another process has it, [`Error::CellsFixed`] if it was created with other cells,
     /// [`Error::Damaged`] if what is there cannot be trusted.
     pub fn open(dir: &Path, cells: u16, settings: Settings) -> Result<Self, Error> {
+        let store = Self::load(dir, cells, settings)?;
+        store.compactor.nudge();
+        Ok(store)
+    }
+
+    /// Opens a store to read what is there. As long as nothing is materialised its tables stay as they are.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_to_look(dir: &Path, cells: u16) -> Result<Self, Error> {
+        Self::load(dir, cells, Settings::default())
+    }
+
+    fn load(dir: &Path, cells: u16, settings: Settings) -> Result<Self, Error> {
         let tree = Arc::new(Tree::open(dir, settings.cache_bytes)?);
         if let Some(stored) = created_with(&tree)?
             && stored != cells
@@ -88,7 +102,6 @@ impl Store {
         }
         let summaries = (0..cells).map(|cell| read_summary(&tree, CellId(cell))).collect::<Result<Vec<_>, _>>()?;
         let compactor = Compactor::start(tree.clone()).map_err(|e| Error::from_io("start its thread", dir, &e))?;
-        compactor.nudge();
         Ok(Self {
             compactor,
             tree,

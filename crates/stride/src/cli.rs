@@ -69,6 +69,10 @@ pub(crate) enum Command {
     Ls(commands::ls::Ls),
     /// Delete an object
     Rm(commands::rm::Rm),
+    /// The nodes: what they are and how busy they are
+    Nodes(commands::nodes::Nodes),
+    /// Say where a call or a turn would run, and why, without running it
+    Explain(commands::explain::Explain),
     /// How far the node's cells are: in the log, on disk, in the store
     Cells(commands::cells::Cells),
     /// What components print

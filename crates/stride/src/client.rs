@@ -57,6 +57,8 @@ impl Error {
 pub(crate) struct Reply {
     pub(crate) content_type: String,
     pub(crate) body: Bytes,
+    /// The node knew the answer from an earlier call.
+    pub(crate) is_memoised: bool,
 }
 
 impl Reply {
@@ -128,8 +130,9 @@ impl Client {
         let response = self.send(request).await?;
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let content_type = content_type.to_owned();
+        let is_memoised = response.headers().contains_key("stride-memoised");
         let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
-        Ok(Reply { content_type, body })
+        Ok(Reply { content_type, body, is_memoised })
     }
 
     /// Sends a request and reads the reply as JSON of a known shape.

@@ -7,6 +7,10 @@
 //!
 //! Rows are read as the bytes that they are stored as: the features and then the label, as little-endian `f32`.
 
+use std::array;
+
+use wide::f32x4;
+
 /// How many features the paper's product reviews have.
 pub const FEATURES: usize = 6_787;
 /// Rows whose gradient is summed up by itself.
@@ -56,12 +60,12 @@ impl Parameters {
         let mut layer = |inputs: usize, units: usize| {
             let limit = (6.0 / inputs as f32).sqrt();
             let weight = |lane: usize, noise: &mut Noise| if lane < units { noise.next() * limit } else { 0.0 };
-            (0..inputs).map(|_| std::array::from_fn(|lane| weight(lane, &mut noise))).collect::<Vec<Lanes>>()
+            (0..inputs).map(|_| array::from_fn(|lane| weight(lane, &mut noise))).collect::<Vec<Lanes>>()
         };
         let (first, second, last) = (layer(features, UNITS), layer(UNITS, UNITS), layer(UNITS, 1));
         let zero = [0.0; LANES];
         // The last layer has one unit, so its weights lie in the lanes of what it reads.
-        let last: Lanes = std::array::from_fn(|lane| last.get(lane).map_or(0.0, |weights| weights[0]));
+        let last: Lanes = array::from_fn(|lane| last.get(lane).map_or(0.0, |weights| weights[0]));
         Self([&first[..], &[zero], &second, &[zero, last, zero]].concat())
     }
 
@@ -109,12 +113,12 @@ impl Gradient {
         let (values, _) = rows.as_chunks::<4>();
         let mut rows = values.chunks_exact(parameters.features() + 1);
         while rows.len() >= BLOCK {
-            self.block::<BLOCK>(parameters, std::array::from_fn(|_| rows.next().unwrap_or_default()));
+            self.block::<BLOCK>(parameters, array::from_fn(|_| rows.next().unwrap_or_default()));
         }
         rows.for_each(|row| self.block::<1>(parameters, [row]));
     }
 
-    fn block<const N: usize>(&mut self, parameters: &Parameters, rows: [&[[u8; 4]]; N]) {
+    fn block<const N: usize>(&mut self, parameters: &Parameters, rows: [&[Value]; N]) {
         use after_features::{BIAS_1, BIAS_2, BIAS_LAST, LAST, SECOND};
 
         let (first, above) = parameters.0.split_at(parameters.features());
@@ -171,47 +175,69 @@ impl Gradient {
     }
 }
 
+/// A feature of a row, as it is stored.
+type Value = [u8; 4];
+
 /// What the units of the first layer add up to. Half of all the work.
-#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-fn first_layer<const N: usize>(weights: &[Lanes], bias: &Lanes, rows: [&[[u8; 4]]; N]) -> [Lanes; N] {
+fn first_layer<const N: usize>(weights: &[Lanes], bias: &Lanes, rows: [&[Value]; N]) -> [Lanes; N] {
     let rows = rows.map(|row| &row[..weights.len()]);
-    let mut units = [*bias; N];
-    for (feature, weights) in weights.iter().enumerate() {
-        for (units, row) in units.iter_mut().zip(rows) {
-            *units = plus(*units, f32::from_le_bytes(row[feature]), *weights);
+    let mut units = [vectors(bias); N];
+    two_by_two(weights.len(), |feature| {
+        let weights = vectors(&weights[feature]);
+        for (units, row) in units.iter_mut().zip(&rows) {
+            *units = plus(*units, row[feature], weights);
         }
-    }
-    units
+    });
+    units.map(lanes)
 }
 
 /// Adds to the gradient of the first layer what each row says. The other half.
-#[cfg_attr(target_arch = "wasm32", target_feature(enable = "simd128"))]
-fn add_products<const N: usize>(sums: &mut [Lanes], rows: [&[[u8; 4]]; N], into_first: [Lanes; N]) {
+fn add_products<const N: usize>(sums: &mut [Lanes], rows: [&[Value]; N], into_first: [Lanes; N]) {
     let rows = rows.map(|row| &row[..sums.len()]);
-    for (feature, sums) in sums.iter_mut().enumerate() {
-        for (row, into_first) in rows.iter().zip(into_first) {
-            *sums = plus(*sums, f32::from_le_bytes(row[feature]), into_first);
+    let into_first = into_first.map(|lanes| vectors(&lanes));
+    two_by_two(sums.len(), |feature| {
+        let mut sum = vectors(&sums[feature]);
+        for (into_first, row) in into_first.iter().zip(&rows) {
+            sum = plus(sum, row[feature], *into_first);
         }
+        sums[feature] = lanes(sum);
+    });
+}
+
+/// A loop over `0..count` of half as many turns: at each turn a guest looks whether its time is up, which costs a third of a
+/// turn of one.
+#[inline(always)]
+fn two_by_two(count: usize, mut each: impl FnMut(usize)) {
+    for pair in 0..count / 2 {
+        each(2 * pair);
+        each(2 * pair + 1);
+    }
+    if count % 2 == 1 {
+        each(count - 1);
     }
 }
 
-/// `to + factor * lanes`, written out by value: that is what becomes vector instructions.
+/// [`Lanes`] as vectors, which are one register each.
+type Vectors = [f32x4; LANES / 4];
+
 #[inline(always)]
-fn plus(to: Lanes, factor: f32, lanes: Lanes) -> Lanes {
-    [
-        to[0] + factor * lanes[0],
-        to[1] + factor * lanes[1],
-        to[2] + factor * lanes[2],
-        to[3] + factor * lanes[3],
-        to[4] + factor * lanes[4],
-        to[5] + factor * lanes[5],
-        to[6] + factor * lanes[6],
-        to[7] + factor * lanes[7],
-        to[8] + factor * lanes[8],
-        to[9] + factor * lanes[9],
-        to[10] + factor * lanes[10],
-        to[11] + factor * lanes[11],
-    ]
+fn vectors(lanes: &Lanes) -> Vectors {
+    let (quarters, _) = lanes.as_chunks::<4>();
+    [f32x4::new(quarters[0]), f32x4::new(quarters[1]), f32x4::new(quarters[2])]
+}
+
+#[inline(always)]
+fn lanes(vectors: Vectors) -> Lanes {
+    let mut lanes = [0.0; LANES];
+    lanes.as_chunks_mut::<4>().0.iter_mut().zip(vectors).for_each(|(to, from)| *to = from.to_array());
+    lanes
+}
+
+/// `to + factor * by`.
+#[inline(always)]
+fn plus(to: Vectors, factor: Value, by: Vectors) -> Vectors {
+    let factor = f32x4::splat(f32::from_le_bytes(factor));
+    [to[0] + factor * by[0], to[1] + factor * by[1], to[2] + factor * by[2]]
 }
 
 /// A training: the parameters, and what Adam remembers of the steps before.
@@ -350,7 +376,7 @@ fn relu(units: Lanes) -> Lanes {
 
 /// What goes back into units: nothing into those that were off.
 fn through(units: &Lanes, slope: impl Fn(usize) -> f32) -> Lanes {
-    std::array::from_fn(|lane| if units[lane] > 0.0 { slope(lane) } else { 0.0 })
+    array::from_fn(|lane| if units[lane] > 0.0 { slope(lane) } else { 0.0 })
 }
 
 fn add(to: &mut Lanes, factor: f32, lanes: &Lanes) {
@@ -362,13 +388,16 @@ fn dot(a: &Lanes, b: &Lanes) -> f32 {
 }
 
 fn to_bytes(lanes: &[Lanes]) -> Vec<u8> {
-    lanes.as_flattened().iter().flat_map(|value| value.to_le_bytes()).collect()
+    let mut bytes = vec![0; lanes.len() * LANES_LEN];
+    let (places, _) = bytes.as_chunks_mut();
+    places.iter_mut().zip(lanes.as_flattened()).for_each(|(place, value)| *place = value.to_le_bytes());
+    bytes
 }
 
 fn from_bytes(bytes: &[u8]) -> Option<Vec<Lanes>> {
-    let (lanes, []) = bytes.as_chunks::<LANES_LEN>() else { return None };
-    let value = |bytes: &[u8; LANES_LEN], lane: usize| f32::from_le_bytes(std::array::from_fn(|n| bytes[lane * 4 + n]));
-    Some(lanes.iter().map(|bytes| std::array::from_fn(|lane| value(bytes, lane))).collect())
+    let (values, []) = bytes.as_chunks::<4>() else { return None };
+    let (lanes, []) = values.as_chunks::<LANES>() else { return None };
+    Some(lanes.iter().map(|values| values.map(f32::from_le_bytes)).collect())
 }
 
 #[cfg(test)]

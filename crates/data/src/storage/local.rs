@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use stride_ids::Name;
 
-use super::{CHUNKS, fan_out};
+use super::{CHUNKS, dir_in};
 use crate::chunk::{ChunkHash, ChunkId};
 
 /// What has to be known of a local directory beside the files in it.
@@ -35,7 +35,7 @@ impl Local {
     }
 
     pub(super) fn dir_of(&self, id: &ChunkId) -> PathBuf {
-        self.root.join(CHUNKS).join(id.tenant.as_str()).join(fan_out(&id.hash))
+        dir_in(&self.root, id)
     }
 
     pub(super) fn is_settled(&self, dir: &FilePath) -> bool {

@@ -7,39 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{TryStreamExt as _, future::BoxFuture, stream};
-use stride_agents::{Bodies, Body, Engine, Kind, Surroundings};
-use stride_data::{
-    Conditions, ETag, Error, ObjectStatus, Objects, Put, RangeSpec, Settings, Storage, Tags, WithBuckets,
-};
-use stride_ids::{Address, BucketName, Failure, Name, ObjectKey, ObjectName, VersionId};
+use futures::{TryStreamExt as _, stream};
+use stride_agents::{Engine, Surroundings, native::NativeTypes};
+use stride_data::{BUCKETS, Conditions, ETag, Error, ObjectStatus, Objects, Put, RangeSpec, Settings, Storage, Tags};
+use stride_ids::{BucketName, Name, ObjectKey, ObjectName, VersionId};
 use stride_journal::{Journal, memory::MemoryJournal};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
 
 /// How many bytes a chunk has here.
 pub(crate) const CHUNK: usize = 1_000;
-
-/// Serves nothing: there are only buckets.
-struct Nothing;
-
-impl Bodies for Nothing {
-    fn kind(&self, _: &Name, _: &Name) -> Option<Arc<Kind>> {
-        None
-    }
-
-    fn kind_of_version(&self, _: &Name, _: &Name, _: &str) -> Option<Arc<Kind>> {
-        None
-    }
-
-    fn nearest_kind(&self, _: &Name, _: &Name) -> Option<String> {
-        None
-    }
-
-    fn start<'a>(&'a self, _: &'a Arc<Kind>, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
-        unreachable!("nobody else is served")
-    }
-}
 
 /// Objects, and what they are made of.
 pub(crate) struct World {
@@ -76,7 +53,7 @@ async fn open(
     let surroundings = Surroundings {
         journal,
         store: Arc::new(Store::open(&dir.join("store"), engine_settings.cells, Default::default()).unwrap()),
-        bodies: Arc::new(WithBuckets::new(Arc::new(Nothing))),
+        bodies: Arc::new(NativeTypes::new([BUCKETS])),
         clock: clock.clone(),
         chance: Chance::seeded(1),
         tasks: Tasks::real(),

@@ -32,7 +32,7 @@ impl Workload {
     pub(super) fn new(settings: Settings, seed: u64) -> Self {
         let chance = Chance::seeded(seed);
         let name = |text: &str| Name::new(text).expect("it is a name");
-        let label = Label { key: name("region"), value: name("eu") };
+        let label = Label::new("region", "eu").expect("it is a label");
         let data: Vec<Reference> = (0..settings.nodes * settings.data_per_node)
             .map(|i| Reference {
                 datum: DatumId::new(&format!("data/{i:06}")).expect("it is a name"),

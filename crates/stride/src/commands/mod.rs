@@ -9,11 +9,13 @@ pub(crate) mod cells;
 pub(crate) mod check;
 pub(crate) mod deploy;
 pub(crate) mod deployments;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod map;
 pub(crate) mod new;
+pub(crate) mod nodes;
 pub(crate) mod parked;
 pub(crate) mod put;
 pub(crate) mod repair;
@@ -49,6 +51,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ls(ls) => ls.run(&client()?).await,
         Command::Rm(rm) => rm.run(&client()?).await,
         Command::Cells(cells) => cells.run(&client()?).await,
+        Command::Nodes(nodes) => nodes.run(&client()?).await,
+        Command::Explain(explain) => explain.run(&client()?).await,
         Command::Logs(logs) => logs.run(&client()?).await,
         Command::Bench(bench) => Box::pin(bench.run()).await,
         Command::Check(check) => check.run(),

@@ -1,6 +1,6 @@
 //! Every error code that exists so far, provoked by wrong input. After each the node is alive and nothing is lost.
 
-use crate::support::{Node, Reply, data, examples};
+use crate::support::{Node, Reply, data, examples, replaced};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -152,6 +152,20 @@ async fn a_deployment_that_is_wrong_changes_nothing() {
     Reply::of(no_form).await.fails_with("invalid_request", "multipart/form-data");
     assert_eq!(node.get("/v1/deployments").await.json()["deployments"].as_array().unwrap().len(), 1);
     is_well(&node).await;
+}
+
+#[tokio::test]
+async fn a_component_that_declares_an_agent_type_of_the_platform_is_refused_by_its_name() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    let component = std::fs::read(examples().join("faulty.wasm")).unwrap();
+    // A name of the same length, so that it can be replaced in the component's bytes.
+    let reserved = replaced(&component, b"fragile", b"stride-");
+    let refused = node.deploy_bytes(reserved, "name = \"faulty\"").await;
+    refused.fails_with("invalid_request", "agent type `stride-` belongs to the platform");
+    refused.fails_with("invalid_request", "call it something else");
+    assert_eq!(node.get("/v1/deployments").await.json()["deployments"], json!([]));
+    node.deploy("faulty").await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{prints, stderr, stride},
-    support::{Node, Reply, data, examples, root},
+    support::{Node, Reply, data, examples, replaced, root},
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -10,10 +10,7 @@ use serde_json::{Value, json};
 /// Deploys a version of the example `faulty`, whose agent `fragile` says what each can do.
 pub(crate) async fn deploy_version(node: &Node, version: u8) -> Value {
     let text = |version| format!("this is fragile version {version}").into_bytes();
-    let mut component = std::fs::read(examples().join("faulty.wasm")).unwrap();
-    let (first, wanted) = (text(1), text(version));
-    let at = component.windows(first.len()).position(|bytes| bytes == first).unwrap();
-    component[at..at + wanted.len()].copy_from_slice(&wanted);
+    let component = replaced(&std::fs::read(examples().join("faulty.wasm")).unwrap(), &text(1), &text(version));
     let manifest = std::fs::read_to_string(root().join("examples/faulty/stride.toml")).unwrap();
     node.deploy_bytes(component, &manifest).await.json_of(StatusCode::CREATED)
 }

@@ -2,20 +2,29 @@
 
 use std::io::Cursor;
 
-use image::{ImageFormat, RgbImage};
+use image::{DynamicImage, ImageFormat, RgbImage};
 use reqwest::{Method, StatusCode, header};
 use serde_json::json;
 
 use crate::support::{Node, Reply, data};
 
 fn picture(width: u32, height: u32) -> Vec<u8> {
+    picture_as(ImageFormat::Jpeg, width, height)
+}
+
+fn picture_as(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
     let image = RgbImage::from_fn(width, height, |x, y| {
         let shade = |at: u32, of: u32| u8::try_from(at * 255 / of).unwrap();
         image::Rgb([shade(x, width), shade(y, height), 128])
     });
-    let mut jpeg = Cursor::new(Vec::new());
-    image.write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
-    jpeg.into_inner()
+    let mut bytes = Cursor::new(Vec::new());
+    // With a channel that a JPEG does not have, where there is a place for it.
+    match format {
+        ImageFormat::Png => DynamicImage::from(image).to_rgba8().write_to(&mut bytes, format),
+        _ => image.write_to(&mut bytes, format),
+    }
+    .unwrap();
+    bytes.into_inner()
 }
 
 async fn node_with_pictures(data: &std::path::Path, pictures: &[(&str, Vec<u8>)]) -> Node {
@@ -31,12 +40,19 @@ async fn node_with_pictures(data: &std::path::Path, pictures: &[(&str, Vec<u8>)]
 #[tokio::test]
 async fn a_thumbnail_lies_in_the_other_bucket_and_keeps_its_shape() {
     let (_dir, data) = data();
-    let pictures = [("wide.jpg", picture(1200, 600)), ("a/high.jpg", picture(90, 900)), ("tiny.jpg", picture(20, 10))];
+    let png = picture_as(ImageFormat::Png, 300, 600);
+    let pictures = [
+        ("wide.jpg", picture(1200, 600)),
+        ("a/high.jpg", picture(90, 900)),
+        ("tiny.jpg", picture(20, 10)),
+        ("clear.png", png),
+    ];
     let node = node_with_pictures(&data, &pictures).await;
     for (input, object, size) in [
         (json!({"key": "wide.jpg"}), "thumbs/wide.jpg", (256, 128)),
         (json!({"key": "a/high.jpg", "max": 100}), "thumbs/a/high.jpg", (10, 100)),
         (json!({"bucket": "photos", "key": "tiny.jpg", "to": "thumbs"}), "thumbs/tiny.jpg", (20, 10)),
+        (json!({"key": "clear.png"}), "thumbs/clear.png", (128, 256)),
     ] {
         let made = node.call("thumbnails/thumbnail", &input.to_string()).await.json();
         let got = node.request(Method::GET, &format!("/v1/objects/{object}")).send().await.unwrap();

@@ -1,0 +1,205 @@
+//! Where work would run, and why: the plan that a call gets, made for somebody who looks. Nothing runs and nothing is read.
+
+use std::{str::FromStr, sync::Arc};
+
+use bytesize::ByteSize;
+use stride_data::{Error, Locality};
+use stride_ids::{Address, AgentKey, BucketName, CellId, Code, Failure, Name, ObjectKey, ObjectName};
+use stride_placement::{Finding, Holding, Plan, Reference, Refusal, Request, lint, lint_plan, plan};
+
+use crate::{
+    component::Component,
+    functions::Functions,
+    here::{Here, datum},
+};
+
+/// How many objects a question may name, by themselves or by what their keys begin with.
+const DATA_MAX: usize = 1_000;
+
+/// Data that is asked about: an object, or all whose keys begin so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataName {
+    bucket: BucketName,
+    rest: String,
+}
+
+impl FromStr for DataName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (bucket, rest) = text.split_once('/').unwrap_or((text, ""));
+        let bucket = BucketName::new(bucket).map_err(|e| e.to_string())?;
+        Ok(Self { bucket, rest: rest.to_owned() })
+    }
+}
+
+/// What was asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A call of a function.
+    Function,
+    /// A turn of an agent, which runs where its cell is.
+    Agent {
+        /// Its cell.
+        cell: CellId,
+        /// Whether it is in memory.
+        is_live: bool,
+        /// How many messages wait for it.
+        waiting: usize,
+    },
+}
+
+/// What the work refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datum {
+    /// As the plan knows it. No bytes: it may be read, and how much of it is not known.
+    pub reference: Reference,
+    /// How many of its bytes are in this node's memory.
+    pub cached_bytes: u64,
+    /// Whether all of them are on this node's disk.
+    pub stored_here: bool,
+}
+
+/// A plan, and what it was made of.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// What was asked about.
+    pub work: Work,
+    /// What it refers to.
+    pub data: Vec<Datum>,
+    /// Where it would run, or why nowhere.
+    pub plan: Result<Plan, Refusal>,
+    /// What looks wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl Functions {
+    /// Says where a call of `component/function`, or a turn of the agent `type/key`, would run with this data.
+    ///
+    /// # Errors
+    /// `not_found` if there is neither, or no such data; `invalid_request` for data with an agent, and for too much.
+    pub async fn explain(&self, tenant: &Name, of: (&str, &str), data: &[DataName]) -> Result<Explained, Failure> {
+        let function = match Name::new(of.0) {
+            Ok(name) => self.find(tenant, &name, of.1, None),
+            Err(e) => Err(Failure::new(Code::InvalidRequest, e.to_string())),
+        };
+        match (function, self.agent(tenant, of)) {
+            (Ok(function), _) => {
+                let request = Request { run: self.gate(&function).mean_run(), ..Request::default() };
+                self.explained(&function.component, Work::Function, request, data).await
+            }
+            (Err(_), Some((component, _))) if !data.is_empty() => {
+                let message = format!(
+                    "`{}` of component `{}` is an agent type, and an agent runs where its cell is, whatever it reads; leave \
+                     the data out",
+                    of.0, component.name
+                );
+                Err(Failure::new(Code::InvalidRequest, message))
+            }
+            (Err(_), Some((component, address))) => {
+                let status = self.engine.inspect(&address).await.ok();
+                let cells = u16::try_from(self.engine.cells().len()).unwrap_or(u16::MAX);
+                let work = Work::Agent {
+                    cell: address.cell(cells),
+                    is_live: status.as_ref().is_some_and(|status| status.live),
+                    waiting: status.map_or(0, |status| status.waiting),
+                };
+                self.explained(&component, work, Request::default(), &[]).await
+            }
+            (Err(failure), None) => Err(failure),
+        }
+    }
+
+    fn agent(&self, tenant: &Name, (kind, key): (&str, &str)) -> Option<(Arc<Component>, Address)> {
+        let (kind, key) = (Name::new(kind).ok()?, AgentKey::new(key).ok()?);
+        let (component, _) = self.registry.served(tenant, &kind)?;
+        Some((component, Address { tenant: tenant.clone(), kind, key }))
+    }
+
+    async fn explained(
+        &self,
+        component: &Component,
+        work: Work,
+        request: Request,
+        named: &[DataName],
+    ) -> Result<Explained, Failure> {
+        let here = component.host.here()?;
+        let mut data = Vec::new();
+        for name in named {
+            here.look(&component.tenant, name, &mut data).await?;
+        }
+        for reference in here.references(&component.tenant, &component.spec, &[]).await? {
+            data.push(Datum { reference, cached_bytes: 0, stored_here: true });
+        }
+        let (load, accepted_max) = self.load();
+        // An agent has a mailbox of its own, so functions do not take its place.
+        let accepted_max = if work == Work::Function { accepted_max } else { u32::MAX };
+        let mut input = here.site.input(load, accepted_max);
+        for Datum { reference, cached_bytes, stored_here } in &data {
+            let held = if *stored_here { reference.size } else { ByteSize(*cached_bytes) };
+            let holding = Holding { here: held, coming: ByteSize(0) };
+            input.set_holding(&reference.datum, &here.site.node, holding);
+        }
+        let references = data.iter().map(|datum| datum.reference.clone()).collect();
+        let request = Request { references, ..request };
+        let plan = plan(&input, &request, &component.host.chance);
+        let mut findings = lint(&input, &request);
+        findings.extend(plan.iter().flat_map(lint_plan));
+        Ok(Explained { work, data, plan, findings })
+    }
+}
+
+impl Here<'_> {
+    /// Looks for an object of that name, and if there is none for those whose keys begin so.
+    async fn look(
+        &self,
+        tenant: &Name,
+        DataName { bucket, rest }: &DataName,
+        data: &mut Vec<Datum>,
+    ) -> Result<(), Failure> {
+        let before = data.len();
+        if let Ok(key) = ObjectKey::new(rest) {
+            match self.object(tenant, bucket, key).await {
+                Ok(found) => {
+                    data.push(found);
+                    return Ok(());
+                }
+                Err(Error::NoObject { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut after = None;
+        loop {
+            let page = self.objects.list(tenant, bucket, rest.clone(), after, DATA_MAX).await?;
+            for (key, _) in page.objects {
+                match self.object(tenant, bucket, key).await {
+                    Ok(found) => data.push(found),
+                    // It was deleted meanwhile.
+                    Err(Error::NoObject { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                if data.len() > DATA_MAX {
+                    let message = format!("there are more than {DATA_MAX} objects; name fewer of them");
+                    return Err(Failure::new(Code::InvalidRequest, message));
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        if data.len() == before {
+            let message = format!("there is no object `{bucket}/{rest}`, and none whose key begins so");
+            return Err(Failure::new(Code::NotFound, message));
+        }
+        Ok(())
+    }
+
+    async fn object(&self, tenant: &Name, bucket: &BucketName, key: ObjectKey) -> Result<Datum, Error> {
+        let name = ObjectName { tenant: tenant.clone(), bucket: bucket.clone(), key };
+        let Locality { status, cached_bytes, stored_here } = self.objects.locality(&name, None).await?;
+        let labels = self.labels(tenant, bucket).await?;
+        let reference = Reference { datum: datum(&name.to_string())?, size: ByteSize(status.len), labels };
+        Ok(Datum { reference, cached_bytes, stored_here })
+    }
+}

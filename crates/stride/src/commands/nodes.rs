@@ -1,0 +1,81 @@
+//! `stride nodes`
+
+use std::collections::BTreeMap;
+
+use bytesize::ByteSize;
+use clap::Args;
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::{client::Client, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct Nodes {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Deserialize)]
+struct List {
+    nodes: Vec<Node>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Node {
+    node: String,
+    address: String,
+    version: String,
+    state: String,
+    cores: u32,
+    memory_bytes: Option<u64>,
+    hardware: Vec<String>,
+    labels: BTreeMap<String, String>,
+    price_per_hour: f64,
+    calls: Calls,
+    agents_live: u64,
+    messages_waiting: u64,
+    cached_bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Calls {
+    running: u64,
+    waiting: u64,
+}
+
+impl Nodes {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let List { nodes } = client.json(client.request(Method::GET, &["nodes"])).await?;
+        if self.json {
+            return output::json(&nodes);
+        }
+        let mut table = output::table(&[
+            "NODE", "ADDRESS", "VERSION", "STATE", "CORES", "MEMORY", "HARDWARE", "LABELS", "PRICE/H", "CALLS",
+            "AGENTS", "MESSAGES", "CACHED",
+        ]);
+        for node in nodes {
+            table.add_row(row(&node));
+        }
+        Ok(output::print(&table)?)
+    }
+}
+
+fn row(node: &Node) -> [String; 13] {
+    let labels: Vec<_> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    [
+        node.node.clone(),
+        node.address.clone(),
+        node.version.clone(),
+        node.state.clone(),
+        node.cores.to_string(),
+        node.memory_bytes.map_or("?".into(), |bytes| ByteSize(bytes).to_string()),
+        node.hardware.join(","),
+        output::printable(&labels.join(",")),
+        node.price_per_hour.to_string(),
+        format!("{}+{}", node.calls.running, node.calls.waiting),
+        node.agents_live.to_string(),
+        node.messages_waiting.to_string(),
+        ByteSize(node.cached_bytes).to_string(),
+    ]
+}
