@@ -105,7 +105,15 @@ impl Gateway {
         for (outcome, count) in [("hit", objects.hits), ("miss", objects.misses)] {
             metrics::counter!("stride_object_chunks_total", "outcome" => outcome).absolute(count);
         }
-        for (from, count) in [("cache", objects.hit_bytes), ("storage", objects.read_bytes)] {
+        let disk = objects.disk;
+        for (outcome, count) in [("hit", disk.hits), ("miss", disk.misses)] {
+            metrics::counter!("stride_object_disk_chunks_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::counter!("stride_object_disk_chunks_damaged_total").absolute(disk.damaged);
+        metrics::counter!("stride_object_disk_chunks_dropped_total").absolute(disk.dropped);
+        metrics::counter!("stride_object_disk_written_bytes_total").absolute(disk.written_bytes);
+        metrics::gauge!("stride_object_disk_cache_bytes").set(disk.bytes as f64);
+        for (from, count) in [("cache", objects.hit_bytes), ("disk", disk.hit_bytes), ("storage", objects.read_bytes)] {
             metrics::counter!("stride_object_read_bytes_total", "from" => from).absolute(count);
         }
         for (outcome, count) in [("written", objects.written_bytes), ("shared", objects.shared_bytes)] {

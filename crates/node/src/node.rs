@@ -13,7 +13,7 @@ use std::{
 
 use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
-use stride_data::{BUCKETS, Objects, Storage, Swept};
+use stride_data::{BUCKETS, DiskCache, Objects, OpenError, Owner, Storage, Swept};
 use stride_gateway::{Gateway, NodeInfo, install_recorder, router};
 use stride_ids::{Code, Failure, InvalidName, Name};
 use stride_journal::{
@@ -107,6 +107,17 @@ pub enum StartError {
         /// Why.
         source: stride_store::Error,
     },
+    /// The objects are somewhere else than where they are asked for.
+    #[error("data directory {dir}")]
+    OtherPlace {
+        /// Which.
+        dir: PathBuf,
+        /// Where they are, and what to do.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store for objects cannot be used.
+    #[error("objects have no place")]
+    Objects(#[from] OpenError),
     /// Journal and store do not fit together.
     #[error("the state cannot be recovered")]
     Recover(#[from] stride_agents::OpenError),
@@ -151,6 +162,7 @@ impl Node {
             None => None,
         };
 
+        let storage = open_storage(&config, &mut identity, &clock).await?;
         let journal = open_journal(&config, &mut identity, &clock, &chance).await?;
         let store = open_store(&config, &identity)?;
         let settings = stride_runtime::Settings {
@@ -177,7 +189,7 @@ impl Node {
             tasks: Tasks::real(),
         };
         let engine = Engine::open(surroundings, settings).await?;
-        let objects = Arc::new(open_objects(&config, engine.clone(), &clock)?);
+        let objects = Arc::new(open_objects(&config, engine.clone(), storage, &clock));
         let site = site(&config, &identity)?;
         let info = info(&site, address, config.price_per_hour);
         host.bring_objects(&objects, site);
@@ -351,14 +363,35 @@ fn info(site: &Site, address: SocketAddr, price_per_hour: f64) -> NodeInfo {
     }
 }
 
-fn open_objects(config: &Config, engine: Arc<Engine>, clock: &Clock) -> Result<Objects, StartError> {
-    let dir = config.data.join("objects");
-    let storage = Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source })?;
+/// Where the objects are, found usable before anything else is opened: it is what may be wrong outside of this machine.
+async fn open_storage(config: &Config, identity: &mut Identity, clock: &Clock) -> Result<Storage, StartError> {
+    let other_place = |e| StartError::OtherPlace { dir: config.data.clone(), source: Box::new(e) };
+    let Some(location) = identity.place(&config.data, config.objects.as_ref()).map_err(other_place)? else {
+        let dir = config.data.join("objects");
+        return Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source });
+    };
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let owner = Owner(identity.node.clone());
+    let storage = Storage::open(&location, &environment, &owner, clock.clone(), Tasks::real()).await?;
+    let data_error = |source| StartError::Data { dir: config.data.clone(), source };
+    identity.settle(&config.data, &location).map_err(data_error)?;
+    tracing::info!("objects are kept in {location}");
+    let bytes = config.object_disk_cache_bytes(&location);
+    if bytes == 0 {
+        return Ok(storage);
+    }
+    let cache = DiskCache::open(&config.data.join("cache/objects"), bytes, Tasks::real()).await.map_err(data_error)?;
+    Ok(storage.with_disk_cache(cache))
+}
+
+fn open_objects(config: &Config, engine: Arc<Engine>, storage: Storage, clock: &Clock) -> Objects {
     let settings = stride_data::Settings {
         cache_bytes: usize::try_from(config.object_cache_mib << 20).unwrap_or(usize::MAX),
         ..Default::default()
     };
-    Ok(Objects::new(engine, storage, settings, clock.clone(), Tasks::real()))
+    Objects::new(engine, storage, settings, clock.clone(), Tasks::real())
 }
 
 async fn listen_for_s3(listen: SocketAddr) -> Result<TcpListener, StartError> {

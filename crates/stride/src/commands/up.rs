@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use stride_data::Location;
 use stride_journal::Error;
 use stride_node::{Config, DatabaseUrl, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +23,10 @@ pub(crate) struct Up {
     /// The PostgreSQL database that holds the journal, as postgres://USER@HOST/DATABASE [default: the journal is in DIR]
     #[arg(long, env = "STRIDE_CLUSTER", hide_env_values = true, value_name = "URL")]
     cluster: Option<DatabaseUrl>,
+    /// Where the bytes of objects are kept: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR, with
+    /// credentials in AWS_*, GOOGLE_* or AZURE_* [default: the data directory]
+    #[arg(long, value_name = "URL")]
+    objects: Option<Location>,
     /// A file with settings; what is typed comes on top
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -42,6 +47,9 @@ impl Up {
         }
         if self.cluster.is_some() {
             config.cluster = self.cluster;
+        }
+        if self.objects.is_some() {
+            config.objects = self.objects;
         }
         // Listened to from the beginning: who stops a node that is still starting must not be ignored.
         let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);

@@ -23,6 +23,7 @@ mod postgres;
 mod purity;
 mod rollback;
 mod s3;
+mod stores;
 mod support;
 mod tell;
 mod thumbnails;

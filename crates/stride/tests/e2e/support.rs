@@ -65,17 +65,32 @@ impl Node {
         started.unwrap_or_else(|stderr| panic!("the node did not start: {stderr}"))
     }
 
+    /// Starts a node with more arguments, and with more in its environment.
+    pub(crate) fn try_start_in(
+        environment: &[(String, String)],
+        data: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, String> {
+        Self::try_start_with(environment, data, "127.0.0.1:0", arguments)
+    }
+
     /// Starts a node with more arguments; what it wrote to stderr if it ends before it is ready.
     pub(crate) fn try_start(data: &Path, arguments: &[&str]) -> Result<Self, String> {
-        Self::try_start_with(data, "127.0.0.1:0", arguments)
+        Self::try_start_with(&[], data, "127.0.0.1:0", arguments)
     }
 
     /// Starts a node on `data` that listens on `address`.
     pub(crate) fn try_start_at(data: &Path, address: &str) -> Result<Self, String> {
-        Self::try_start_with(data, address, &[])
+        Self::try_start_with(&[], data, address, &[])
     }
 
-    fn try_start_with(data: &Path, address: &str, arguments: &[&str]) -> Result<Self, String> {
+    fn try_start_with(
+        environment: &[(String, String)],
+        data: &Path,
+        address: &str,
+        arguments: &[&str],
+    ) -> Result<Self, String> {
+        stride_data::use_tls();
         let stderr_path = data.with_extension("stderr");
         let stderr = std::fs::File::create(&stderr_path).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_stride"))
@@ -84,6 +99,7 @@ impl Node {
             .arg(data)
             .args(["--listen", address])
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
