@@ -28,7 +28,7 @@ use stride_ids::Name;
 use stride_sim::{Clock, Tasks};
 
 pub use disk_cache::{DiskCache, DiskCacheStats};
-pub(crate) use local::entries;
+pub(crate) use local::{entries, path_in};
 pub use location::{Location, LocationError};
 pub(crate) use open::whole;
 pub use open::{OpenError, Owner, use_tls};
@@ -262,14 +262,4 @@ fn fan_out(hash: &ChunkHash) -> String {
 
 fn path_of(id: &ChunkId) -> Path {
     Path::from_iter([CHUNKS, id.tenant.as_str(), &fan_out(&id.hash), &id.hash.to_string()])
-}
-
-/// The directory of a chunk in a local directory.
-fn dir_in(root: &FilePath, id: &ChunkId) -> PathBuf {
-    root.join(CHUNKS).join(id.tenant.as_str()).join(fan_out(&id.hash))
-}
-
-/// The file of a chunk in a local directory.
-pub(crate) fn path_in(root: &FilePath, id: &ChunkId) -> PathBuf {
-    dir_in(root, id).join(id.hash.to_string())
 }

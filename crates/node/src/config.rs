@@ -38,13 +38,13 @@ pub struct Config {
     pub journal_segment_mib: u64,
     /// How much of objects is kept in memory, in MiB.
     pub object_cache_mib: u64,
+    /// The database that holds the journal; without it, the journal is in `data`. Since 0.2.
+    pub cluster: Option<DatabaseUrl>,
     /// Where the bytes of objects are kept; unless it is said, where the data directory was begun with, and a new one
     /// keeps them itself. Since 0.2.
     pub objects: Option<Location>,
     /// How much of what is read from a remote store is kept on the local disk, in MiB; 0 is nothing. Since 0.2.
     pub object_disk_cache_mib: Option<u64>,
-    /// The database that holds the journal; without it, the journal is in `data`. Since 0.2.
-    pub cluster: Option<DatabaseUrl>,
     /// Where S3 clients are answered, and with which keys; without it, nowhere. Since 0.2.
     pub s3: Option<stride_s3::Settings>,
     /// What the node carries: code on it reaches only data whose bucket demands nothing else. Since 0.2.
@@ -73,9 +73,9 @@ impl Default for Config {
             running_functions_max: 512,
             journal_segment_mib: 32,
             object_cache_mib: 256,
+            cluster: None,
             objects: None,
             object_disk_cache_mib: None,
-            cluster: None,
             s3: None,
             labels: Labels::default(),
             price_per_hour: 0.0,
@@ -124,14 +124,14 @@ impl Config {
         if config.object_cache_mib > OBJECT_CACHE_MIB_MAX {
             return Err(wrong(format!("object_cache_mib is {OBJECT_CACHE_MIB_MAX} at most, which is 1 TiB")));
         }
+        if !(0.0..=PRICE_PER_HOUR_MAX).contains(&config.price_per_hour) {
+            return Err(wrong(format!("price_per_hour is {}; use 0 to {PRICE_PER_HOUR_MAX}", config.price_per_hour)));
+        }
         if let Some(mib @ 1..) = config.object_disk_cache_mib
             && !(OBJECT_DISK_CACHE_MIB_MIN..=OBJECT_CACHE_MIB_MAX).contains(&mib)
         {
             let bounds = format!("{OBJECT_DISK_CACHE_MIB_MIN} to {OBJECT_CACHE_MIB_MAX}");
             return Err(wrong(format!("object_disk_cache_mib is {bounds}, or 0 for none")));
-        }
-        if !(0.0..=PRICE_PER_HOUR_MAX).contains(&config.price_per_hour) {
-            return Err(wrong(format!("price_per_hour is {}; use 0 to {PRICE_PER_HOUR_MAX}", config.price_per_hour)));
         }
         if let Some(s3) = &config.s3 {
             s3.check().map_err(|e| wrong(format!("[s3] {e}")))?;
@@ -171,6 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_node_is_like_is_read_and_what_cannot_be_is_refused() {
+        let config = read("price_per_hour = 0.12\nhardware = [\"gpu\"]\n[labels]\nregion = \"eu\"").unwrap();
+        assert_eq!(config.labels, [Label::new("region", "eu").unwrap()].into_iter().collect());
+        assert_eq!((config.price_per_hour, config.hardware.len()), (0.12, 1));
+        for (wrong, says) in [
+            ("price_per_hour = -1.0", "use 0 to"),
+            ("price_per_hour = nan", "use 0 to"),
+            ("[labels]\nregion = \"\"", "`region = \"\"`: key and value of a label have 1 to 64 bytes"),
+            ("[labels]\nregion = 1", "expected a string"),
+            ("hardware = [\"a b\"]", "not a valid name"),
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
     fn a_place_for_objects_is_read_and_what_is_none_is_refused_with_what_to_write() {
         let config = read("objects = \"s3://bucket/prefix/\"").unwrap();
         let remote = config.objects.clone().unwrap();
@@ -187,23 +204,6 @@ mod tests {
         assert_eq!(read("object_disk_cache_mib = 128").unwrap().object_disk_cache_mib, Some(128));
         let error = read("object_disk_cache_mib = 1").unwrap_err().to_string();
         assert!(error.contains("128") && error.contains("0 for none"), "{error}");
-    }
-
-    #[test]
-    fn what_the_node_is_like_is_read_and_what_cannot_be_is_refused() {
-        let config = read("price_per_hour = 0.12\nhardware = [\"gpu\"]\n[labels]\nregion = \"eu\"").unwrap();
-        assert_eq!(config.labels, [Label::new("region", "eu").unwrap()].into_iter().collect());
-        assert_eq!((config.price_per_hour, config.hardware.len()), (0.12, 1));
-        for (wrong, says) in [
-            ("price_per_hour = -1.0", "use 0 to"),
-            ("price_per_hour = nan", "use 0 to"),
-            ("[labels]\nregion = \"\"", "`region = \"\"`: key and value of a label have 1 to 64 bytes"),
-            ("[labels]\nregion = 1", "expected a string"),
-            ("hardware = [\"a b\"]", "not a valid name"),
-        ] {
-            let error = read(wrong).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
-        }
     }
 
     #[test]

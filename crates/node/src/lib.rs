@@ -23,6 +23,6 @@ mod manifest;
 mod node;
 
 pub use config::{Config, ConfigError, DatabaseUrl};
-pub use identity::{WrongJournal, objects_elsewhere};
+pub use identity::{Elsewhere, WrongJournal};
 pub use manifest::{Manifest, ManifestError};
 pub use node::{Node, StartError};

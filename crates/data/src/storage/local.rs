@@ -68,6 +68,16 @@ impl Local {
     }
 }
 
+/// The directory of a chunk in a local directory.
+fn dir_in(root: &FilePath, id: &ChunkId) -> PathBuf {
+    root.join(CHUNKS).join(id.tenant.as_str()).join(fan_out(&id.hash))
+}
+
+/// The file of a chunk in a local directory.
+pub(crate) fn path_in(root: &FilePath, id: &ChunkId) -> PathBuf {
+    dir_in(root, id).join(id.hash.to_string())
+}
+
 /// What is in a directory; nothing if it is none.
 pub(crate) fn entries(dir: &FilePath) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(dir) {

@@ -293,7 +293,7 @@ fn a_map_whose_data_may_not_be_here_does_not_begin_and_one_that_runs_ends_with_w
     life().block_on(async {
         let world = world.restarted().await;
         forbid(&world);
-        world.maps.resume([tenant()]).await.unwrap();
+        world.maps.take_up([tenant()]).await.unwrap();
         world.results(&id).await;
         let status = world.status(&id).await;
         assert!(matches!(&status.state, State::Failed(why) if why.code == Code::CapabilityDenied), "{status:?}");

@@ -20,13 +20,13 @@ pub(crate) struct Up {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7373]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// The PostgreSQL database that holds the journal, as postgres://USER@HOST/DATABASE [default: the journal is in DIR]
+    #[arg(long, env = "STRIDE_CLUSTER", hide_env_values = true, value_name = "URL")]
+    cluster: Option<DatabaseUrl>,
     /// Where the bytes of objects are kept: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR, with
     /// credentials in AWS_*, GOOGLE_* or AZURE_* [default: the data directory]
     #[arg(long, value_name = "URL")]
     objects: Option<Location>,
-    /// The PostgreSQL database that holds the journal, as postgres://USER@HOST/DATABASE [default: the journal is in DIR]
-    #[arg(long, env = "STRIDE_CLUSTER", hide_env_values = true, value_name = "URL")]
-    cluster: Option<DatabaseUrl>,
     /// A file with settings; what is typed comes on top
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -45,11 +45,11 @@ impl Up {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
-        if self.objects.is_some() {
-            config.objects = self.objects;
-        }
         if self.cluster.is_some() {
             config.cluster = self.cluster;
+        }
+        if self.objects.is_some() {
+            config.objects = self.objects;
         }
         // Listened to from the beginning: who stops a node that is still starting must not be ignored.
         let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);

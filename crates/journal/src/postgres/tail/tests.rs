@@ -348,11 +348,9 @@ fn run(seed: u64) {
                     }
                 }
             }
-            7 => {
-                if !late.is_empty() {
-                    let batch: Batch = late.swap_remove(chance.below(late.len() as u64) as usize);
-                    server.store(US, &batch);
-                }
+            7 if !late.is_empty() => {
+                let batch: Batch = late.swap_remove(chance.below(late.len() as u64) as usize);
+                server.store(US, &batch);
             }
             8 if chance.hits(300) => {
                 let cell = CellId(chance.below(u64::from(CELLS)) as u16);
