@@ -13,7 +13,7 @@ use std::{
     fs,
     future::Future,
     io::{self, Read as _},
-    path::{Path as FilePath, PathBuf},
+    path::Path as FilePath,
     sync::Arc,
     time::Duration,
 };

@@ -26,9 +26,6 @@ pub(crate) struct Identity {
     /// Where its objects are, if not in the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) objects: Option<Location>,
-    /// The database that has the journal, by its own name; none if the journal is in the directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) cluster: Option<String>,
 }
 
 /// What a data directory needs that is not in it.
@@ -63,16 +60,6 @@ pub(crate) struct OtherPlace {
 }
 
 const FORMAT: u32 = 1;
-
-/// Where the objects of a data directory are, if not in it.
-///
-/// # Errors
-/// If the directory does not say what it is.
-pub fn objects_elsewhere(dir: &Path) -> io::Result<Option<Location>> {
-    let bytes = std::fs::read(dir.join(FILE))?;
-    let identity: Identity = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
-    Ok(identity.objects)
-}
 
 impl Identity {
     /// Reads the identity of a data directory, or gives a new directory one.
@@ -229,10 +216,8 @@ mod tests {
         let (here, there): (Location, Location) = ("s3://a/b".parse().unwrap(), "s3://a/c".parse().unwrap());
         let mut identity = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
         assert_eq!(identity.place(dir.path(), None).unwrap(), None);
-        assert_eq!(objects_elsewhere(dir.path()).unwrap(), None);
         assert_eq!(identity.place(dir.path(), Some(&here)).unwrap().as_ref(), Some(&here));
         identity.settle(dir.path(), &here).unwrap();
-        assert_eq!(objects_elsewhere(dir.path()).unwrap().as_ref(), Some(&here));
         let identity = Identity::of(dir.path(), &Chance::seeded(2)).unwrap();
         for asked in [None, Some(&here)] {
             assert_eq!(identity.place(dir.path(), asked).unwrap().as_ref(), Some(&here));

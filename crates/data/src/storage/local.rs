@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use stride_ids::Name;
 
-use super::{CHUNKS, dir_in};
+use super::{CHUNKS, fan_out};
 use crate::chunk::{ChunkHash, ChunkId};
 
 /// What has to be known of a local directory beside the files in it.

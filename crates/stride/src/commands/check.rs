@@ -74,10 +74,6 @@ impl Check {
             return Ok(true);
         }
         let context = "the objects cannot be checked";
-        if let Some(location) = stride_node::objects_elsewhere(&self.dir).context(context)? {
-            output::line(format_args!("objects: in {location}, not checked here; a node checks each when it is read"))?;
-            return Ok(true);
-        }
         let journal = Look::at(&RealDisk, &journal).context(context)?;
         let index = Offline::open(&journal, &self.dir.join("store")).context(context)?;
         let report = stride_data::check(&self.dir.join("objects"), &index).context(context)?;
