@@ -6,6 +6,7 @@
 mod ci;
 mod demo;
 mod guests;
+mod postgres;
 mod sim;
 mod step;
 mod test;

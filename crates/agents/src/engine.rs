@@ -439,7 +439,8 @@ pub(crate) fn journal_failure(error: &stride_journal::Error) -> Failure {
     use stride_journal::Error;
     let code = match error {
         Error::TooLarge { .. } => Code::PayloadTooLarge,
-        Error::Full(_) | Error::Stopped(_) | Error::Fenced { .. } => Code::Unavailable,
+        Error::Busy(_) => Code::Overloaded,
+        Error::Full(_) | Error::Unavailable(_) | Error::Stopped(_) | Error::Fenced { .. } => Code::Unavailable,
         _ => Code::Internal,
     };
     Failure::new(code, error.to_string())

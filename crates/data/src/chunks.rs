@@ -1,7 +1,8 @@
-//! Chunks as transfers see them: from the cache, or from storage and checked.
+//! Chunks as transfers see them: from the cache in memory, or from the one on disk or from storage, and checked.
 //!
-//! Always true: what is in the cache has the hash that it is found by. A chunk in storage that has not is read once more,
-//! and remembered as damaged: whoever puts the same bytes again writes them anew.
+//! Always true: what is in memory has the hash that it is found by. What the cache on disk has wrong is fetched again. A
+//! chunk in storage that is wrong is read once more, and remembered as damaged: whoever puts the same bytes again writes
+//! them anew.
 
 use std::{
     collections::HashSet,
@@ -21,31 +22,33 @@ use crate::{
     buffers::Buffers,
     chunk::{ChunkHash, ChunkId},
     error::Error,
-    storage::Storage,
+    storage::{DiskCacheStats, Storage},
 };
 
 /// The cache is cut into so many parts, each with a lock and an equal part of the bytes.
 const SHARDS: usize = 4;
 
-/// What the cache has done, in numbers that only grow; `bytes` and `entries` are what it holds now.
+/// What the caches have done, in numbers that only grow; `bytes` is what the one in memory holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
     /// How often a chunk was there.
     pub hits: u64,
-    /// How often a chunk had to be read.
+    /// How often it was not.
     pub misses: u64,
     /// How many bytes the chunks have that were there.
     pub hit_bytes: u64,
-    /// How many bytes were read.
+    /// How many bytes were read from storage.
     pub read_bytes: u64,
     /// How many bytes were written.
     pub written_bytes: u64,
     /// How many bytes did not have to be written because they were there.
     pub shared_bytes: u64,
-    /// How many chunks were found damaged.
+    /// How many chunks were found damaged in storage.
     pub corrupt: u64,
-    /// How many bytes are in the cache.
+    /// How many bytes are in memory.
     pub bytes: u64,
+    /// The cache on disk; nothing where there is none.
+    pub disk: DiskCacheStats,
 }
 
 #[derive(Default)]
@@ -91,13 +94,13 @@ impl ChunkError {
 pub(crate) struct Chunks {
     cache: Cache<ChunkId, Bytes>,
     source: Arc<Source>,
-    counters: Counters,
 }
 
-/// Where chunks come from if they are not in the cache.
+/// Where chunks come from if they are not in memory.
 struct Source {
     storage: Storage,
     buffers: Arc<Buffers>,
+    counters: Counters,
     damaged: Mutex<HashSet<ChunkId>>,
     tasks: Tasks,
 }
@@ -110,8 +113,8 @@ impl Chunks {
             .with_eviction_config(S3FifoConfig::default())
             .with_weighter(|_: &ChunkId, bytes: &Bytes| bytes.len())
             .build();
-        let source = Source { storage, buffers, damaged: Mutex::default(), tasks };
-        Self { cache, source: Arc::new(source), counters: Counters::default() }
+        let source = Source { storage, buffers, counters: Counters::default(), damaged: Mutex::default(), tasks };
+        Self { cache, source: Arc::new(source) }
     }
 
     pub(crate) fn storage(&self) -> &Storage {
@@ -120,26 +123,24 @@ impl Chunks {
 
     /// The bytes of a chunk. Of those who ask for it at the same time one reads it.
     pub(crate) async fn get(&self, id: &ChunkId) -> Result<Bytes, ChunkError> {
+        let counters = &self.source.counters;
         if let Some(entry) = self.cache.get(id) {
-            add(&self.counters.hits, 1);
-            add(&self.counters.hit_bytes, entry.value().len());
+            add(&counters.hits, 1);
+            add(&counters.hit_bytes, entry.value().len());
             return Ok(entry.value().clone());
         }
-        add(&self.counters.misses, 1);
+        add(&counters.misses, 1);
         let fetched = self.cache.get_or_fetch(id, || {
             let (source, id) = (self.source.clone(), id.clone());
             async move { source.fetch(&id).await }
         });
         match fetched.await {
-            Ok(entry) => {
-                add(&self.counters.read_bytes, entry.value().len());
-                Ok(entry.value().clone())
-            }
+            Ok(entry) => Ok(entry.value().clone()),
             Err(e) => {
                 let error = e.downcast_ref::<ChunkError>().cloned().unwrap_or_else(|| {
                     ChunkError::Storage(Arc::new(Error::Storage { doing: "read a chunk", why: e.to_string() }))
                 });
-                add(&self.counters.corrupt, usize::from(matches!(error, ChunkError::Corrupt)));
+                add(&counters.corrupt, usize::from(matches!(error, ChunkError::Corrupt)));
                 Err(error)
             }
         }
@@ -160,46 +161,77 @@ impl Chunks {
         if anew {
             self.source.damaged.lock().remove(id);
         }
-        add(if written { &self.counters.written_bytes } else { &self.counters.shared_bytes }, len);
+        let counters = &self.source.counters;
+        add(if written { &counters.written_bytes } else { &counters.shared_bytes }, len);
         Ok(())
     }
 
     /// Removes a chunk that nobody needs.
     pub(crate) async fn remove(&self, id: &ChunkId) -> Result<(), Error> {
         self.cache.remove(id);
+        if let Some(cache) = self.source.storage.disk_cache() {
+            cache.remove(id).await;
+        }
+        // Should the answer be lost, nobody knows whether the chunk is there: then it is written anew, not found.
+        self.source.damaged.lock().insert(id.clone());
+        self.source.storage.remove(id).await?;
         self.source.damaged.lock().remove(id);
-        self.source.storage.remove(id).await
+        Ok(())
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
+        let counters = &self.source.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStats {
-            hits: get(&self.counters.hits),
-            misses: get(&self.counters.misses),
-            hit_bytes: get(&self.counters.hit_bytes),
-            read_bytes: get(&self.counters.read_bytes),
-            written_bytes: get(&self.counters.written_bytes),
-            shared_bytes: get(&self.counters.shared_bytes),
-            corrupt: get(&self.counters.corrupt),
+            hits: get(&counters.hits),
+            misses: get(&counters.misses),
+            hit_bytes: get(&counters.hit_bytes),
+            read_bytes: get(&counters.read_bytes),
+            written_bytes: get(&counters.written_bytes),
+            shared_bytes: get(&counters.shared_bytes),
+            corrupt: get(&counters.corrupt),
             bytes: self.cache.usage() as u64,
+            disk: self.source.storage.disk_cache().map(|cache| cache.stats()).unwrap_or_default(),
         }
     }
 }
 
 impl Source {
     async fn fetch(&self, id: &ChunkId) -> Result<Bytes, ChunkError> {
-        // What was wrong on its way here is right the second time; what is wrong on disk is not.
+        if let Some(bytes) = self.fetch_kept(id).await {
+            return Ok(bytes);
+        }
+        // What was wrong on its way here is right the second time; what is wrong in storage is not.
         for _ in 0..2 {
             let read = self.storage.get(id, &self.buffers).await.map_err(|e| ChunkError::Storage(Arc::new(e)))?;
             let bytes = read.ok_or(ChunkError::Vanished)?;
-            let checked = bytes.clone();
-            let hash = self.tasks.blocking(move || ChunkHash::of(&checked)).await;
-            if hash == id.hash {
+            add(&self.counters.read_bytes, bytes.len());
+            if self.is_right(id, &bytes).await {
+                if let Some(cache) = self.storage.disk_cache() {
+                    cache.keep(id, &bytes);
+                }
                 return Ok(bytes);
             }
             tracing::warn!(chunk = %id.hash, tenant = %id.tenant, "a chunk is not what was written");
         }
         self.damaged.lock().insert(id.clone());
         Err(ChunkError::Corrupt)
+    }
+
+    /// From the cache on disk, if it has it right.
+    async fn fetch_kept(&self, id: &ChunkId) -> Option<Bytes> {
+        let cache = self.storage.disk_cache()?;
+        let bytes = cache.get(id, &self.buffers).await?;
+        if self.is_right(id, &bytes).await {
+            cache.was_right(&bytes);
+            return Some(bytes);
+        }
+        cache.was_damaged(id).await;
+        None
+    }
+
+    async fn is_right(&self, id: &ChunkId, bytes: &Bytes) -> bool {
+        let checked = bytes.clone();
+        self.tasks.blocking(move || ChunkHash::of(&checked)).await == id.hash
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     chunk::ChunkHash,
     condition::Unmet,
     multipart::{PartNumber, UploadId},
+    storage::whole,
 };
 
 /// Why an operation on an object did not succeed.
@@ -76,7 +77,7 @@ pub enum Error {
         /// What their source said.
         why: String,
     },
-    /// A chunk on disk is not what was written. None of its bytes were given out.
+    /// A chunk in storage is not what was written. None of its bytes were given out.
     #[error("`{object}` is damaged: its chunk {chunk} does not hold the bytes that were written; put the object again")]
     Corrupt {
         /// The object.
@@ -124,7 +125,7 @@ fn explain(unmet: Unmet, object: &str) -> String {
 impl Error {
     /// What the storage answered.
     pub(crate) fn storage(doing: &'static str, error: &object_store::Error) -> Self {
-        if is_full(error) { Self::Full } else { Self::Storage { doing, why: error.to_string() } }
+        if is_full(error) { Self::Full } else { Self::Storage { doing, why: whole(error) } }
     }
 
     /// What the file system under the storage answered.

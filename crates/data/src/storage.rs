@@ -1,39 +1,58 @@
 //! Where chunks are kept: `chunks/TENANT/AA/HASH` in an object store, `AA` being the first two digits of the hash.
 //!
-//! Always true: a chunk is durable when [`Storage::finish`] returns, its directory entries included.
-//! The local directory is the only kind so far. Others come in through [`Storage::over`].
+//! Always true: a chunk is durable when [`Storage::finish`] returns, its directory entries included; a store that does not
+//! answer is given up after [`ANSWER_MAX`], so nothing ever hangs on it.
+//! Not here: which store that is (`location`) and how it is opened (`open`); what is checked of what comes back (`chunks`).
+
+mod disk_cache;
+mod local;
+mod location;
+mod open;
 
 use std::{
-    collections::HashSet,
     fs,
+    future::Future,
     io::{self, Read as _},
-    path::{Path as FilePath, PathBuf},
+    path::Path as FilePath,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use object_store::{
-    GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path,
+    GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
+    path::Path,
 };
-use parking_lot::Mutex;
 use stride_ids::Name;
-use stride_sim::Tasks;
+use stride_sim::{Clock, Tasks};
+
+pub use disk_cache::{DiskCache, DiskCacheStats};
+pub(crate) use local::{entries, path_in};
+pub use location::{Location, LocationError};
+pub(crate) use open::whole;
+pub use open::{OpenError, Owner, use_tls};
 
 use crate::{
     buffers::{Buffer, Buffers},
     chunk::{ChunkHash, ChunkId},
     error::Error,
+    storage::local::Local,
 };
 
 pub(crate) const CHUNKS: &str = "chunks";
 /// How much of what is stored as a chunk is read at most, in bytes. No chunk is that long, so what is cut is damaged.
 const READ_MAX: u64 = 64 << 20;
+/// How long a remote store may take over one chunk, or over one page of a listing, what it is asked again included.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// An object store that holds chunks.
 pub struct Storage {
     store: Arc<dyn ObjectStore>,
+    /// What keeps a remote store from being waited for without end; a local directory is waited for as the disk is.
+    clock: Option<Clock>,
     local: Option<Arc<Local>>,
+    cache: Option<Arc<DiskCache>>,
     tasks: Tasks,
 }
 
@@ -45,32 +64,35 @@ pub(crate) enum Writing {
     Unsynced(Box<dyn MultipartUpload>),
 }
 
-/// What has to be known of a local directory beside the files in it.
-struct Local {
-    root: PathBuf,
-    /// The directories whose entries, up to the root, are durable for certain.
-    settled: Mutex<HashSet<PathBuf>>,
-}
-
 impl Storage {
     /// Keeps chunks in a directory, which is made if need be.
     ///
     /// # Errors
     /// If the directory cannot be made or used.
     pub fn local(root: &FilePath, tasks: Tasks) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
-        let root = root.canonicalize()?;
-        if let Some(parent) = root.parent() {
-            sync_dir(parent)?;
-        }
-        let store = LocalFileSystem::new_with_prefix(&root).map_err(io::Error::other)?.with_fsync(true);
-        let local = Local { root, settled: Mutex::default() };
-        Ok(Self { store: Arc::new(store), local: Some(Arc::new(local)), tasks })
+        let local = Local::new(root)?;
+        let store = LocalFileSystem::new_with_prefix(local.root()).map_err(io::Error::other)?.with_fsync(true);
+        Ok(Self { store: Arc::new(store), clock: None, local: Some(Arc::new(local)), cache: None, tasks })
     }
 
     /// Keeps chunks in a store that is durable when it answers.
-    pub fn over(store: Arc<dyn ObjectStore>, tasks: Tasks) -> Self {
-        Self { store, local: None, tasks }
+    pub fn over(store: Arc<dyn ObjectStore>, clock: Clock, tasks: Tasks) -> Self {
+        Self { store, clock: Some(clock), local: None, cache: None, tasks }
+    }
+
+    /// Keeps what is read from it on a local disk, too.
+    #[must_use]
+    pub fn with_disk_cache(self, cache: DiskCache) -> Self {
+        Self { cache: Some(Arc::new(cache)), ..self }
+    }
+
+    pub(crate) fn disk_cache(&self) -> Option<&Arc<DiskCache>> {
+        self.cache.as_ref()
+    }
+
+    /// What the store answers, or that it does not.
+    async fn answer<T>(&self, work: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+        answer_within(self.clock.as_ref(), work).await
     }
 
     /// Whether it is on this machine.
@@ -89,7 +111,7 @@ impl Storage {
         }
         let payload = PutPayload::from_bytes(bytes);
         if self.local.is_none() {
-            self.store.put(&path, payload).await.map_err(|e| failed(&e))?;
+            self.answer(self.store.put(&path, payload)).await.map_err(|e| failed(&e))?;
             return Ok(Writing::Durable);
         }
         // A file in two steps: the second one syncs and renames.
@@ -111,7 +133,7 @@ impl Storage {
     }
 
     async fn has(&self, path: &Path, len: u64) -> Result<bool, Error> {
-        match self.store.head(path).await {
+        match self.answer(self.store.head(path)).await {
             Ok(meta) => Ok(meta.size == len),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(Error::storage("look for a chunk", &e)),
@@ -120,24 +142,36 @@ impl Storage {
 
     /// The bytes that are stored as a chunk, whatever they are; none if there are none.
     pub(crate) async fn get(&self, id: &ChunkId, buffers: &Arc<Buffers>) -> Result<Option<Bytes>, Error> {
-        let failed = |e: &object_store::Error| Error::storage("read a chunk", e);
-        let got = match self.store.get(&path_of(id)).await {
-            Ok(got) => got,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(e) => return Err(failed(&e)),
+        let path = path_of(id);
+        let read = async {
+            let got = self.store.get(&path).await?;
+            let len = usize::try_from(got.meta.size.min(READ_MAX)).unwrap_or(usize::MAX);
+            self.collect(got, buffers.take(len)).await
         };
-        let len = usize::try_from(got.meta.size.min(READ_MAX)).unwrap_or(usize::MAX);
+        match self.answer(read).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            // A bucket that is gone is not a chunk that is gone: nothing is known of the chunk.
+            Err(e) if matches!(e, object_store::Error::NotFound { .. }) && !open::is_missing_bucket(&e) => Ok(None),
+            Err(e) => Err(Error::storage("read a chunk", &e)),
+        }
+    }
+
+    async fn collect(&self, got: GetResult, mut buffer: Buffer) -> object_store::Result<Bytes> {
         let GetResultPayload::File(file, _) = got.payload else {
-            return got.bytes().await.map(Some).map_err(|e| failed(&e));
+            let mut parts = got.into_stream();
+            while let Some(part) = parts.try_next().await? {
+                // What does not fit was not announced: the chunk is damaged, and its hash will say so.
+                buffer.fill(&part);
+            }
+            return Ok(buffer.freeze());
         };
-        let buffer = buffers.take(len);
         let read = self.tasks.blocking(move || read_into(buffer, file)).await;
-        read.map(Some).map_err(|e| Error::io("read a chunk", &e))
+        read.map_err(|e| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(e) })
     }
 
     /// Removes a chunk; there may be none.
     pub(crate) async fn remove(&self, id: &ChunkId) -> Result<(), Error> {
-        match self.store.delete(&path_of(id)).await {
+        match self.answer(self.store.delete(&path_of(id))).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(Error::storage("remove a chunk", &e)),
         }
@@ -145,7 +179,7 @@ impl Storage {
 
     /// The tenants that have chunks.
     pub(crate) async fn tenants(&self) -> Result<Vec<Name>, Error> {
-        let listed = self.store.list_with_delimiter(Some(&Path::from(CHUNKS))).await;
+        let listed = self.answer(self.store.list_with_delimiter(Some(&Path::from(CHUNKS)))).await;
         let prefixes = listed.map_err(|e| Error::storage("list chunks", &e))?.common_prefixes;
         Ok(prefixes.iter().filter_map(|prefix| Name::new(prefix.filename()?).ok()).collect())
     }
@@ -153,7 +187,14 @@ impl Storage {
     /// The chunks of a tenant and their lengths. What is not a chunk is passed over.
     pub(crate) fn list(&self, tenant: &Name) -> BoxStream<'static, Result<(ChunkHash, u64), Error>> {
         let listed = self.store.list(Some(&Path::from_iter([CHUNKS, tenant.as_str()])));
+        // A listing comes in pages; each may take as long as an answer may.
+        let begun = (listed, self.clock.clone());
+        let listed = stream::try_unfold(begun, |(mut listed, clock)| async move {
+            let next = answer_within(clock.as_ref(), listed.try_next()).await?;
+            Ok(next.map(|meta| (meta, (listed, clock))))
+        });
         let chunks = listed.map_err(|e| Error::storage("list chunks", &e)).try_filter_map(|meta| async move {
+            let meta: object_store::ObjectMeta = meta;
             let hash = meta.location.filename().and_then(ChunkHash::from_hex);
             Ok(hash.map(|hash| (hash, meta.size)))
         });
@@ -177,7 +218,7 @@ impl Storage {
     async fn settle(&self, id: &ChunkId) -> Result<(), Error> {
         let Some(local) = self.local.clone() else { return Ok(()) };
         let dir = local.dir_of(id);
-        if local.settled.lock().contains(&dir) {
+        if local.is_settled(&dir) {
             return Ok(());
         }
         let settled = self.tasks.blocking(move || local.settle(dir)).await;
@@ -187,9 +228,21 @@ impl Storage {
     async fn settle_entry(&self, id: &ChunkId) -> Result<(), Error> {
         let Some(local) = &self.local else { return Ok(()) };
         let dir = local.dir_of(id);
-        let synced = self.tasks.blocking(move || sync_dir(&dir)).await;
+        let synced = self.tasks.blocking(move || local::sync_dir(&dir)).await;
         synced.map_err(|e| Error::io("sync a directory", &e))
     }
+}
+
+async fn answer_within<T>(
+    clock: Option<&Clock>,
+    work: impl Future<Output = object_store::Result<T>>,
+) -> object_store::Result<T> {
+    let Some(clock) = clock else { return work.await };
+    let silent = |_| {
+        let silent = io::Error::new(io::ErrorKind::TimedOut, format!("it did not answer within {ANSWER_MAX:?}"));
+        object_store::Error::Generic { store: "remote", source: Box::new(silent) }
+    };
+    clock.timeout(ANSWER_MAX, work).await.map_err(silent)?
 }
 
 /// Fills a buffer from the beginning of a file, which may be shorter.
@@ -209,58 +262,4 @@ fn fan_out(hash: &ChunkHash) -> String {
 
 fn path_of(id: &ChunkId) -> Path {
     Path::from_iter([CHUNKS, id.tenant.as_str(), &fan_out(&id.hash), &id.hash.to_string()])
-}
-
-/// The directory of a chunk in a local directory.
-fn dir_in(root: &FilePath, id: &ChunkId) -> PathBuf {
-    root.join(CHUNKS).join(id.tenant.as_str()).join(fan_out(&id.hash))
-}
-
-/// The file of a chunk in a local directory.
-pub(crate) fn path_in(root: &FilePath, id: &ChunkId) -> PathBuf {
-    dir_in(root, id).join(id.hash.to_string())
-}
-
-impl Local {
-    fn dir_of(&self, id: &ChunkId) -> PathBuf {
-        dir_in(&self.root, id)
-    }
-
-    fn settle(&self, dir: PathBuf) -> io::Result<()> {
-        fs::create_dir_all(&dir)?;
-        for parent in dir.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.root)) {
-            sync_dir(parent)?;
-        }
-        self.settled.lock().insert(dir);
-        Ok(())
-    }
-
-    /// The store writes `HASH#N` and renames it when it is whole.
-    fn remove_torn(&self, tenant: &Name, is_held: impl Fn(&ChunkId) -> bool) -> io::Result<u64> {
-        let mut removed = 0;
-        for dir in entries(&self.root.join(CHUNKS).join(tenant.as_str()))? {
-            for file in entries(&dir)? {
-                let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                let hash = name.split_once('#').and_then(|(hash, _)| ChunkHash::from_hex(hash));
-                if hash.is_some_and(|hash| !is_held(&ChunkId { tenant: tenant.clone(), hash })) {
-                    fs::remove_file(&file)?;
-                    removed += 1;
-                }
-            }
-        }
-        Ok(removed)
-    }
-}
-
-/// What is in a directory; nothing if it is none.
-pub(crate) fn entries(dir: &FilePath) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(dir) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
-        Err(e) => Err(e),
-    }
-}
-
-fn sync_dir(dir: &FilePath) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
 }

@@ -8,7 +8,8 @@ use axum::{
 use bytes::Bytes;
 use serde::Serialize;
 use stride_agents::Refusal;
-use stride_ids::{Code, Failure};
+use stride_ids::{Code, Failure, Name};
+use stride_runtime::Purity;
 
 use crate::{control::Deployment, problem::Problem, request, routes::Shared};
 
@@ -21,9 +22,12 @@ pub(crate) struct DeploymentList {
 }
 
 #[derive(Serialize)]
-struct Listed {
+pub(crate) struct Listed {
     #[serde(flatten)]
     deployment: Deployment,
+    /// Whether its functions are pure, and why not.
+    pure: bool,
+    impure_because: Option<String>,
     refused: Option<Refused>,
 }
 
@@ -37,32 +41,42 @@ struct Refused {
 
 pub(crate) async fn list(State(gateway): State<Shared>, headers: HeaderMap) -> Result<Json<DeploymentList>, Problem> {
     let tenant = request::tenant(&headers)?;
-    let listed = |deployment: Deployment| {
-        let refusal = gateway.engine.refusal(&tenant, &deployment.component, &deployment.version);
-        let refused = refusal.map(|Refusal { agents, example, cause }| {
-            let example = format!("{}/{}", example.kind, example.key);
-            Refused { agents, example, cause }
-        });
-        Listed { deployment, refused }
-    };
-    let deployments = gateway.control.deployments(&tenant).into_iter().map(listed).collect();
+    let deployments =
+        gateway.control.deployments(&tenant).into_iter().map(|one| listed(&gateway, &tenant, one)).collect();
     Ok(Json(DeploymentList { deployments }))
+}
+
+/// A deployment with what is known of it beside what is kept.
+fn listed(gateway: &Shared, tenant: &Name, deployment: Deployment) -> Listed {
+    let refusal = gateway.engine.refusal(tenant, &deployment.component, &deployment.version);
+    let refused = refusal.map(|Refusal { agents, example, cause }| {
+        let example = format!("{}/{}", example.kind, example.key);
+        Refused { agents, example, cause }
+    });
+    let impure_because = match gateway.functions.purity(tenant, &deployment.component) {
+        Ok(Purity::Pure) => None,
+        Ok(Purity::Impure(cause)) => Some(cause.to_string()),
+        // What is not there any more is not called any more.
+        Err(failure) => Some(failure.message),
+    };
+    Listed { deployment, pure: impure_because.is_none(), impure_because, refused }
 }
 
 pub(crate) async fn rollback(
     State(gateway): State<Shared>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<(StatusCode, Json<Deployment>), Problem> {
-    let deployment = gateway.control.roll_back(request::tenant(&headers)?, id).await?;
-    Ok((StatusCode::CREATED, Json(deployment)))
+) -> Result<(StatusCode, Json<Listed>), Problem> {
+    let tenant = request::tenant(&headers)?;
+    let deployment = gateway.control.roll_back(tenant.clone(), id).await?;
+    Ok((StatusCode::CREATED, Json(listed(&gateway, &tenant, deployment))))
 }
 
 pub(crate) async fn create(
     State(gateway): State<Shared>,
     headers: HeaderMap,
     form: Result<Multipart, axum::extract::multipart::MultipartRejection>,
-) -> Result<(StatusCode, Json<Deployment>), Problem> {
+) -> Result<(StatusCode, Json<Listed>), Problem> {
     let tenant = request::tenant(&headers)?;
     let invalid = |message: String| Failure::new(Code::InvalidRequest, message);
     let form = form.map_err(|_| invalid("send multipart/form-data with the fields manifest and component".into()))?;
@@ -70,8 +84,8 @@ pub(crate) async fn create(
     let manifest = manifest.ok_or_else(|| invalid("the field manifest is missing".into()))?;
     let manifest = String::from_utf8(manifest.into()).map_err(|_| invalid("the manifest is not UTF-8".into()))?;
     let component = component.ok_or_else(|| invalid("the field component is missing".into()))?;
-    let deployment = gateway.control.deploy(tenant, manifest, component).await?;
-    Ok((StatusCode::CREATED, Json(deployment)))
+    let deployment = gateway.control.deploy(tenant.clone(), manifest, component).await?;
+    Ok((StatusCode::CREATED, Json(listed(&gateway, &tenant, deployment))))
 }
 
 async fn fields(mut form: Multipart) -> Result<(Option<Bytes>, Option<Bytes>), Failure> {

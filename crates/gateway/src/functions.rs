@@ -26,11 +26,14 @@ pub(crate) async fn call(
     let began = gateway.clock.now();
     let outcome = try_call(&gateway, &component, &function, &headers, body).await;
     gateway.observe(Work::Function, began, outcome.as_ref().err());
-    let Called { call, payload, queue, start, run } = outcome?;
+    let Called { call, payload, queue, start, run, is_memoised } = outcome?;
     let mut response = payload.body.into_response();
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, content_type(&payload.content_type));
     out.insert("stride-call", HeaderValue::from_str(&call.to_string()).expect("a call id is plain text"));
+    if is_memoised {
+        out.insert("stride-memoised", HeaderValue::from_static("true"));
+    }
     out.insert("server-timing", server_timing(&[("queue", queue), ("start", start), ("run", run)]));
     Ok(response)
 }

@@ -10,7 +10,7 @@ use axum::{
 use futures::StreamExt as _;
 use serde::Serialize;
 use stride_ids::{Code, Failure};
-use stride_maps::{MapId, Spec, Status};
+use stride_maps::{Begun, MapId, Spec, Status};
 
 use crate::{
     problem::Problem,
@@ -31,6 +31,8 @@ pub(crate) struct ListedMap {
     id: String,
     #[serde(flatten)]
     spec: Spec,
+    /// Which version of the function is called.
+    version: Option<String>,
     state: &'static str,
     cause: Option<Failure>,
     items: u64,
@@ -39,6 +41,8 @@ pub(crate) struct ListedMap {
     failed: u64,
     failures: Vec<Failures>,
     bytes: u64,
+    hedged: u64,
+    memoised: u64,
     created_at: u64,
     ended_at: Option<u64>,
 }
@@ -51,17 +55,30 @@ struct Failures {
 
 impl From<Status> for ListedMap {
     fn from(status: Status) -> Self {
-        let Status { id, spec, state, created_at, ended_at, items, is_planned, done, failed, bytes } = status;
-        let (state, cause) = match state {
-            stride_maps::State::Running => ("running", None),
-            stride_maps::State::Done => ("done", None),
-            stride_maps::State::Cancelled => ("cancelled", None),
-            stride_maps::State::Failed(cause) => ("failed", Some(cause)),
-        };
+        let Status { id, spec, version, state, created_at, ended_at, .. } = status;
+        let Status { items, is_planned: planned, done, failed, bytes, hedged, memoised, .. } = status;
+        let (state, cause) = state.told();
+        let cause = cause.cloned();
         let id = id.to_string();
         let failures: Vec<_> = failed.into_iter().map(|(code, items)| Failures { code, items }).collect();
         let failed = failures.iter().map(|failures| failures.items).sum();
-        Self { id, spec, state, cause, items, planned: is_planned, done, failed, failures, bytes, created_at, ended_at }
+        Self {
+            id,
+            spec,
+            version,
+            state,
+            cause,
+            items,
+            planned,
+            done,
+            failed,
+            failures,
+            bytes,
+            hedged,
+            memoised,
+            created_at,
+            ended_at,
+        }
     }
 }
 
@@ -69,12 +86,9 @@ fn map_id(id: &str) -> Result<MapId, Failure> {
     id.parse().map_err(invalid)
 }
 
-pub(crate) async fn begin(
-    State(gateway): State<Shared>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<ListedMap>), Problem> {
+pub(crate) async fn begin(State(gateway): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let tenant = request::tenant(&headers)?;
+    let key = request::idempotency_key(&headers)?;
     let bytes = request::bytes(&headers, body).await?;
     let explain = |e| {
         invalid(format!(
@@ -82,8 +96,12 @@ pub(crate) async fn begin(
         ))
     };
     let spec: Spec = serde_json::from_slice(&bytes).map_err(explain)?;
-    let status = gateway.maps.begin(&tenant, spec).await?;
-    Ok((StatusCode::CREATED, Json(status.into())))
+    let Begun { status, is_replayed } = gateway.maps.begin(&tenant, spec, key).await?;
+    let mut response = (StatusCode::CREATED, Json(ListedMap::from(status))).into_response();
+    if is_replayed {
+        response.headers_mut().insert("stride-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 pub(crate) async fn list(State(gateway): State<Shared>, headers: HeaderMap) -> Result<Json<MapList>, Problem> {

@@ -90,11 +90,30 @@ impl Gateway {
         for (state, count) in [("running", calls.running), ("waiting", calls.waiting)] {
             metrics::gauge!("stride_calls_active", "state" => state).set(count as f64);
         }
+        for (outcome, count) in [("hit", calls.memo_hits), ("miss", calls.memo_misses)] {
+            metrics::counter!("stride_memo_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::gauge!("stride_memo_bytes").set(calls.memo_bytes as f64);
+        let maps = self.maps.stats();
+        for (outcome, count) in [("done", maps.done), ("failed", maps.failed)] {
+            metrics::counter!("stride_map_items_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::counter!("stride_map_items_hedged_total").absolute(maps.hedged);
+        metrics::counter!("stride_map_items_memoised_total").absolute(maps.memoised);
+        metrics::gauge!("stride_maps_running").set(maps.running as f64);
         let objects = self.objects.stats();
         for (outcome, count) in [("hit", objects.hits), ("miss", objects.misses)] {
             metrics::counter!("stride_object_chunks_total", "outcome" => outcome).absolute(count);
         }
-        for (from, count) in [("cache", objects.hit_bytes), ("storage", objects.read_bytes)] {
+        let disk = objects.disk;
+        for (outcome, count) in [("hit", disk.hits), ("miss", disk.misses)] {
+            metrics::counter!("stride_object_disk_chunks_total", "outcome" => outcome).absolute(count);
+        }
+        metrics::counter!("stride_object_disk_chunks_damaged_total").absolute(disk.damaged);
+        metrics::counter!("stride_object_disk_chunks_dropped_total").absolute(disk.dropped);
+        metrics::counter!("stride_object_disk_written_bytes_total").absolute(disk.written_bytes);
+        metrics::gauge!("stride_object_disk_cache_bytes").set(disk.bytes as f64);
+        for (from, count) in [("cache", objects.hit_bytes), ("disk", disk.hit_bytes), ("storage", objects.read_bytes)] {
             metrics::counter!("stride_object_read_bytes_total", "from" => from).absolute(count);
         }
         for (outcome, count) in [("written", objects.written_bytes), ("shared", objects.shared_bytes)] {

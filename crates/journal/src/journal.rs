@@ -21,8 +21,9 @@ pub trait Journal: Send + Sync + 'static {
     /// Space for the record is certain once this returns `Ok`; dropping the [`Pending`] does not take the record back.
     ///
     /// # Errors
-    /// [`Error::Fenced`], [`Error::TooLarge`], [`Error::Full`], [`Error::Busy`] and [`Error::Stopped`]; nothing was
-    /// ordered then, and only after `Full` and `Busy` can the same append succeed later.
+    /// [`Error::Fenced`], [`Error::TooLarge`], [`Error::Full`], [`Error::Busy`], [`Error::Unavailable`] and
+    /// [`Error::Stopped`]; nothing was ordered then, and only after `Full`, `Busy` and `Unavailable` can the same append
+    /// succeed later.
     fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error>;
 
     /// Waits until everything up to `seq` of the cell is durable: what a read must do before it shows what it saw.
@@ -40,8 +41,8 @@ pub trait Journal: Send + Sync + 'static {
     /// keep them longer.
     fn truncate(&self, cell: CellId, through: Seq) -> Result<(), Error>;
 
-    /// Resolves when the journal has stopped for good, with the reason. A node that sees this must end: what is in its
-    /// memory can no longer be made durable.
+    /// Resolves when the journal has stopped for good, with the reason, or with [`Error::Fenced`] when somebody else was
+    /// found to own one of its cells. A node that sees this must end: what is in its memory can no longer be made durable.
     fn stopped(&self) -> Pin<Box<dyn Future<Output = Error> + Send + '_>>;
 }
 
@@ -194,9 +195,18 @@ pub enum Error {
     /// More waits to be written than may; nothing was ordered. Try again in a moment.
     #[error("the journal is behind: {0}")]
     Busy(String),
+    /// The database does not answer now; nothing was ordered. Try again when it is back: the journal goes on by itself.
+    #[error("the database is away: {0}")]
+    Unavailable(String),
+    /// This database cannot hold this journal.
+    #[error("the database cannot hold this journal: {0}")]
+    Unfit(String),
     /// A write or sync failed, so nothing is certain any more: end the node.
     #[error("the journal stopped: {0}")]
     Stopped(String),
+    /// The database does not hold what it had acknowledged: end the node.
+    #[error("the database lost what it had acknowledged: {0}")]
+    Lost(String),
     /// Records that are needed were truncated before: the store behind the journal lost what it had promised to hold.
     #[error("{cell} needs the records after {after}, but the journal begins at {first}")]
     Gap {

@@ -10,5 +10,6 @@ pub mod contract;
 pub mod embedded;
 mod journal;
 pub mod memory;
+pub mod postgres;
 
 pub use journal::{Error, Journal, Opened, Pending, Receipt, Record};

@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use stride_agents::{
     Turn,
     native::{Asked, NativeType, answer},
 };
-use stride_ids::{Code, Failure, Payload};
+use stride_ids::{Address, Code, Failure, Payload};
 
 use crate::{
     message::{
         self, BEGIN, BeginAsked, END, EndAsked, FOLD, FOLDED, FoldAsked, FoldedAsked, METHODS, PLAN, Place, PlanAsked,
         Planned, RECORD, REDUCED, Recorded, Results, ResultsAsked, STATUS, UNDONE, Undone, UndoneAsked,
     },
-    row::{self, OPEN, Open, Outcome, Output, PAGES, Page, Run, State},
+    row::{self, Notice, OPEN, Open, Outcome, Output, PAGES, Page, Run, State},
 };
 
 /// How many bytes of results a map keeps. What is over that fails, and the message says what to do.
@@ -45,24 +46,11 @@ fn handle(turn: &mut Turn, asked: Asked<'_>) -> Result<Payload, Failure> {
     })
 }
 
-fn begin(turn: &mut Turn, BeginAsked { spec, at }: BeginAsked) -> Result<(), Failure> {
+fn begin(turn: &mut Turn, BeginAsked::First { spec, versions, at, notice, key }: BeginAsked) -> Result<(), Failure> {
     if turn.load().is_some() {
         return Err(Failure::new(Code::Conflict, "there is a map of that id already"));
     }
-    let run = Run {
-        spec,
-        state: State::Running,
-        created_at: at,
-        ended_at: None,
-        pages: 0,
-        items: 0,
-        cursor: row::Cursor::default(),
-        is_planned: false,
-        done: 0,
-        failed: Vec::new(),
-        bytes: 0,
-    };
-    save(turn, &run)
+    save(turn, &Run { notice, key, ..Run::begun(spec, versions, at) })
 }
 
 fn plan(turn: &mut Turn, PlanAsked { before, items, cursor, is_last }: PlanAsked) -> Result<Planned, Failure> {
@@ -101,8 +89,10 @@ fn record(turn: &mut Turn, recorded: Vec<Recorded>) -> Result<(), Failure> {
         let name = row::numbered(OPEN, page);
         // A page without this row has all its results.
         let Some(mut open) = get::<Open>(turn, "page", &name)? else { continue };
-        for Recorded { place, outcome } in recorded {
+        for Recorded { place, outcome, course } in recorded {
             if open.close(place.index) {
+                run.hedged += u64::from(course.is_hedged);
+                run.memoised += u64::from(course.is_memoised);
                 let outcome = counted(&mut run, outcome);
                 set(turn, row::numbered(row::RESULTS, place.number), &outcome)?;
             }
@@ -163,7 +153,21 @@ fn end(turn: &mut Turn, EndAsked { state, at, reduced }: EndAsked) -> Result<Run
     run.state = state;
     run.ended_at = Some(at);
     save(turn, &run)?;
+    if let Some(Notice { agent, method }) = run.notice.clone() {
+        let ended = ended(turn.address(), &run);
+        turn.tell(agent, method, ended)?;
+    }
     Ok(run)
+}
+
+/// What an agent is told of a map that has ended.
+fn ended(map: &Address, run: &Run) -> Payload {
+    let (state, cause) = run.state.told();
+    let cause = cause.map(|Failure { code, message }| json!({"code": code, "message": message}));
+    let failed: u64 = run.failed.iter().map(|(_, items)| items).sum();
+    let Run { items, done, .. } = run;
+    let told = json!({"map": map.key, "state": state, "cause": cause, "items": items, "done": done, "failed": failed});
+    Payload::json(told.to_string())
 }
 
 fn undone(turn: &Turn, UndoneAsked { after }: &UndoneAsked) -> Result<Option<Undone>, Failure> {
@@ -214,11 +218,11 @@ fn values<T: DeserializeOwned>(turn: &Turn, prefix: &str, from: u64) -> Result<V
 
 fn load(turn: &Turn) -> Result<Run, Failure> {
     let bytes = turn.load().ok_or_else(|| Failure::not_found("map", turn.address().key.as_str(), None))?;
-    row::SCHEMA.decode("map", &bytes)
+    Run::decode(&bytes)
 }
 
 fn save(turn: &mut Turn, run: &Run) -> Result<(), Failure> {
-    Ok(turn.save(row::SCHEMA.encode(run))?)
+    Ok(turn.save(run.encode())?)
 }
 
 fn get<T: DeserializeOwned>(turn: &Turn, what: &'static str, name: &str) -> Result<Option<T>, Failure> {

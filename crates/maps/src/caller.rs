@@ -1,41 +1,93 @@
 //! What a map needs from whatever runs functions.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use stride_ids::{BucketName, Failure, Name, Payload};
 
-use crate::spec::FunctionName;
+use crate::{
+    row::Versions,
+    spec::{FunctionName, Spec},
+};
 
-/// A function that can be called now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// How many calls of it run at the same time; more wait.
-    pub concurrency: usize,
-}
-
-/// Calls functions.
+/// Finds functions.
 pub trait Caller: Send + Sync + 'static {
-    /// Looks a function up without calling it.
+    /// A function in one version of its component, or in the one that is in force.
     ///
     /// # Errors
-    /// `not_found`, with the nearest name.
-    fn find(&self, tenant: &Name, function: &FunctionName) -> Result<Found, Failure>;
+    /// `not_found`, with the nearest name; also for a version that is not kept any more.
+    fn find<'a>(
+        &'a self,
+        tenant: &'a Name,
+        function: &'a FunctionName,
+        version: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Arc<dyn Callee>, Failure>>;
+}
 
-    /// Whether this node takes calls of a function with data of these buckets.
+/// A function in one version. It can be called as long as somebody holds this, whatever is deployed meanwhile.
+pub trait Callee: Send + Sync + 'static {
+    /// Which version.
+    fn version(&self) -> &str;
+
+    /// How many calls of it run at the same time; more wait.
+    fn concurrency(&self) -> usize;
+
+    /// What it answers follows from its input alone, so that it may be called twice for one answer.
+    fn is_pure(&self) -> bool;
+
+    /// Whether this node takes calls of it with data of these buckets.
     ///
     /// # Errors
     /// `capability_denied` if the labels of data do not allow it here.
-    fn place<'a>(
-        &'a self,
-        tenant: &'a Name,
-        function: &'a FunctionName,
-        buckets: &'a [BucketName],
-    ) -> BoxFuture<'a, Result<(), Failure>>;
+    fn place<'a>(&'a self, buckets: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>>;
 
-    /// Calls a function once. Only `overloaded` and `unavailable` say that it is worth trying again.
-    fn call<'a>(
-        &'a self,
-        tenant: &'a Name,
-        function: &'a FunctionName,
-        input: Payload,
-    ) -> BoxFuture<'a, Result<Payload, Failure>>;
+    /// Calls it once. Only `overloaded` and `unavailable` say that it is worth trying again.
+    fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>>;
+}
+
+/// What a function answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The answer.
+    pub payload: Payload,
+    /// The answer was known from an earlier call.
+    pub is_memoised: bool,
+}
+
+/// What a map calls, each in one version.
+#[derive(Clone)]
+pub(crate) struct Callees {
+    pub(crate) function: Arc<dyn Callee>,
+    pub(crate) reduce: Option<Arc<dyn Callee>>,
+}
+
+impl Callees {
+    /// Finds them in these versions.
+    pub(crate) async fn find(
+        caller: &dyn Caller,
+        tenant: &Name,
+        spec: &Spec,
+        versions: &Versions,
+    ) -> Result<Self, Failure> {
+        let function = caller.find(tenant, &spec.function, versions.function.as_deref()).await?;
+        let reduce = match &spec.reduce {
+            Some(reduce) => Some(caller.find(tenant, reduce, versions.reduce.as_deref()).await?),
+            None => None,
+        };
+        Ok(Self { function, reduce })
+    }
+
+    pub(crate) fn versions(&self) -> Versions {
+        let version = |callee: &Arc<dyn Callee>| callee.version().to_owned();
+        Versions { function: Some(version(&self.function)), reduce: self.reduce.as_ref().map(version) }
+    }
+
+    /// Whether this node takes the calls, with what the map reads and where its results go.
+    pub(crate) async fn place(&self, Spec { over, out, .. }: &Spec) -> Result<(), Failure> {
+        let buckets: Vec<_> = [Some(over), out.as_ref()].into_iter().flatten().map(|one| one.bucket.clone()).collect();
+        for callee in [Some(&self.function), self.reduce.as_ref()].into_iter().flatten() {
+            callee.place(&buckets).await?;
+        }
+        Ok(())
+    }
 }

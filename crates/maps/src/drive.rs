@@ -7,14 +7,15 @@ use stride_ids::{Address, Code, Failure, Name, Payload};
 
 use crate::{
     book::MAPS,
+    caller::{Callee, Callees},
     folding::Folding,
+    hedge::Hedge,
     mapping::{Mapping, put},
     maps::Inner,
     message::{END, EndAsked, FOLDED, FoldedAsked, STATUS},
     pool,
     row::{Output, Run, State},
     run::{Patience, Signal},
-    spec::FunctionName,
 };
 
 /// How many items are under way, however many calls a function takes at the same time: each holds a place of those who
@@ -51,11 +52,15 @@ impl Driver<'_> {
         let Self { inner, address, signal } = *self;
         let asked = self.patience().retry(|| ask::<Run>(&inner.engine, address, STATUS, &())).await;
         let Some(run) = asked.transpose()? else { return Ok(None) };
-        let Run { spec, cursor, is_planned, state: State::Running, .. } = run else { return Ok(None) };
-        inner.place(&address.tenant, &spec).await?;
-        let width = inner.caller.find(&address.tenant, &spec.function)?.concurrency.min(WIDTH_MAX);
+        let Run { spec, versions, cursor, is_planned, state: State::Running, .. } = run else { return Ok(None) };
+        // Held until the end, so that no deployment in the midst of the map takes them away.
+        let callees = Callees::find(&*inner.caller, &address.tenant, &spec, &versions).await?;
+        callees.place(&spec).await?;
+        let width = callees.function.concurrency().min(WIDTH_MAX);
         let mapping = Mapping {
             inner: inner.clone(),
+            calls: Hedge::new(callees.function.clone(), width, inner.clock.clone()),
+            callees: callees.clone(),
             tenant: address.tenant.clone(),
             address: address.clone(),
             spec: spec.clone(),
@@ -67,8 +72,8 @@ impl Driver<'_> {
         if signal.is_stopped() {
             return Ok(None);
         }
-        let Some(function) = &spec.reduce else { return Ok(Some(None)) };
-        let Some(value) = self.reduce(function).await? else { return Ok(None) };
+        let Some(reduce) = callees.reduce else { return Ok(Some(None)) };
+        let Some(value) = self.reduce(&reduce).await? else { return Ok(None) };
         let place = spec.reduced_object(&address.tenant).map_err(|why| Failure::new(Code::InvalidRequest, why))?;
         let Some(value) = value else { return Ok(Some(None)) };
         match place {
@@ -78,13 +83,12 @@ impl Driver<'_> {
     }
 
     /// What all results come to, which is nothing if there are none; none at all if the map is stopped.
-    async fn reduce(&self, function: &FunctionName) -> Result<Option<Option<Payload>>, Failure> {
+    async fn reduce(&self, function: &Arc<dyn Callee>) -> Result<Option<Option<Payload>>, Failure> {
         let Self { inner, address, signal } = *self;
-        let width = inner.caller.find(&address.tenant, function)?.concurrency.min(WIDTH_MAX);
+        let width = function.concurrency().min(WIDTH_MAX);
         for level in 0..u8::MAX {
             let folding = Folding {
                 inner: inner.clone(),
-                tenant: address.tenant.clone(),
                 address: address.clone(),
                 function: function.clone(),
                 level,

@@ -6,10 +6,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::native::ask;
-use stride_ids::{Address, Code, Failure, Name, Payload};
+use stride_ids::{Address, Code, Failure, Payload};
 use tokio::sync::mpsc;
 
 use crate::{
+    caller::{Callee, Reply},
     line,
     mapping::RESULT_LEN_MAX,
     maps::Inner,
@@ -17,7 +18,6 @@ use crate::{
     pool::Work,
     row::Output,
     run::Patience,
-    spec::FunctionName,
 };
 
 /// How many values a group has, and after how many bytes it ends; two fit whatever they are.
@@ -51,9 +51,8 @@ impl Grouping {
 /// One level of the reduction: from the values of `level` to those of the next. Level 0 are the results of the items.
 pub(crate) struct Folding {
     pub(crate) inner: Arc<Inner>,
-    pub(crate) tenant: Name,
     pub(crate) address: Address,
-    pub(crate) function: FunctionName,
+    pub(crate) function: Arc<dyn Callee>,
     pub(crate) level: u8,
     pub(crate) patience: Patience,
 }
@@ -93,9 +92,8 @@ impl Work for Folding {
             return Some((number, Ok(Payload::json(value.clone()))));
         }
         let input = Payload::json(Bytes::from(format!("[{}]", group.join(","))));
-        let call = || self.inner.caller.call(&self.tenant, &self.function, input.clone());
-        let outcome = self.patience.retry(call).await?;
-        let fits = |reply: Payload| {
+        let outcome = self.patience.retry(|| self.function.call(input.clone())).await?;
+        let fits = |Reply { payload: reply, .. }: Reply| {
             let len = reply.body.len();
             if len <= RESULT_LEN_MAX {
                 return Ok(reply);

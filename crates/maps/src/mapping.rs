@@ -1,6 +1,9 @@
 //! The items of a map: planned, read, called, and their results recorded.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures::{TryStreamExt as _, stream};
@@ -10,8 +13,10 @@ use stride_ids::{Address, Code, Failure, Name, ObjectName, Payload};
 use tokio::sync::mpsc;
 
 use crate::{
+    caller::{Callees, Reply},
+    hedge::Hedge,
     maps::Inner,
-    message::{PLAN, Place, PlanAsked, Planned, RECORD, Recorded, UNDONE, Undone, UndoneAsked},
+    message::{Course, PLAN, Place, PlanAsked, Planned, RECORD, Recorded, UNDONE, Undone, UndoneAsked},
     plan::{Plan, Planner, open},
     pool::Work,
     row::{Cursor, Item, Outcome, Output},
@@ -24,12 +29,20 @@ pub(crate) const RESULT_LEN_MAX: usize = 1 << 20;
 
 pub(crate) struct Mapping {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) callees: Callees,
+    pub(crate) calls: Hedge,
     pub(crate) tenant: Name,
     pub(crate) address: Address,
     pub(crate) spec: Spec,
     pub(crate) cursor: Cursor,
     pub(crate) is_planned: bool,
     pub(crate) patience: Patience,
+}
+
+/// What an item came to.
+struct Resulted {
+    output: Output,
+    is_memoised: bool,
 }
 
 impl Work for Mapping {
@@ -54,7 +67,7 @@ impl Work for Mapping {
         let mut is_planned = self.is_planned;
         while !is_planned && !self.patience.signal.is_stopped() {
             // Labels may have changed since the page before.
-            self.inner.place(&self.tenant, &self.spec).await?;
+            self.callees.place(&self.spec).await?;
             let Plan { items, cursor, is_last } = self.planner().page(&before).await?;
             let asked = PlanAsked { before, items, cursor, is_last };
             let Some(Planned::Page { page, first }) = self.ask(PLAN, &asked).await? else { return Ok(()) };
@@ -71,8 +84,15 @@ impl Work for Mapping {
     }
 
     async fn run(&self, (place, item): Self::Task) -> Option<Recorded> {
-        let result = self.result(&item).await?;
-        Some(Recorded { place, outcome: Outcome { name: item.name(), result } })
+        let began = self.inner.clock.now();
+        let is_hedged = AtomicBool::new(false);
+        let (result, is_memoised) = match self.result(&item, &is_hedged).await? {
+            Ok(Resulted { output, is_memoised }) => (Ok(output), is_memoised),
+            Err(failure) => (Err(failure), false),
+        };
+        let course = Course { is_hedged: is_hedged.into_inner(), is_memoised };
+        self.inner.counters.count(result.is_ok(), course, self.inner.clock.now() - began);
+        Some(Recorded { place, outcome: Outcome { name: item.name(), result }, course })
     }
 
     fn weight(recorded: &Recorded) -> usize {
@@ -105,7 +125,7 @@ impl Mapping {
         self.patience.retry(|| ask(&self.inner.engine, &self.address, method, asked)).await.transpose()
     }
 
-    async fn result(&self, item: &Item) -> Option<Result<Output, Failure>> {
+    async fn result(&self, item: &Item, is_hedged: &AtomicBool) -> Option<Result<Resulted, Failure>> {
         if let Some(refused) = &item.refused {
             return Some(Err(refused.clone()));
         }
@@ -119,11 +139,13 @@ impl Mapping {
             Err(failure) => return Some(Err(failure)),
         };
         let input = Payload { content_type: item.content_type.clone(), body };
-        let call = || self.inner.caller.call(&self.tenant, &self.spec.function, input.clone());
-        match self.patience.retry(call).await? {
-            Ok(reply) => self.kept(item, reply).await,
-            Err(failure) => Some(Err(failure)),
-        }
+        let Reply { payload, is_memoised } =
+            match self.patience.retry(|| self.calls.call(input.clone(), is_hedged)).await? {
+                Ok(reply) => reply,
+                Err(failure) => return Some(Err(failure)),
+            };
+        let kept = self.kept(item, payload).await?;
+        Some(kept.map(|output| Resulted { output, is_memoised }))
     }
 
     fn too_large(&self, len: usize) -> Failure {

@@ -1,6 +1,9 @@
 //! The door of the crate: maps of a node.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -15,11 +18,11 @@ use crate::{
     caller::Caller,
     drive::drive,
     id::MapId,
-    message::{BEGIN, BeginAsked, END, EndAsked, STATUS},
+    message::{END, EndAsked, STATUS},
     results,
     row::{Run, State},
     run::{Signal, Status},
-    spec::Spec,
+    stats::{Counters, MapStats},
 };
 
 /// In what the room for inputs is counted, in bytes.
@@ -45,17 +48,22 @@ impl Default for Settings {
 }
 
 /// The maps of a node.
-pub struct Maps(Arc<Inner>);
+pub struct Maps(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) engine: Arc<Engine>,
     pub(crate) objects: Arc<Objects>,
     pub(crate) caller: Arc<dyn Caller>,
     pub(crate) settings: Settings,
+    /// The maps on which nobody has to work in this life of the node, mostly because they have ended.
+    settled: Mutex<HashSet<Address>>,
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
     pub(crate) tasks: Tasks,
     room: Semaphore,
+    pub(crate) counters: Counters,
+    /// Held by whoever begins a map under a key, so that of two at once the second finds the first.
+    pub(crate) beginning: tokio::sync::Mutex<()>,
     /// The maps that somebody works on.
     active: Mutex<HashMap<Address, Arc<Signal>>>,
     /// How many those are, for whoever waits for them.
@@ -74,52 +82,62 @@ impl Maps {
         (clock, chance, tasks): (Clock, Chance, Tasks),
     ) -> Self {
         let room = Semaphore::new(settings.input_bytes / ROOM_UNIT);
-        let (active, count, stopping) = (Mutex::default(), watch::Sender::new(0), watch::Sender::new(false));
-        Self(Arc::new(Inner { engine, objects, caller, settings, clock, chance, tasks, room, active, count, stopping }))
+        let (active, settled, counters, beginning) = Default::default();
+        let (count, stopping) = (watch::Sender::new(0), watch::Sender::new(false));
+        let inner = Inner {
+            engine,
+            objects,
+            caller,
+            settings,
+            settled,
+            clock,
+            chance,
+            tasks,
+            room,
+            counters,
+            beginning,
+            active,
+            count,
+            stopping,
+        };
+        Self(Arc::new(inner))
     }
 
-    /// Begins a map. It is durable when this returns.
-    ///
-    /// # Errors
-    /// `not_found` for a function or a bucket that is not there, `invalid_request` for results that would become inputs,
-    /// `capability_denied` if the labels of its buckets do not allow it here,
-    /// `overloaded` if as many maps run as may.
-    pub async fn begin(&self, tenant: &Name, spec: Spec) -> Result<Status, Failure> {
-        let inner = &self.0;
-        for function in [Some(&spec.function), spec.reduce.as_ref()].into_iter().flatten() {
-            inner.caller.find(tenant, function)?;
-        }
-        check(tenant, &spec)?;
-        inner.place(tenant, &spec).await?;
-        let (over, first) = (&spec.over, 1);
-        inner.objects.list(tenant, &over.bucket, over.prefix.clone(), None, first).await?;
-        let at = inner.clock.timestamp();
-        let id = MapId::new(at, &inner.chance);
-        let address = id.address(tenant);
-        let working = Working::begin(inner, &address)?;
-        ask::<()>(&inner.engine, &address, BEGIN, &BeginAsked { spec, at }).await?;
-        let status = self.status(tenant, &id).await?;
-        working.go_on();
-        Ok(status)
+    /// Counts what has been done.
+    pub fn stats(&self) -> MapStats {
+        self.0.counters.stats(*self.0.count.borrow())
     }
 
-    /// Goes on with the maps of these tenants that had not ended when the node did.
+    /// Works on the maps of these tenants that have not ended and that nobody works on: those from before the node started, and those that
+    /// agents have begun. To be called again and again; it does the same thing every time.
     ///
     /// # Errors
     /// If they cannot be found.
-    pub async fn resume(&self, tenants: impl IntoIterator<Item = Name>) -> Result<(), Failure> {
+    pub async fn take_up(&self, tenants: impl IntoIterator<Item = Name>) -> Result<(), Failure> {
+        let inner = &self.0;
+        let mut there = HashSet::new();
         for tenant in tenants {
-            for address in self.0.addresses(&tenant)? {
-                let run: Run = ask(&self.0.engine, &address, STATUS, &()).await?;
-                if run.state == State::Running {
-                    // A bound that is lower than it was lets the others wait for the next start.
-                    match Working::begin(&self.0, &address) {
-                        Ok(working) => working.go_on(),
-                        Err(failure) => tracing::warn!(map = %address.key, %failure, "a map cannot go on now"),
+            for address in inner.addresses(&tenant)? {
+                if inner.signal(&address).is_none() && !inner.settled.lock().contains(&address) {
+                    match ask_of(inner, &address).await {
+                        Ok(Run { state: State::Running, .. }) => match Working::begin(inner, &address) {
+                            Ok(working) => working.go_on(),
+                            // The others wait until one of those that run has ended.
+                            Err(_) => return Ok(()),
+                        },
+                        // It has gone meanwhile.
+                        Err(Failure { code: Code::NotFound, .. }) => continue,
+                        Err(failure) => {
+                            tracing::error!(map = %address.key, %failure, "a map cannot be read; it is tried again when the node starts");
+                            inner.settle(&address);
+                        }
+                        Ok(_) => inner.settle(&address),
                     }
                 }
+                there.insert(address);
             }
         }
+        inner.settled.lock().retain(|address| there.contains(address));
         Ok(())
     }
 
@@ -173,13 +191,21 @@ impl Maps {
         let run: Run = ask(&inner.engine, &address, STATUS, &()).await?;
         match signal {
             None if run.state != State::Running => inner.engine.remove(&address).await,
-            signal => {
-                let asked = EndAsked { state: State::Cancelled, at: inner.clock.timestamp(), reduced: None };
-                ask::<Run>(&inner.engine, &address, END, &asked).await?;
-                signal.iter().for_each(|signal| signal.stop());
-                Ok(())
-            }
+            _ => self.call_off(tenant, id).await,
         }
+    }
+
+    /// Cancels a map. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn call_off(&self, tenant: &Name, id: &MapId) -> Result<(), Failure> {
+        let (inner, address) = (&self.0, id.address(tenant));
+        let signal = inner.signal(&address);
+        let asked = EndAsked { state: State::Cancelled, at: inner.clock.timestamp(), reduced: None };
+        ask::<Run>(&inner.engine, &address, END, &asked).await?;
+        signal.iter().for_each(|signal| signal.stop());
+        Ok(())
     }
 
     /// Begins nothing new and ends all streams of results. Maps that run go on when the node starts again.
@@ -195,38 +221,15 @@ impl Maps {
     }
 }
 
-/// Refuses what could not be or would not end.
-fn check(tenant: &Name, spec: &Spec) -> Result<(), Failure> {
-    let invalid = |message: String| Failure::new(Code::InvalidRequest, message);
-    spec.reduced_object(tenant)
-        .map_err(|why| invalid(format!("--out names the object of the reduced result: {why}")))?;
-    if let Some(out) = &spec.out
-        && out.bucket == spec.over.bucket
-        && (out.prefix.starts_with(&spec.over.prefix) || spec.over.prefix.starts_with(&out.prefix))
-    {
-        return Err(invalid(format!("results under `{out}` would become inputs of the map over `{}`", spec.over)));
-    }
-    Ok(())
-}
-
 impl Inner {
-    /// Whether this node takes the calls of a map, with what it reads and where its results go.
-    pub(crate) async fn place(
-        &self,
-        tenant: &Name,
-        Spec { function, reduce, over, out, .. }: &Spec,
-    ) -> Result<(), Failure> {
-        let buckets: Vec<_> =
-            [Some(over), out.as_ref()].into_iter().flatten().map(|prefix| prefix.bucket.clone()).collect();
-        for function in [Some(function), reduce.as_ref()].into_iter().flatten() {
-            self.caller.place(tenant, function, &buckets).await?;
-        }
-        Ok(())
-    }
-
     /// What tells those who work on a map; none if nobody does.
     pub(crate) fn signal(&self, address: &Address) -> Option<Arc<Signal>> {
         self.active.lock().get(address).cloned()
+    }
+
+    /// Nobody has to work on a map any more.
+    fn settle(&self, address: &Address) {
+        self.settled.lock().insert(address.clone());
     }
 
     /// Room for an input. What is larger than all the room takes all of it.
@@ -256,19 +259,19 @@ impl Inner {
     }
 }
 
-async fn ask_of(inner: &Inner, address: &Address) -> Result<Run, Failure> {
+pub(crate) async fn ask_of(inner: &Inner, address: &Address) -> Result<Run, Failure> {
     ask(&inner.engine, address, STATUS, &()).await
 }
 
 /// A place among those that run. Nobody else works on the map while there is one.
-struct Working {
+pub(crate) struct Working {
     inner: Arc<Inner>,
     address: Address,
     signal: Arc<Signal>,
 }
 
 impl Working {
-    fn begin(inner: &Arc<Inner>, address: &Address) -> Result<Self, Failure> {
+    pub(crate) fn begin(inner: &Arc<Inner>, address: &Address) -> Result<Self, Failure> {
         let refuse = |message: String| Err(Failure::new(Code::Overloaded, message));
         let mut active = inner.active.lock();
         if *inner.stopping.borrow() {
@@ -285,10 +288,11 @@ impl Working {
     }
 
     /// Works on the map, beside the caller.
-    fn go_on(self) {
+    pub(crate) fn go_on(self) {
         let tasks = self.inner.tasks.clone();
         tasks.spawn(async move {
             drive(&self.inner, &self.address, &self.signal).await;
+            self.inner.settle(&self.address);
             let Self { inner, address, .. } = &self;
             let (inner, tenant) = (inner.clone(), address.tenant.clone());
             drop(self);

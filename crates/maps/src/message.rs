@@ -1,11 +1,11 @@
-//! What is asked of a map's agent, and what it answers. These travel within the node; nothing of them is stored.
+//! What is asked of a map's agent, and what it answers. These travel within the node, and but for the first nothing of them is stored.
 
 use serde::{Deserialize, Serialize};
 use stride_ids::Payload;
 use stride_sim::Timestamp;
 
 use crate::{
-    row::{Cursor, Item, Outcome, Output, State},
+    row::{Cursor, Item, Notice, Outcome, Output, State, Versions},
     spec::Spec,
 };
 
@@ -33,10 +33,10 @@ pub(crate) const METHODS: [(&str, bool); 10] = [
     (REDUCED, true),
 ];
 
+/// How a map begins. An agent's turn may have told it, and then it lies in an inbox for a while: it changes by one more variant.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct BeginAsked {
-    pub(crate) spec: Spec,
-    pub(crate) at: Timestamp,
+pub(crate) enum BeginAsked {
+    First { spec: Spec, versions: Versions, at: Timestamp, notice: Option<Notice>, key: Option<String> },
 }
 
 /// The next page of items.
@@ -65,6 +65,16 @@ pub(crate) enum Planned {
 pub(crate) struct Recorded {
     pub(crate) place: Place,
     pub(crate) outcome: Outcome,
+    pub(crate) course: Course,
+}
+
+/// How an item came to its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Course {
+    /// A second call was begun for it.
+    pub(crate) is_hedged: bool,
+    /// The result was known from an earlier call.
+    pub(crate) is_memoised: bool,
 }
 
 /// Where an item is: its page, its index in that, and its number in all.

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 use serde_json::json;
 use stride_agents::native::ask;
-use stride_ids::{Address, Failure};
+use stride_ids::{Address, Failure, Name};
 
 use crate::{
+    id::MapId,
     line,
-    maps::Inner,
+    maps::{Inner, Maps},
     message::{REDUCED, RESULTS, Results, ResultsAsked, STATUS},
     row::{Outcome, Output, Run, State},
 };
@@ -45,11 +46,7 @@ impl Reading {
             let found: Results = ask(&self.inner.engine, &self.address, RESULTS, &asked).await?;
             let has_ended = found.state != State::Running && signal.is_none();
             let mut lines = String::new();
-            for (number, outcome) in found.outcomes {
-                // A result that is not there yet is waited for, unless it will never be.
-                if number != self.next && !has_ended {
-                    break;
-                }
+            for (number, outcome) in in_order(found.outcomes, self.next, has_ended) {
                 self.next = number + 1;
                 lines.push_str(&line_of(&outcome));
                 lines.push('\n');
@@ -97,6 +94,56 @@ impl Reading {
             // No item had a result.
             None => format!("{{\"reduce\":{function},\"ok\":true,\"result\":null}}\n"),
         }))
+    }
+}
+
+/// Results without a gap: one that is not there yet is waited for, unless it will never be.
+fn in_order(outcomes: Vec<(u64, Outcome)>, from: u64, has_ended: bool) -> impl Iterator<Item = (u64, Outcome)> {
+    outcomes
+        .into_iter()
+        .zip(from..)
+        .take_while(move |((number, _), next)| has_ended || number == next)
+        .map(|(one, _)| one)
+}
+
+/// Some results, in the order of the items.
+pub struct ResultsPage {
+    /// Each with its number.
+    pub results: Vec<(u64, Outcome)>,
+    /// With which number to go on; none once the map has ended and there are no more.
+    pub next: Option<u64>,
+}
+
+impl Maps {
+    /// The results that are there from a number on, `limit` at most. There may be fewer, or none yet.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn results_from(
+        &self,
+        tenant: &Name,
+        id: &MapId,
+        from: u64,
+        limit: usize,
+    ) -> Result<ResultsPage, Failure> {
+        let address = id.address(tenant);
+        let is_worked_on = self.0.signal(&address).is_some();
+        let Results { state, outcomes } = ask(&self.0.engine, &address, RESULTS, &ResultsAsked { from }).await?;
+        let has_ended = state != State::Running && !is_worked_on;
+        let results: Vec<_> = in_order(outcomes, from, has_ended).take(limit).collect();
+        let next = match results.last() {
+            Some((last, _)) => Some(last + 1),
+            None => Some(from).filter(|_| !has_ended),
+        };
+        Ok(ResultsPage { results, next })
+    }
+
+    /// What the reduction came to; none if there is none, or not yet.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn reduced(&self, tenant: &Name, id: &MapId) -> Result<Option<Output>, Failure> {
+        ask(&self.0.engine, &id.address(tenant), REDUCED, &()).await
     }
 }
 

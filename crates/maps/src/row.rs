@@ -7,14 +7,17 @@
 //! ```
 //! Everything stored begins with a schema.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use stride_agents::native::Schema;
-use stride_ids::{Code, Failure, ObjectKey, Payload, VersionId};
+use stride_ids::{Address, Code, Failure, ObjectKey, Payload, VersionId};
 use stride_sim::Timestamp;
 
-use crate::spec::Spec;
+use crate::{first_format, spec::Spec};
 
 pub(crate) const SCHEMA: Schema = Schema(1);
+/// Of a [`Run`], since it says which versions are called.
+const RUN_SCHEMA: Schema = Schema(2);
 
 /// How many items a page has at most.
 pub(crate) const PAGE: usize = 256;
@@ -51,10 +54,23 @@ pub enum State {
     Failed(Failure),
 }
 
+impl State {
+    /// As others read it, and why a map could not go on.
+    pub fn told(&self) -> (&'static str, Option<&Failure>) {
+        match self {
+            Self::Running => ("running", None),
+            Self::Done => ("done", None),
+            Self::Cancelled => ("cancelled", None),
+            Self::Failed(cause) => ("failed", Some(cause)),
+        }
+    }
+}
+
 /// A map, and how far it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) spec: Spec,
+    pub(crate) versions: Versions,
     pub(crate) state: State,
     pub(crate) created_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
@@ -68,6 +84,67 @@ pub(crate) struct Run {
     pub(crate) failed: Vec<(Code, u64)>,
     /// How many bytes of results are kept.
     pub(crate) bytes: u64,
+    /// For how many of the items a second call was begun.
+    pub(crate) hedged: u64,
+    /// How many of the results were known from earlier calls.
+    pub(crate) memoised: u64,
+    /// Who is told when it has ended.
+    pub(crate) notice: Option<Notice>,
+    /// The key under which somebody began it, who may ask again.
+    pub(crate) key: Option<String>,
+}
+
+/// An agent that is told when a map has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Which agent.
+    pub agent: Address,
+    /// Which method gets the message.
+    pub method: String,
+}
+
+impl Run {
+    /// One that has just begun.
+    pub(crate) fn begun(spec: Spec, versions: Versions, at: Timestamp) -> Self {
+        Self {
+            spec,
+            versions,
+            state: State::Running,
+            created_at: at,
+            ended_at: None,
+            pages: 0,
+            items: 0,
+            cursor: Cursor::default(),
+            is_planned: false,
+            done: 0,
+            failed: Vec::new(),
+            bytes: 0,
+            hedged: 0,
+            memoised: 0,
+            notice: None,
+            key: None,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        RUN_SCHEMA.encode(self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Failure> {
+        match bytes {
+            [first, rest @ ..] if *first == SCHEMA.0 => first_format::read(rest)
+                .map_err(|e| Failure::new(Code::Internal, format!("the stored map cannot be read: {e}"))),
+            _ => RUN_SCHEMA.decode("map", bytes),
+        }
+    }
+}
+
+/// The versions of the components whose functions a map calls, from its beginning to its end. None is the one in force, for maps
+/// that began before this was stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Versions {
+    pub(crate) function: Option<String>,
+    pub(crate) reduce: Option<String>,
 }
 
 /// Up to where items are planned.
@@ -154,16 +231,25 @@ impl Open {
 
 /// How an item ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) name: String,
-    pub(crate) result: Result<Output, Failure>,
+pub struct Outcome {
+    /// What the item is called: the key of its object, and which part of it.
+    pub name: String,
+    /// What the function came to.
+    pub result: Result<Output, Failure>,
 }
 
 /// Where a result is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Output {
+pub enum Output {
+    /// With the map.
     Kept(Payload),
-    Stored { object: String, bytes: u64 },
+    /// In an object.
+    Stored {
+        /// Which: `bucket/key`.
+        object: String,
+        /// How many bytes it has.
+        bytes: u64,
+    },
 }
 
 impl Output {

@@ -25,6 +25,8 @@ pub struct Status {
     pub id: MapId,
     /// What it does.
     pub spec: Spec,
+    /// Which version of the function is called; none for a map that began before that was kept.
+    pub version: Option<String>,
     /// How far it is.
     pub state: State,
     /// When it began.
@@ -41,15 +43,34 @@ pub struct Status {
     pub failed: Vec<(Code, u64)>,
     /// How many bytes of results are kept with the map.
     pub bytes: u64,
+    /// For how many of the items with a result a second call was begun, because the first took far longer than others.
+    pub hedged: u64,
+    /// How many of the results were known from earlier calls.
+    pub memoised: u64,
 }
 
 impl Status {
     pub(crate) fn new(id: MapId, run: Run) -> Self {
-        let Run { spec, state, created_at, ended_at, items, is_planned, done, mut failed, bytes, pages: _, cursor: _ } =
-            run;
+        let Run { spec, versions, state, created_at, ended_at, items, is_planned, .. } = run;
+        let Run { done, mut failed, bytes, hedged, memoised, .. } = run;
+        let version = versions.function;
         // In which order they came is chance.
         failed.sort_by_key(|(code, _)| code.as_str());
-        Self { id, spec, state, created_at, ended_at, items, is_planned, done, failed, bytes }
+        Self {
+            id,
+            spec,
+            version,
+            state,
+            created_at,
+            ended_at,
+            items,
+            is_planned,
+            done,
+            failed,
+            bytes,
+            hedged,
+            memoised,
+        }
     }
 }
 

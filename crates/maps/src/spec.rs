@@ -71,7 +71,10 @@ impl Spec {
     }
 
     /// The object that takes the reduced result; none if it is kept with the map.
-    pub(crate) fn reduced_object(&self, tenant: &Name) -> Result<Option<ObjectName>, String> {
+    ///
+    /// # Errors
+    /// Why there can be no such object.
+    pub fn reduced_object(&self, tenant: &Name) -> Result<Option<ObjectName>, String> {
         let Some(out) = self.out.as_ref().filter(|_| self.reduce.is_some()) else { return Ok(None) };
         object(tenant, &out.bucket, &out.prefix).map(Some)
     }

@@ -61,6 +61,11 @@ impl History {
         self.before.iter().rev().find(|entry| entry.content != self.in_force.content)
     }
 
+    /// The last deployment of this version.
+    pub(crate) fn of_version(&self, version: &str) -> Option<&Entry> {
+        self.before.iter().chain([&self.in_force]).rev().find(|entry| entry.deployment.version == version)
+    }
+
     pub(crate) fn has(&self, id: &str) -> bool {
         self.before.iter().chain([&self.in_force]).any(|entry| entry.deployment.id == id)
     }

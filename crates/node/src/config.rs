@@ -2,16 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use serde::{Deserialize, Deserializer, de::Error as _};
+use stride_data::Location;
 use stride_ids::Name;
 use stride_placement::{Label, Labels};
 
 /// The largest cache of objects, in MiB.
 const OBJECT_CACHE_MIB_MAX: u64 = 1 << 20;
+/// The smallest cache of objects on disk, in MiB, unless there is none: some chunks have to fit into each of its parts.
+const OBJECT_DISK_CACHE_MIB_MIN: u64 = 128;
+/// How large a cache on disk is that nobody has said anything about, in MiB.
+const OBJECT_DISK_CACHE_MIB: u64 = 4 << 10;
 /// The highest price of a node.
 const PRICE_PER_HOUR_MAX: f64 = 1e6;
 
@@ -31,6 +38,13 @@ pub struct Config {
     pub journal_segment_mib: u64,
     /// How much of objects is kept in memory, in MiB.
     pub object_cache_mib: u64,
+    /// The database that holds the journal; without it, the journal is in `data`. Since 0.2.
+    pub cluster: Option<DatabaseUrl>,
+    /// Where the bytes of objects are kept; unless it is said, where the data directory was begun with, and a new one
+    /// keeps them itself. Since 0.2.
+    pub objects: Option<Location>,
+    /// How much of what is read from a remote store is kept on the local disk, in MiB; 0 is nothing. Since 0.2.
+    pub object_disk_cache_mib: Option<u64>,
     /// Where S3 clients are answered, and with which keys; without it, nowhere. Since 0.2.
     pub s3: Option<stride_s3::Settings>,
     /// What the node carries: code on it reaches only data whose bucket demands nothing else. Since 0.2.
@@ -59,11 +73,33 @@ impl Default for Config {
             running_functions_max: 512,
             journal_segment_mib: 32,
             object_cache_mib: 256,
+            cluster: None,
+            objects: None,
+            object_disk_cache_mib: None,
             s3: None,
             labels: Labels::default(),
             price_per_hour: 0.0,
             hardware: BTreeSet::new(),
         }
+    }
+}
+
+/// How a database is reached. There may be a password in it, so it is not printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(pub(crate) String);
+
+impl FromStr for DatabaseUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Ok(Self(url.to_owned()))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(..)")
     }
 }
 
@@ -91,10 +127,22 @@ impl Config {
         if !(0.0..=PRICE_PER_HOUR_MAX).contains(&config.price_per_hour) {
             return Err(wrong(format!("price_per_hour is {}; use 0 to {PRICE_PER_HOUR_MAX}", config.price_per_hour)));
         }
+        if let Some(mib @ 1..) = config.object_disk_cache_mib
+            && !(OBJECT_DISK_CACHE_MIB_MIN..=OBJECT_CACHE_MIB_MAX).contains(&mib)
+        {
+            let bounds = format!("{OBJECT_DISK_CACHE_MIB_MIN} to {OBJECT_CACHE_MIB_MAX}");
+            return Err(wrong(format!("object_disk_cache_mib is {bounds}, or 0 for none")));
+        }
         if let Some(s3) = &config.s3 {
             s3.check().map_err(|e| wrong(format!("[s3] {e}")))?;
         }
         Ok(config)
+    }
+
+    /// How many bytes of objects are kept on the local disk, with the objects at `location`.
+    pub(crate) fn object_disk_cache_bytes(&self, location: &Location) -> usize {
+        let mib = self.object_disk_cache_mib.unwrap_or(if location.is_remote() { OBJECT_DISK_CACHE_MIB } else { 0 });
+        usize::try_from(mib << 20).unwrap_or(usize::MAX)
     }
 }
 
@@ -140,6 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn a_place_for_objects_is_read_and_what_is_none_is_refused_with_what_to_write() {
+        let config = read("objects = \"s3://bucket/prefix/\"").unwrap();
+        let remote = config.objects.clone().unwrap();
+        assert_eq!(remote.to_string(), "s3://bucket/prefix");
+        assert_eq!(config.object_disk_cache_bytes(&remote), 4 << 30);
+        assert_eq!(config.object_disk_cache_bytes(&"file:///srv".parse().unwrap()), 0);
+        let error = read("objects = \"ftp://host\"").unwrap_err().to_string();
+        assert!(error.contains("s3://BUCKET"), "{error}");
+    }
+
+    #[test]
+    fn a_disk_cache_is_none_or_large_enough_for_chunks() {
+        assert_eq!(read("object_disk_cache_mib = 0").unwrap().object_disk_cache_mib, Some(0));
+        assert_eq!(read("object_disk_cache_mib = 128").unwrap().object_disk_cache_mib, Some(128));
+        let error = read("object_disk_cache_mib = 1").unwrap_err().to_string();
+        assert!(error.contains("128") && error.contains("0 for none"), "{error}");
+    }
+
+    #[test]
     fn s3_without_keys_is_refused_with_what_to_write() {
         let error = read("[s3]").unwrap_err().to_string();
         assert!(error.contains("[[s3.keys]]") && error.contains("secret_key"), "{error}");
@@ -147,5 +214,12 @@ mod tests {
         let s3 = read(keys).unwrap().s3.unwrap();
         assert_eq!((s3.listen.port(), s3.keys[0].tenant.as_str()), (7374, "default"));
         assert!(!format!("{s3:?}").contains("sixteen"), "secrets are not printed");
+    }
+
+    #[test]
+    fn the_database_of_a_cluster_is_read_and_not_printed() {
+        let config = read("cluster = \"postgres://me:secret@db/stride\"").unwrap();
+        assert_eq!(config.cluster, Some(DatabaseUrl("postgres://me:secret@db/stride".into())));
+        assert!(!format!("{config:?}").contains("secret"));
     }
 }

@@ -75,6 +75,24 @@ impl Control {
         self.registry.install(self.load(tenant.clone(), &entry.manifest, wasm).await?)
     }
 
+    /// A version of a component, from disk. It is not put in force.
+    ///
+    /// # Errors
+    /// `not_found` if it is not kept any more.
+    pub(crate) async fn version(&self, tenant: &Name, name: &Name, version: &str) -> Result<Arc<Component>, Failure> {
+        let broken = |e: std::io::Error| Failure::new(Code::Internal, format!("the deployments cannot be read: {e}"));
+        let histories = self.catalog.histories().map_err(broken)?;
+        let of_component = histories
+            .iter()
+            .filter(|history| history.tenant == *tenant && history.in_force.deployment.component == *name);
+        let Some(entry) = of_component.filter_map(|history| history.of_version(version)).next() else {
+            let message = format!("version {version} of component `{name}` is not kept any more");
+            return Err(Failure::new(Code::NotFound, message));
+        };
+        let wasm = self.catalog.component(entry).map_err(broken)?;
+        self.load(tenant.clone(), &entry.manifest, wasm).await.map(Arc::new)
+    }
+
     async fn load(&self, tenant: Name, manifest: &str, wasm: Bytes) -> Result<Component, Failure> {
         // Agents in memory keep their limits and capabilities, so another manifest is another version.
         let version = content_hash(&[manifest.as_bytes(), &wasm].concat())[..12].into();

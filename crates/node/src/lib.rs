@@ -4,7 +4,7 @@
 //! DIR/journal/     the durable tail: segment log            DIR/store/        materialised state
 //! DIR/components/  deployed components by content hash      DIR/deployments/  one JSON file per component, its history
 //! DIR/cache/       compiled components, can be deleted      DIR/objects/      chunks of objects by content hash
-//! DIR/node.json    the node's name and number of cells
+//! DIR/node.json    the node's name, number of cells, and the database that has the journal, if one does
 //! ```
 //! Not here: anything that a lower crate can do alone.
 #![deny(missing_docs)]
@@ -20,6 +20,7 @@ mod identity;
 mod manifest;
 mod node;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, DatabaseUrl};
+pub use identity::WrongJournal;
 pub use manifest::{Manifest, ManifestError};
 pub use node::{Node, StartError};

@@ -43,6 +43,8 @@ struct Function {
     timeout: Option<Duration>,
     concurrency: Option<usize>,
     queue: Option<usize>,
+    #[serde(default)]
+    memoise: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -63,6 +65,8 @@ struct Capabilities {
     agents: Vec<String>,
     #[serde(default, deserialize_with = "grants")]
     objects: Vec<ObjectGrant>,
+    #[serde(default)]
+    maps: Vec<String>,
 }
 
 fn grants<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ObjectGrant>, D::Error> {
@@ -111,6 +115,7 @@ impl Manifest {
                 timeout: asked.timeout.unwrap_or(default.timeout),
                 concurrency: asked.concurrency.unwrap_or(default.concurrency),
                 queue: asked.queue.unwrap_or(default.queue),
+                memoise: asked.memoise,
             }
         };
         let agent = |asked: &Agent| {
@@ -126,6 +131,7 @@ impl Manifest {
             agents: self.agents.iter().map(|(name, asked)| (name.clone(), agent(asked))).collect(),
             may_reach: self.capabilities.agents.clone(),
             objects: self.capabilities.objects.clone(),
+            may_map: self.capabilities.maps.clone(),
         }
     }
 
@@ -146,6 +152,14 @@ impl Manifest {
             if !pattern.contains('/') {
                 let message =
                     format!("[capabilities] agents: `{pattern}` is not type/key; for all of a type use `{pattern}/*`");
+                return Err(ManifestError(message));
+            }
+        }
+        for pattern in &self.capabilities.maps {
+            if !pattern.contains('/') {
+                let message = format!(
+                    "[capabilities] maps: `{pattern}` is not component/function; for all of a component use `{pattern}/*`"
+                );
                 return Err(ManifestError(message));
             }
         }
@@ -180,20 +194,29 @@ mod tests {
         timeout = "5s"
         concurrency = 4
         queue = 8
+        memoise = true
         [agents.counter]
         idle = "5m"
         [capabilities]
         agents = ["crate/*"]
         objects = ["images/*:read", "thumbs/*:read,write"]
+        maps = ["words/*"]
     "#;
 
     #[test]
     fn a_full_manifest_is_read_as_meant() {
         let spec = Manifest::parse(FULL).unwrap().spec();
-        let shout = FunctionSpec { memory_bytes: 64 << 20, timeout: Duration::from_secs(5), concurrency: 4, queue: 8 };
+        let shout = FunctionSpec {
+            memory_bytes: 64 << 20,
+            timeout: Duration::from_secs(5),
+            concurrency: 4,
+            queue: 8,
+            memoise: true,
+        };
         assert_eq!(spec.functions["shout"], shout);
         assert_eq!(spec.agents["counter"].idle, Duration::from_secs(300));
         assert_eq!(spec.may_reach, ["crate/*"]);
+        assert_eq!(spec.may_map, ["words/*"]);
         let grants = ["images/*:read", "thumbs/*:read,write"].map(|text| text.parse().unwrap());
         assert_eq!(spec.objects, grants);
     }
@@ -208,6 +231,7 @@ mod tests {
         for (wrong, suggestion) in [
             ("nmae = \"x\"", "did you mean `name`?"),
             ("name = \"x\"\n[functions.f]\nmemroy = \"1MiB\"", "did you mean `memory`?"),
+            ("name = \"x\"\n[functions.f]\nmemoize = true", "did you mean `memoise`?"),
             ("name = \"x\"\n[agents.a]\nidel = \"1m\"", "did you mean `idle`?"),
             ("name = \"x\"\n[capability]\nagents = []", "did you mean `capabilities`?"),
         ] {
@@ -225,6 +249,7 @@ mod tests {
             ("name = \"x\"\n[functions.f]\ntimeout = \"soon\"", "5s"),
             ("name = \"x\"\n[functions.f]\nconcurrency = 0", "use 1 or more"),
             ("name = \"x\"\n[capabilities]\nagents = [\"crate\"]", "`crate/*`"),
+            ("name = \"x\"\n[capabilities]\nmaps = [\"words\"]", "`words/*`"),
             ("name = \"x\"\n[capabilities]\nobjects = [\"images\"]", "`images/*:read`"),
             ("name = \"x\"\n[capabilities]\nobjects = [\"images/*\"]", "`:read,write`"),
         ] {

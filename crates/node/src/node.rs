@@ -1,7 +1,6 @@
 //! A node from start to end.
 
 use std::{
-    collections::BTreeSet,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -14,10 +13,14 @@ use std::{
 
 use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
-use stride_data::{BUCKETS, Objects, Storage, Swept};
+use stride_data::{BUCKETS, DiskCache, Objects, OpenError, Owner, Storage, Swept};
 use stride_gateway::{Gateway, NodeInfo, install_recorder, router};
-use stride_ids::{Failure, InvalidName, Name};
-use stride_journal::{Journal, embedded::EmbeddedJournal};
+use stride_ids::{Code, Failure, InvalidName, Name};
+use stride_journal::{
+    Journal,
+    embedded::EmbeddedJournal,
+    postgres::{self, PostgresJournal},
+};
 use stride_maps::{MAPS, Maps};
 use stride_placement::{NodeId, Price};
 use stride_runtime::{Functions, Host, Registry, Site};
@@ -25,7 +28,14 @@ use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
 use stride_store::Store;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use crate::{calls::Calls, catalog::Catalog, config::Config, control::Control, hardware, identity::Identity};
+use crate::{
+    calls::Calls,
+    catalog::Catalog,
+    config::{Config, DatabaseUrl},
+    control::Control,
+    hardware,
+    identity::{Identity, WrongJournal},
+};
 
 /// How often state goes from memory to the store, and idle agents are looked for.
 const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
@@ -33,6 +43,8 @@ const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
 const PASSES_PER_CHECKPOINT: u32 = 20;
 /// After how many passes the instances that were made ahead are given back, if nobody called for them.
 const PASSES_PER_RELEASE: u32 = 4;
+/// How often maps are looked for that agents have begun.
+const TAKE_UP_EVERY: Duration = Duration::from_millis(250);
 /// How often chunks that no object needs any more are looked for, if there may be some.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long after an upload has found no space: what was in the midst of being written has ended then.
@@ -76,6 +88,17 @@ pub enum StartError {
         /// Why.
         source: stride_journal::Error,
     },
+    /// The journal in the database refused to open.
+    #[error("the journal in PostgreSQL")]
+    Database(#[source] stride_journal::Error),
+    /// The data directory belongs to another journal.
+    #[error("data directory {dir}")]
+    WrongJournal {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        source: WrongJournal,
+    },
     /// The store refused to open.
     #[error("the store in {dir}; `stride check {data}` shows more", data = .dir.parent().unwrap_or(dir).display())]
     Store {
@@ -84,6 +107,17 @@ pub enum StartError {
         /// Why.
         source: stride_store::Error,
     },
+    /// The objects are somewhere else than where they are asked for.
+    #[error("data directory {dir}")]
+    OtherPlace {
+        /// Which.
+        dir: PathBuf,
+        /// Where they are, and what to do.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store for objects cannot be used.
+    #[error("objects have no place")]
+    Objects(#[from] OpenError),
     /// Journal and store do not fit together.
     #[error("the state cannot be recovered")]
     Recover(#[from] stride_agents::OpenError),
@@ -96,12 +130,13 @@ pub enum StartError {
 pub struct Node {
     address: SocketAddr,
     engine: Arc<Engine>,
-    journal: Arc<EmbeddedJournal>,
+    journal: Arc<dyn Journal>,
     gateway: Arc<Gateway>,
     clock: Clock,
     stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
     s3: Option<JoinHandle<io::Result<()>>>,
+    mapping: JoinHandle<()>,
     sweeping: JoinHandle<()>,
     maintenance: JoinHandle<()>,
 }
@@ -116,7 +151,7 @@ impl Node {
         let (clock, chance) = (Clock::real(), Chance::from_os());
         let data_error = |source| StartError::Data { dir: config.data.clone(), source };
         std::fs::create_dir_all(&config.data).map_err(data_error)?;
-        let identity = Identity::of(&config.data, &chance).map_err(data_error)?;
+        let mut identity = Identity::of(&config.data, &chance).map_err(data_error)?;
         let catalog = Catalog::open(&config.data).map_err(data_error)?;
         // Bound first, so that a second node on the same address says so at once.
         let listen_error = |source| StartError::Listen { listen: config.listen, source };
@@ -127,7 +162,8 @@ impl Node {
             None => None,
         };
 
-        let journal = open_journal(&config, &identity, &chance)?;
+        let storage = open_storage(&config, &mut identity, &clock).await?;
+        let journal = open_journal(&config, &mut identity, &clock, &chance).await?;
         let store = open_store(&config, &identity)?;
         let settings = stride_runtime::Settings {
             instances_max: u32::try_from(config.live_agents_max + config.running_functions_max).unwrap_or(u32::MAX),
@@ -153,16 +189,17 @@ impl Node {
             tasks: Tasks::real(),
         };
         let engine = Engine::open(surroundings, settings).await?;
-        let objects = Arc::new(open_objects(&config, engine.clone(), &clock)?);
+        let objects = Arc::new(open_objects(&config, engine.clone(), storage, &clock));
         let site = site(&config, &identity)?;
         let info = info(&site, address, config.price_per_hour);
         host.bring_objects(&objects, site);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
         let seams = (clock.clone(), chance, Tasks::real());
-        let calls = Arc::new(Calls(functions.clone()));
+        let control = Arc::new(control);
+        let calls = Arc::new(Calls { functions: functions.clone(), control: control.clone() });
         let maps = Maps::new(engine.clone(), objects.clone(), calls, stride_maps::Settings::default(), seams);
         let maps = Arc::new(maps);
-        tokio::spawn(resume(maps.clone(), control.tenants()));
+        host.bring_maps(&maps);
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
             info,
@@ -170,7 +207,7 @@ impl Node {
             engine: engine.clone(),
             objects: objects.clone(),
             maps,
-            control: Arc::new(control),
+            control: control.clone(),
             logs: host.logs().clone(),
             clock: clock.clone(),
             tasks: Tasks::real(),
@@ -183,9 +220,10 @@ impl Node {
             let router = stride_s3::router(objects.clone(), &s3.keys, clock.clone());
             tokio::spawn(serve(listener, router, stopped.clone()))
         });
+        let mapping = tokio::spawn(take_up(gateway.maps.clone(), control, clock.clone(), stopped.clone()));
         let sweeping = tokio::spawn(sweep(objects, clock.clone(), stopped.clone()));
         let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
-        Ok(Self { address, engine, journal, gateway, clock, stop, server, s3, sweeping, maintenance })
+        Ok(Self { address, engine, journal, gateway, clock, stop, server, s3, mapping, sweeping, maintenance })
     }
 
     /// Where it listens.
@@ -214,38 +252,81 @@ impl Node {
                 "some calls of maps did not finish within {DRAIN_MAX:?}; they are made again with the next start"
             );
         }
-        for task in [self.sweeping, self.maintenance] {
-            if let Err(e) = task.await {
-                tracing::warn!(error = %e, "maintenance ended early");
-            }
-        }
-        self.engine.stop_handling().await;
         let stored = async {
+            for task in [self.mapping, self.sweeping, self.maintenance] {
+                if let Err(e) = task.await {
+                    tracing::warn!(error = %e, "maintenance ended early");
+                }
+            }
+            self.engine.stop_handling().await;
             self.engine.materialise().await?;
             self.engine.checkpoint().await
         };
-        if let Err(failure) = stored.await {
+        // A journal that is away holds all of this up.
+        let stored = self.clock.timeout(DRAIN_MAX, stored).await.unwrap_or_else(|_| {
+            Err(Failure::new(Code::Unavailable, format!("the journal did not answer within {DRAIN_MAX:?}")))
+        });
+        if let Err(failure) = stored {
             tracing::warn!(%failure, "not everything reached the store; the journal has it, so the next start takes longer");
         }
     }
 }
 
-/// Goes on with the maps that had not ended. Beside everything else: the node answers meanwhile.
-async fn resume(maps: Arc<Maps>, tenants: BTreeSet<Name>) {
-    if let Err(failure) = maps.resume(tenants).await {
-        tracing::error!(%failure, "maps that had not ended cannot go on; it is tried again with the next start");
+/// Looks for maps on which nobody works, until the node stops. Beside everything else: the node answers meanwhile.
+async fn take_up(maps: Arc<Maps>, control: Arc<Control>, clock: Clock, mut stopped: watch::Receiver<bool>) {
+    let mut failing = false;
+    loop {
+        match maps.take_up(control.tenants()).await {
+            Ok(()) => failing = false,
+            Err(failure) if !failing => {
+                failing = true;
+                tracing::error!(%failure, "maps that nobody works on cannot be found; it is tried again");
+            }
+            Err(_) => {}
+        }
+        if clock.timeout(TAKE_UP_EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
     }
 }
 
-fn open_journal(config: &Config, identity: &Identity, chance: &Chance) -> Result<Arc<EmbeddedJournal>, StartError> {
+async fn open_journal(
+    config: &Config,
+    identity: &mut Identity,
+    clock: &Clock,
+    chance: &Chance,
+) -> Result<Arc<dyn Journal>, StartError> {
+    let wrong = |source| StartError::WrongJournal { dir: config.data.clone(), source };
+    if let Some(url) = &config.cluster {
+        identity.may_join(&config.data).map_err(wrong)?;
+        let journal = open_postgres(url, identity, clock, chance).await?;
+        identity.join(&config.data, journal.cluster()).map_err(wrong)?;
+        return Ok(Arc::new(journal));
+    }
+    identity.must_be_embedded().map_err(wrong)?;
     let dir = config.data.join("journal");
     let settings = stride_journal::embedded::Settings {
         cells: identity.cells,
         segment_bytes: config.journal_segment_mib << 20,
         ..Default::default()
     };
-    let journal = EmbeddedJournal::open(Arc::new(RealDisk), &dir, settings, chance.clone());
-    journal.map(Arc::new).map_err(|source| StartError::Journal { dir, source })
+    match EmbeddedJournal::open(Arc::new(RealDisk), &dir, settings, chance.clone()) {
+        Ok(journal) => Ok(Arc::new(journal)),
+        Err(source) => Err(StartError::Journal { dir, source }),
+    }
+}
+
+/// Beside the runtime's threads: a database that does not answer is waited for.
+async fn open_postgres(
+    url: &DatabaseUrl,
+    identity: &Identity,
+    clock: &Clock,
+    chance: &Chance,
+) -> Result<PostgresJournal, StartError> {
+    let settings = postgres::Settings { url: url.0.clone(), cells: identity.cells, home: identity.node.clone() };
+    let (clock, chance) = (clock.clone(), chance.clone());
+    let open = move || PostgresJournal::open(settings, clock, chance);
+    Tasks::real().blocking(open).await.map_err(StartError::Database)
 }
 
 fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartError> {
@@ -282,14 +363,35 @@ fn info(site: &Site, address: SocketAddr, price_per_hour: f64) -> NodeInfo {
     }
 }
 
-fn open_objects(config: &Config, engine: Arc<Engine>, clock: &Clock) -> Result<Objects, StartError> {
-    let dir = config.data.join("objects");
-    let storage = Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source })?;
+/// Where the objects are, found usable before anything else is opened: it is what may be wrong outside of this machine.
+async fn open_storage(config: &Config, identity: &mut Identity, clock: &Clock) -> Result<Storage, StartError> {
+    let other_place = |e| StartError::OtherPlace { dir: config.data.clone(), source: Box::new(e) };
+    let Some(location) = identity.place(&config.data, config.objects.as_ref()).map_err(other_place)? else {
+        let dir = config.data.join("objects");
+        return Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source });
+    };
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let owner = Owner(identity.node.clone());
+    let storage = Storage::open(&location, &environment, &owner, clock.clone(), Tasks::real()).await?;
+    let data_error = |source| StartError::Data { dir: config.data.clone(), source };
+    identity.settle(&config.data, &location).map_err(data_error)?;
+    tracing::info!("objects are kept in {location}");
+    let bytes = config.object_disk_cache_bytes(&location);
+    if bytes == 0 {
+        return Ok(storage);
+    }
+    let cache = DiskCache::open(&config.data.join("cache/objects"), bytes, Tasks::real()).await.map_err(data_error)?;
+    Ok(storage.with_disk_cache(cache))
+}
+
+fn open_objects(config: &Config, engine: Arc<Engine>, storage: Storage, clock: &Clock) -> Objects {
     let settings = stride_data::Settings {
         cache_bytes: usize::try_from(config.object_cache_mib << 20).unwrap_or(usize::MAX),
         ..Default::default()
     };
-    Ok(Objects::new(engine, storage, settings, clock.clone(), Tasks::real()))
+    Objects::new(engine, storage, settings, clock.clone(), Tasks::real())
 }
 
 async fn listen_for_s3(listen: SocketAddr) -> Result<TcpListener, StartError> {

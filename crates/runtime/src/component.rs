@@ -10,6 +10,7 @@ use crate::{
     guest::{Guest, Reach},
     host::Host,
     logs::Origin,
+    purity::Purity,
     spec::ComponentSpec,
 };
 
@@ -56,6 +57,8 @@ pub struct Component {
     pub exports: Exports,
     /// What it asks for.
     pub spec: ComponentSpec,
+    /// Whether its functions are pure.
+    pub purity: Purity,
     pub(crate) host: Arc<Host>,
     pre: GuestPre<Guest>,
 }
@@ -79,6 +82,7 @@ impl Component {
         let compiled = tokio::task::spawn_blocking(move || compiler.code.load(&compiler.engine, &wasm)).await;
         let compiled =
             compiled.map_err(|e| Failure::new(Code::Internal, format!("compilation ended early: {e}")))??;
+        let purity = Purity::of(&spec, &compiled, &host.engine);
         let pre = host.linker.instantiate_pre(&compiled).map_err(|e| not_linked(&e))?;
         let pre = GuestPre::new(pre).map_err(|e| {
             let message =
@@ -87,13 +91,15 @@ impl Component {
         })?;
         let exports = describe(host, &tenant, &name, &pre).await?;
         check_spec(&spec, &exports)?;
-        Ok(Self { tenant, name, version, exports, spec, host: host.clone(), pre })
+        check_memoised(&spec, &purity)?;
+        Ok(Self { tenant, name, version, exports, spec, purity, host: host.clone(), pre })
     }
 
     /// A fresh instance, which may use so much memory and can reach nothing yet.
     pub(crate) async fn prepare(&self, memory_max: usize) -> Result<Box<Prepared>, Failure> {
         let origin = Origin { tenant: self.tenant.clone(), component: self.name.clone(), call: CallId(0), trace: None };
-        instantiate(&self.host, &self.pre, Guest::new(&self.host, origin, memory_max)).await
+        let guest = Guest::new(&self.host, origin, memory_max, self.purity.seed(&self.version));
+        instantiate(&self.host, &self.pre, guest).await
     }
 }
 
@@ -143,7 +149,7 @@ fn not_linked(error: &wasmtime::Error) -> Failure {
 async fn describe(host: &Host, tenant: &Name, name: &Name, pre: &GuestPre<Guest>) -> Result<Exports, Failure> {
     let call = CallId(host.chance.next_u64());
     let origin = Origin { tenant: tenant.clone(), component: name.clone(), call, trace: None };
-    let guest = Guest::new(host, origin, DESCRIBE_MEMORY_BYTES);
+    let guest = Guest::new(host, origin, DESCRIBE_MEMORY_BYTES, None);
     let ask = async {
         let Prepared { mut store, instance } = *instantiate(host, pre, guest).await?;
         let described = instance.stride_guest_handler().call_describe(&mut store).await;
@@ -183,6 +189,17 @@ fn check_spec(spec: &ComponentSpec, exports: &Exports) -> Result<(), Failure> {
         return Err(Failure::new(Code::InvalidRequest, message));
     }
     Ok(())
+}
+
+/// Refuses to keep answers that need not be the same the next time.
+fn check_memoised(spec: &ComponentSpec, purity: &Purity) -> Result<(), Failure> {
+    let Purity::Impure(cause) = purity else { return Ok(()) };
+    let Some((name, _)) = spec.functions.iter().find(|(_, function)| function.memoise) else { return Ok(()) };
+    let message = format!(
+        "stride.toml has memoise in [functions.{name}], but the function is not pure: {cause}. Take memoise out, or move the function \
+         into a component of its own that does without"
+    );
+    Err(Failure::new(Code::InvalidRequest, message))
 }
 
 /// The name that is nearest to what somebody typed.

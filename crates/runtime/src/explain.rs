@@ -80,13 +80,13 @@ impl Functions {
     /// `not_found` if there is neither, or no such data; `invalid_request` for data with an agent, and for too much.
     pub async fn explain(&self, tenant: &Name, of: (&str, &str), data: &[DataName]) -> Result<Explained, Failure> {
         let function = match Name::new(of.0) {
-            Ok(name) => self.component(tenant, &name, of.1),
+            Ok(name) => self.find(tenant, &name, of.1, None),
             Err(e) => Err(Failure::new(Code::InvalidRequest, e.to_string())),
         };
         match (function, self.agent(tenant, of)) {
-            (Ok(component), _) => {
-                let request = Request { run: self.gate(&component, of.1).mean_run(), ..Request::default() };
-                self.explained(&component, Work::Function, request, data).await
+            (Ok(function), _) => {
+                let request = Request { run: self.gate(&function).mean_run(), ..Request::default() };
+                self.explained(&function.component, Work::Function, request, data).await
             }
             (Err(_), Some((component, _))) if !data.is_empty() => {
                 let message = format!(

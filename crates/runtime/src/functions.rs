@@ -22,6 +22,8 @@ use crate::{
     component::{Component, Prepared, nearest},
     failure::{from_guest, out_of_time},
     guest::{Reach, from_wit, to_wit},
+    memo::{Memo, MemoKey},
+    purity::Purity,
     registry::Registry,
     spares::{SPARES_MAX, Spares},
     spec::FunctionSpec,
@@ -45,6 +47,53 @@ pub struct Call {
     pub trace: Option<String>,
 }
 
+/// A function of one version of a component. It can be called as long as this is held, whatever is deployed meanwhile.
+#[derive(Clone)]
+pub struct Function {
+    pub(crate) component: Arc<Component>,
+    pub(crate) name: String,
+}
+
+impl Function {
+    /// The function of that name.
+    ///
+    /// # Errors
+    /// `not_found`, with the nearest name.
+    pub fn of(component: Arc<Component>, name: &str) -> Result<Self, Failure> {
+        let names = || component.exports.functions.iter().map(String::as_str);
+        if names().any(|known| known == name) {
+            return Ok(Self { component, name: name.to_owned() });
+        }
+        let near = nearest(name, names());
+        Err(Failure::not_found(&format!("function in `{}`:", component.name), name, near))
+    }
+
+    /// Of which version of its component it is.
+    pub fn version(&self) -> &str {
+        &self.component.version
+    }
+
+    /// Whether it is pure.
+    pub fn purity(&self) -> &Purity {
+        &self.component.purity
+    }
+
+    /// Its component and its name.
+    pub(crate) fn names(&self) -> (&Component, &str) {
+        (&self.component, &self.name)
+    }
+
+    /// Whether its answers are kept.
+    fn is_memoised(&self) -> bool {
+        self.component.spec.functions.get(&self.name).is_some_and(|spec| spec.memoise)
+    }
+
+    /// What it may use: what it asks for, or the defaults.
+    pub fn spec(&self) -> FunctionSpec {
+        self.component.spec.functions.get(&self.name).cloned().unwrap_or_default()
+    }
+}
+
 /// A finished call.
 #[derive(Clone, Debug)]
 pub struct Called {
@@ -58,6 +107,8 @@ pub struct Called {
     pub start: Duration,
     /// Running user code.
     pub run: Duration,
+    /// The reply was known from an earlier call, so nothing has run.
+    pub is_memoised: bool,
 }
 
 /// What has been called since the node started, and what runs now.
@@ -71,6 +122,12 @@ pub struct FunctionStats {
     pub running: u64,
     /// Calls that wait for one that is running to end.
     pub waiting: u64,
+    /// Calls of memoised functions whose answer was known. They count as succeeded as well.
+    pub memo_hits: u64,
+    /// Calls of memoised functions whose answer was not known.
+    pub memo_misses: u64,
+    /// How many bytes of answers are kept.
+    pub memo_bytes: u64,
 }
 
 /// Calls functions.
@@ -79,13 +136,15 @@ pub struct Functions {
     pub(crate) engine: Arc<Engine>,
     gates: RwLock<HashMap<GateKey, Arc<Gate>>>,
     spares: Arc<Semaphore>,
+    memo: Memo,
     succeeded: AtomicU64,
     failed: AtomicU64,
 }
 
-type GateKey = (Name, Name, String);
+/// A function in one version: tenant, component and function, and the version.
+type GateKey = ((Name, Name, String), Arc<str>);
 
-/// The bound on the calls of one function: so many run, so many more wait, the next is refused.
+/// The bound on the calls of one function in one version: so many run, so many more wait, the next is refused.
 pub(crate) struct Gate {
     spec: FunctionSpec,
     places: Arc<Semaphore>,
@@ -104,14 +163,49 @@ impl Functions {
             engine,
             gates: RwLock::default(),
             spares: Arc::new(Semaphore::new(SPARES_MAX as usize)),
+            memo: Memo::new(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
     }
 
     /// Calls a function once.
-    pub async fn call(&self, mut call: Call) -> Result<Called, Failure> {
-        let outcome = self.try_call(&mut call).await;
+    pub async fn call(&self, call: Call) -> Result<Called, Failure> {
+        let Call { tenant, component, function, input, trace } = call;
+        match self.find(&tenant, &component, &function, None) {
+            Ok(function) => self.call_found(&function, input, trace).await,
+            Err(failure) => self.counted(Err(failure)),
+        }
+    }
+
+    /// Calls a function that was found before, once.
+    pub async fn call_found(
+        &self,
+        function: &Function,
+        input: Payload,
+        trace: Option<String>,
+    ) -> Result<Called, Failure> {
+        self.counted(self.answer(function, input, trace).await)
+    }
+
+    /// The answer that is known, or a call.
+    async fn answer(&self, function: &Function, input: Payload, trace: Option<String>) -> Result<Called, Failure> {
+        input.check_size("request")?;
+        if !function.is_memoised() {
+            return self.try_call(function, input, trace).await;
+        }
+        let key = MemoKey::of(function, &input);
+        if let Some(payload) = self.memo.get(&key) {
+            let call = CallId(function.component.host.chance.next_u64());
+            let (queue, start, run) = Default::default();
+            return Ok(Called { call, payload, queue, start, run, is_memoised: true });
+        }
+        let called = self.try_call(function, input, trace).await?;
+        self.memo.keep(key, &called.payload);
+        Ok(called)
+    }
+
+    fn counted(&self, outcome: Result<Called, Failure>) -> Result<Called, Failure> {
         let counter = if outcome.is_ok() { &self.succeeded } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         outcome
@@ -121,7 +215,11 @@ impl Functions {
     pub fn stats(&self) -> FunctionStats {
         let gates = self.gates.read();
         let count = |counted: fn(&Gate) -> usize| gates.values().map(|gate| counted(gate)).sum::<usize>() as u64;
+        let (memo_hits, memo_misses, memo_bytes) = self.memo.stats();
         FunctionStats {
+            memo_hits,
+            memo_misses,
+            memo_bytes,
             succeeded: self.succeeded.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             running: count(Gate::running),
@@ -129,39 +227,43 @@ impl Functions {
         }
     }
 
-    /// What a function may use, without calling it.
+    /// A function in one version, or in the one that is in force.
+    ///
+    /// # Errors
+    /// `not_found`, with the nearest name, or because the version is not in memory any more.
+    pub fn find(
+        &self,
+        tenant: &Name,
+        component: &Name,
+        function: &str,
+        version: Option<&str>,
+    ) -> Result<Function, Failure> {
+        let component = match version {
+            Some(version) => self.registry.component_of_version(tenant, component, version)?,
+            None => self.registry.component(tenant, component)?,
+        };
+        Function::of(component, function)
+    }
+
+    /// Whether the functions of a component are pure.
     ///
     /// # Errors
     /// `not_found`, with the nearest name.
-    pub fn find(&self, tenant: &Name, component: &Name, function: &str) -> Result<FunctionSpec, Failure> {
-        let component = self.component(tenant, component, function)?;
-        Ok(spec_of(&component, function))
+    pub fn purity(&self, tenant: &Name, component: &Name) -> Result<Purity, Failure> {
+        Ok(self.registry.component(tenant, component)?.purity.clone())
     }
 
     /// Whether this node takes a call of a function with data of these buckets, as placement decides.
     ///
     /// # Errors
-    /// `not_found`; `capability_denied` if the labels of data do not allow it here.
-    pub async fn place(
-        &self,
-        tenant: &Name,
-        component: &Name,
-        function: &str,
-        buckets: &[BucketName],
-    ) -> Result<(), Failure> {
-        let component = self.component(tenant, component, function)?;
-        let gate = self.gate(&component, function);
-        self.admit(&component, function, &gate, buckets).await
+    /// `capability_denied` if the labels of data do not allow it here.
+    pub async fn place(&self, function: &Function, buckets: &[BucketName]) -> Result<(), Failure> {
+        self.admit(function, &self.gate(function), buckets).await
     }
 
     /// A component that may read nothing does not need a plan: it runs wherever it is called.
-    async fn admit(
-        &self,
-        component: &Component,
-        function: &str,
-        gate: &Gate,
-        buckets: &[BucketName],
-    ) -> Result<(), Failure> {
+    async fn admit(&self, function: &Function, gate: &Gate, buckets: &[BucketName]) -> Result<(), Failure> {
+        let component = &function.component;
         if component.spec.objects.is_empty() && buckets.is_empty() {
             return Ok(());
         }
@@ -172,7 +274,7 @@ impl Functions {
         // There is one candidate, so a plan is for this node.
         match plan(&here.site.input(load, accepted_max), &request, &component.host.chance) {
             Ok(_) => Ok(()),
-            Err(refusal) => Err(here.refused(&format!("{}/{function}", component.name), &refusal)),
+            Err(refusal) => Err(here.refused(&format!("{}/{}", component.name, function.name), &refusal)),
         }
     }
 
@@ -188,31 +290,17 @@ impl Functions {
         (load, u32::try_from(accepted_max).unwrap_or(u32::MAX))
     }
 
-    /// The component, if it has the function.
-    pub(crate) fn component(&self, tenant: &Name, component: &Name, function: &str) -> Result<Arc<Component>, Failure> {
-        let component = self.registry.component(tenant, component)?;
-        if component.exports.functions.iter().any(|name| name == function) {
-            return Ok(component);
-        }
-        let near = nearest(function, component.exports.functions.iter().map(String::as_str));
-        Err(Failure::not_found(&format!("function in `{}`:", component.name), function, near))
-    }
-
-    async fn try_call(&self, call: &mut Call) -> Result<Called, Failure> {
-        let component = self.component(&call.tenant, &call.component, &call.function)?;
-        let function = call.function.as_str();
-        call.input.check_size("request")?;
-        let clock = &component.host.clock;
+    async fn try_call(&self, function: &Function, input: Payload, trace: Option<String>) -> Result<Called, Failure> {
+        let clock = &function.component.host.clock;
         let began = clock.now();
-        let gate = self.gate(&component, function);
-        if !component.spec.objects.is_empty() {
+        let gate = self.gate(function);
+        if !function.component.spec.objects.is_empty() {
             // On the heap, so that calls without data do not carry it.
-            Box::pin(self.admit(&component, function, &gate, &[])).await?;
+            Box::pin(self.admit(function, &gate, &[])).await?;
         }
-        let _place = gate.enter(function).await?;
+        let _place = gate.enter(&function.name).await?;
         let queue = clock.now() - began;
-        let (input, trace) = (std::mem::replace(&mut call.input, Payload::json("")), call.trace.take());
-        let run = self.run(component.clone(), &gate, function, input, trace);
+        let run = self.run(function.component.clone(), &gate, &function.name, input, trace);
         let mut called = match clock.timeout(gate.spec.timeout, run).await {
             Ok(outcome) => outcome?,
             Err(_) => return Err(out_of_time(gate.spec.timeout)),
@@ -248,7 +336,7 @@ impl Functions {
         if let Ok(turn) = gate.replacing.clone().try_acquire_owned() {
             tokio::spawn(replace(gate.clone(), component, prepared, turn));
         }
-        Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run })
+        Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run, is_memoised: false })
     }
 
     /// Gives back the instances made ahead for functions that nobody called for a while. To be called now and then.
@@ -258,29 +346,29 @@ impl Functions {
         }
     }
 
-    /// The gate of a function; a new one if the function's spec has changed.
-    pub(crate) fn gate(&self, component: &Component, function: &str) -> Arc<Gate> {
-        let spec = spec_of(component, function);
-        let key = (component.tenant.clone(), component.name.clone(), function.to_owned());
-        if let Some(gate) = self.gates.read().get(&key).filter(|gate| gate.spec == spec) {
+    /// The gate of a function.
+    pub(crate) fn gate(&self, function: &Function) -> Arc<Gate> {
+        let Component { tenant, name, version, .. } = &*function.component;
+        let key: GateKey = ((tenant.clone(), name.clone(), function.name.clone()), version.clone());
+        if let Some(gate) = self.gates.read().get(&key) {
             return gate.clone();
         }
-        let places = Arc::new(Semaphore::new(spec.concurrency));
-        let spares = Spares::new(self.spares.clone());
-        let replacing = Arc::new(Semaphore::new(1));
-        let (waiting, mean_run) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let gate = Arc::new(Gate { places, waiting, mean_run, spares, replacing, spec });
-        self.gates.write().insert(key, gate.clone());
-        gate
+        let mut gates = self.gates.write();
+        // Of other versions those are left that somebody still calls.
+        gates.retain(|other, gate| other.0 != key.0 || Arc::strong_count(gate) > 1);
+        gates.entry(key).or_insert_with(|| Arc::new(Gate::new(function.spec(), self.spares.clone()))).clone()
     }
 }
 
-/// What a function asks for, or the defaults.
-fn spec_of(component: &Component, function: &str) -> FunctionSpec {
-    component.spec.functions.get(function).cloned().unwrap_or_default()
-}
-
 impl Gate {
+    /// All functions of a host share the room for spares.
+    fn new(spec: FunctionSpec, spares: Arc<Semaphore>) -> Self {
+        let places = Arc::new(Semaphore::new(spec.concurrency));
+        let replacing = Arc::new(Semaphore::new(1));
+        let (waiting, mean_run) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { places, waiting, mean_run, spares: Spares::new(spares), replacing, spec }
+    }
+
     /// How long calls run, as far as is known.
     pub(crate) fn mean_run(&self) -> Duration {
         Duration::from_nanos(self.mean_run.load(Ordering::Relaxed))

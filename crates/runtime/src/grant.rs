@@ -66,10 +66,10 @@ impl ObjectGrant {
         self.has(right) && self.bucket == object.bucket && is_of_key
     }
 
-    /// Whether all keys with that prefix may be seen.
-    pub(crate) fn covers_list(&self, bucket: &BucketName, prefix: &str) -> bool {
+    /// Whether this is a grant for all keys with that prefix.
+    pub(crate) fn covers_all(&self, bucket: &BucketName, prefix: &str, right: Right) -> bool {
         let is_of_all = matches!(&self.keys, Keys::Under(covered) if prefix.starts_with(covered));
-        self.read && self.bucket == *bucket && is_of_all
+        self.has(right) && self.bucket == *bucket && is_of_all
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_listing_needs_a_grant_for_everything_that_it_could_show() {
         let covers = |grant: &str, bucket: &str, prefix: &str| {
-            grant.parse::<ObjectGrant>().unwrap().covers_list(&BucketName::new(bucket).unwrap(), prefix)
+            grant.parse::<ObjectGrant>().unwrap().covers_all(&BucketName::new(bucket).unwrap(), prefix, Right::Read)
         };
         assert!(covers("images/*:read", "images", "") && covers("images/*:read", "images", "a/"));
         assert!(covers("images/a/*:read", "images", "a/b") && !covers("images/a/*:read", "images", "a"));

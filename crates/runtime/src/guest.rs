@@ -41,8 +41,8 @@ pub(crate) enum Reach {
 }
 
 impl Guest {
-    /// A guest that can reach nothing.
-    pub(crate) fn new(host: &Host, origin: Origin, memory_max: usize) -> Self {
+    /// A guest that can reach nothing. With a `seed`, its hash maps have the same order every time.
+    pub(crate) fn new(host: &Host, origin: Origin, memory_max: usize, seed: Option<u128>) -> Self {
         let output = Output::new(host.logs.clone(), origin);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.stream(Stream::Stdout))
@@ -51,6 +51,9 @@ impl Guest {
             .monotonic_clock(GuestClock(host.clock.clone()))
             .allow_tcp(false)
             .allow_udp(false);
+        if let Some(seed) = seed {
+            wasi.insecure_random_seed(seed);
+        }
         let memory = MemoryLimit { max: memory_max, refused: None };
         Self {
             wasi: wasi.build(),
@@ -125,6 +128,13 @@ impl Guest {
             Reach::Turn { turn, .. } if turn.is_read_only() => Err(refused(TurnError::ReadOnly)),
             _ => Ok(()),
         }
+    }
+}
+
+impl Guest {
+    /// What the guest may reach right now.
+    pub(crate) fn reach_mut(&mut self) -> &mut Reach {
+        &mut self.reach
     }
 }
 

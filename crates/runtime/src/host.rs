@@ -8,6 +8,7 @@ use std::{
 
 use stride_data::Objects;
 use stride_ids::{Code, Failure};
+use stride_maps::Maps;
 use stride_sim::{Chance, Clock};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 use wasmtime_wasi::p2;
@@ -48,6 +49,7 @@ pub struct Host {
     pub(crate) chance: Chance,
     pub(crate) logs: Arc<Logs>,
     objects: OnceLock<(Site, Weak<Objects>)>,
+    maps: OnceLock<Weak<Maps>>,
 }
 
 impl Host {
@@ -64,7 +66,7 @@ impl Host {
         let code = CodeCache::open(settings.cache_dir.clone(), &engine)?;
         tick_while_alive(&engine, clock.clone());
         let logs = Arc::new(Logs::new(clock.clone()));
-        Ok(Self { engine, linker, code, logs, clock, chance, objects: OnceLock::new() })
+        Ok(Self { engine, linker, code, logs, clock, chance, objects: OnceLock::new(), maps: OnceLock::new() })
     }
 
     /// Lets guests reach these objects, as far as their capabilities and the labels of buckets and of this site go. To be
@@ -79,6 +81,19 @@ impl Host {
     pub(crate) fn here(&self) -> Result<Here<'_>, Failure> {
         let here = self.objects.get().and_then(|(site, objects)| Some(Here { site, objects: objects.upgrade()? }));
         here.ok_or_else(|| Failure::new(Code::Unavailable, "this node has no objects"))
+    }
+
+    /// Lets guests begin maps, as far as their capabilities go. To be called once: maps call the functions that this host runs, so
+    /// they are there only after the host.
+    pub fn bring_maps(&self, maps: &Arc<Maps>) {
+        let is_first = self.maps.set(Arc::downgrade(maps)).is_ok();
+        debug_assert!(is_first, "a host has the maps of one node");
+    }
+
+    /// The node's maps.
+    pub(crate) fn maps(&self) -> Result<Arc<Maps>, Failure> {
+        let maps = self.maps.get().and_then(Weak::upgrade);
+        maps.ok_or_else(|| Failure::new(Code::Unavailable, "this node has no maps"))
     }
 
     /// What guests print.

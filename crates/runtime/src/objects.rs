@@ -165,7 +165,7 @@ impl Guest {
     ) -> Result<ObjectPage, Failure> {
         let component = self.working()?.clone();
         let (bucket, tenant) = (BucketName::new(bucket).map_err(invalid)?, &component.tenant);
-        if !component.spec.grants_list(&bucket, &prefix) {
+        if !component.spec.grants_all(&bucket, &prefix, Right::Read) {
             return Err(denied(&component, &bucket, &format!("list `{bucket}/{prefix}`"), Right::Read));
         }
         let objects = component.host.here()?.reach(tenant, &bucket).await?;
@@ -218,7 +218,7 @@ async fn object(
     Ok((objects, name))
 }
 
-fn denied(component: &Component, bucket: &BucketName, what: &str, right: Right) -> Failure {
+pub(crate) fn denied(component: &Component, bucket: &BucketName, what: &str, right: Right) -> Failure {
     let message = format!(
         "component `{}` may not {what}; add objects = [\"{bucket}/*:{}\"] to [capabilities] in stride.toml",
         component.name,

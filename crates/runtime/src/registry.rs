@@ -100,6 +100,24 @@ impl Registry {
         Err(Failure::not_found("component", name.as_str(), nearest(name.as_str(), known)))
     }
 
+    /// The same in one version: the one in force or one of those before it.
+    ///
+    /// # Errors
+    /// `not_found`; the version may be on disk still.
+    pub(crate) fn component_of_version(
+        &self,
+        tenant: &Name,
+        name: &Name,
+        version: &str,
+    ) -> Result<Arc<Component>, Failure> {
+        let tenants = self.tenants.read();
+        let of_tenant = tenants.get(tenant);
+        let before = of_tenant.and_then(|tenant| tenant.before.get(name)).into_iter().flatten();
+        let mut versions = of_tenant.and_then(|tenant| tenant.components.get(name)).into_iter().chain(before);
+        let found = versions.find(|component| *component.version == *version);
+        found.cloned().ok_or_else(|| Failure::not_found(&format!("version of component `{name}`:"), version, None))
+    }
+
     /// The component that serves an agent type, and the type as it declares it.
     pub(crate) fn served(&self, tenant: &Name, kind: &Name) -> Option<Served> {
         self.tenants.read().get(tenant)?.kinds.get(kind).cloned()

@@ -17,11 +17,13 @@ pub struct FunctionSpec {
     pub concurrency: usize,
     /// How many more calls may wait; the next one is refused with `overloaded`.
     pub queue: usize,
+    /// Its answers may be kept and given again for the same input. Only a pure function may ask for this.
+    pub memoise: bool,
 }
 
 impl Default for FunctionSpec {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, timeout: Duration::from_secs(30), concurrency: 64, queue: 1024 }
+        Self { memory_bytes: 64 << 20, timeout: Duration::from_secs(30), concurrency: 64, queue: 1024, memoise: false }
     }
 }
 
@@ -53,17 +55,20 @@ pub struct ComponentSpec {
     pub may_reach: Vec<String>,
     /// Which objects its functions and agents may read and write.
     pub objects: Vec<ObjectGrant>,
+    /// Which functions they may map over objects: `component/function`, where a trailing `*` stands for any rest.
+    pub may_map: Vec<String>,
 }
 
 impl ComponentSpec {
     /// Whether the capabilities name this agent of the same tenant.
     pub(crate) fn grants_agent(&self, tenant: &Name, address: &Address) -> bool {
         let target = format!("{}/{}", address.kind, address.key);
-        *tenant == address.tenant
-            && self.may_reach.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => target.starts_with(prefix),
-                None => target == *pattern,
-            })
+        *tenant == address.tenant && matches(&self.may_reach, &target)
+    }
+
+    /// Whether the capabilities name this function, `component/function`, of the component's tenant.
+    pub(crate) fn grants_map(&self, function: &str) -> bool {
+        matches(&self.may_map, function)
     }
 
     /// Whether the capabilities name this object of the component's tenant.
@@ -71,10 +76,18 @@ impl ComponentSpec {
         self.objects.iter().any(|grant| grant.covers(object, right))
     }
 
-    /// Whether the capabilities name all objects of the bucket with that prefix, for reading.
-    pub(crate) fn grants_list(&self, bucket: &BucketName, prefix: &str) -> bool {
-        self.objects.iter().any(|grant| grant.covers_list(bucket, prefix))
+    /// Whether the capabilities name all objects of the bucket with that prefix.
+    pub(crate) fn grants_all(&self, bucket: &BucketName, prefix: &str, right: Right) -> bool {
+        self.objects.iter().any(|grant| grant.covers_all(bucket, prefix, right))
     }
+}
+
+/// Whether one of the patterns is this text, or begins it if it ends with `*`.
+fn matches(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix),
+        None => text == *pattern,
+    })
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    stride_data::use_tls();
     match commands::run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report::end(&error),

@@ -1,6 +1,7 @@
 //! Does everything wrong that a guest can do, and a few things right to compare with. For the end-to-end tests.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is one of the things to be tested")]
 
+mod maps;
 mod objects;
 mod post;
 

@@ -49,6 +49,8 @@
 //! **Data.** [`objects`] are large bytes in buckets, read where they are kept. What an agent has made of them may stay in memory from
 //! turn to turn, in fields with `#[serde(skip)]`.
 //!
+//! **Maps.** [`maps`] call a function for every object of a prefix; an agent is told when its map has ended.
+//!
 //! **Versions.** A new version of an agent loads what the old one saved. If its struct has another shape, say how one becomes
 //! the other; if that fails, the agent stays with the old version:
 //!
@@ -85,6 +87,7 @@ mod bindings;
 mod convert;
 mod dispatch;
 mod failure;
+pub mod maps;
 pub mod objects;
 mod payload;
 pub mod state;
@@ -99,7 +102,7 @@ pub use stride_sdk_macros::{agent, function};
 pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
-    pub use crate::{Code, Failure, Payload, objects, state, timer};
+    pub use crate::{Code, Failure, Payload, maps, objects, state, timer};
 }
 
 /// For the attributes; not for people.

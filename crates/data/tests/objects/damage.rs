@@ -16,7 +16,7 @@ use object_store::{
 };
 use stride_data::{Error, RangeSpec, Storage};
 use stride_ids::{Code, Failure};
-use stride_sim::Tasks;
+use stride_sim::{Clock, Tasks};
 
 use crate::world::{CHUNK, bytes, settings, world, world_of};
 
@@ -71,7 +71,7 @@ async fn a_chunk_that_vanished_is_named_and_can_be_put_again() {
 async fn a_full_disk_refuses_and_changes_nothing_and_goes_on_when_there_is_space() {
     let full = Arc::new(AtomicBool::new(false));
     let store = FullWhen { store: InMemory::new(), full: full.clone() };
-    let world = world_of(settings(), Some(Storage::over(Arc::new(store), Tasks::real()))).await;
+    let world = world_of(settings(), Some(Storage::over(Arc::new(store), Clock::real(), Tasks::real()))).await;
     world.put("data/a", b"as it was").await;
     full.store(true, Ordering::Relaxed);
     let error = world.put_if("data/a", &bytes(5 * CHUNK, 1), Default::default()).await.unwrap_err();

@@ -3,8 +3,10 @@
 
 mod basics;
 mod damage;
+mod disk_cache;
 mod model;
 mod parts;
+mod stores;
 mod sweep;
 mod versions;
 mod world;

@@ -66,6 +66,11 @@ async fn open(
 impl World {
     /// The same after a crash: what was in memory is gone.
     pub(crate) async fn restarted(self) -> Self {
+        self.restarted_with(None).await
+    }
+
+    /// The same after a crash, with chunks in another storage than a directory.
+    pub(crate) async fn restarted_with(self, storage: Option<Storage>) -> Self {
         let Self { objects, clock, journal, dir } = self;
         assert!(Arc::into_inner(objects).is_some(), "somebody still has the objects");
         // The engine's own task may hold on to it for a moment; the store is free when it has ended.
@@ -73,7 +78,7 @@ impl World {
             match Store::open(&dir.path().join("store"), 64, Default::default()) {
                 Ok(store) => {
                     drop(store);
-                    break open(dir.path(), journal.clone(), settings(), clock.clone(), None).await;
+                    break open(dir.path(), journal.clone(), settings(), clock.clone(), storage).await;
                 }
                 Err(_) => tokio::task::yield_now().await,
             }

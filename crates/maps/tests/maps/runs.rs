@@ -165,7 +165,7 @@ fn a_map_goes_on_after_a_restart_and_every_result_is_there_once() {
         world = next.block_on(async {
             let world = world.restarted().await;
             world.functions.stuck_after.store(stuck_after, Ordering::Relaxed);
-            world.maps.resume([tenant()]).await.unwrap();
+            world.maps.take_up([tenant()]).await.unwrap();
             if stuck_after > 0 {
                 world.wait_for(&id, 250 + stuck_after).await;
                 return world;
@@ -233,11 +233,47 @@ async fn as_many_maps_run_as_may_and_no_more() {
     assert_eq!(world.try_begin(spec).await.unwrap_err().code, Code::Overloaded);
 }
 
+#[tokio::test]
+async fn who_asks_again_with_the_same_key_gets_the_map_that_was_begun_first() {
+    let world = world().await;
+    with_objects(&world, 3).await;
+    let spec =
+        |over: &str| serde_json::from_value::<stride_maps::Spec>(json!({"function": "f/echo", "over": over})).unwrap();
+    let tenant = tenant();
+    let begin = |over, key: &str| world.maps.begin(&tenant, spec(over), Some(key.to_owned()));
+    // At the same time, and again when it has ended.
+    let (one, other) = futures::join!(begin("data/in/", "a"), begin("data/in/", "a"));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!((&one.status.id, one.is_replayed, other.is_replayed), (&other.status.id, false, true));
+    world.results(&one.status.id).await;
+    let again = begin("data/in/", "a").await.unwrap();
+    assert!(again.is_replayed && again.status.id == one.status.id && is_done(&again.status));
+    assert_eq!(world.functions.calls.load(Ordering::Relaxed), 3);
+
+    let refused = begin("data/", "a").await.err().unwrap();
+    assert!(refused.code == Code::Conflict && refused.message.contains("another map"), "{refused}");
+    for key in [String::new(), "x".repeat(257)] {
+        assert_eq!(begin("data/in/", &key).await.err().unwrap().code, Code::InvalidRequest);
+    }
+    assert!(!begin("data/in/", "b").await.unwrap().is_replayed);
+    assert_eq!(world.maps.list(&tenant).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_maps_have_done_is_counted() {
+    let world = world().await;
+    with_objects(&world, 3).await;
+    world.put("data/in/bad", "bad").await;
+    world.run(json!({"function": "f/fails", "over": "data/in/"})).await;
+    let stats = world.maps.stats();
+    assert_eq!((stats.done, stats.failed, stats.hedged, stats.memoised), (3, 1, 0, 0));
+}
+
 #[test]
 fn a_map_whose_data_may_not_be_here_does_not_begin_and_one_that_runs_ends_with_why() {
     // As above, a life ends wherever it is.
     let life = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let forbid = |world: &World| *world.functions.forbidden.lock().unwrap() = Some("data".to_owned());
+    let forbid = |world: &World| *world.functions.forbidden.lock() = Some("data".to_owned());
     let first = life();
     let (world, id) = first.block_on(async {
         let world = world().await;
@@ -247,7 +283,7 @@ fn a_map_whose_data_may_not_be_here_does_not_begin_and_one_that_runs_ends_with_w
         let refused = world.try_begin(spec.clone()).await.unwrap_err();
         assert_eq!((refused.code, refused.message.as_str()), (Code::CapabilityDenied, "data: not here"));
         assert!(world.maps.list(&tenant()).await.unwrap().is_empty());
-        *world.functions.forbidden.lock().unwrap() = None;
+        *world.functions.forbidden.lock() = None;
         world.functions.stuck_after.store(1, Ordering::Relaxed);
         let id = world.begin(spec).await;
         world.wait_for_calls(2).await;
@@ -257,7 +293,7 @@ fn a_map_whose_data_may_not_be_here_does_not_begin_and_one_that_runs_ends_with_w
     life().block_on(async {
         let world = world.restarted().await;
         forbid(&world);
-        world.maps.resume([tenant()]).await.unwrap();
+        world.maps.take_up([tenant()]).await.unwrap();
         world.results(&id).await;
         let status = world.status(&id).await;
         assert!(matches!(&status.state, State::Failed(why) if why.code == Code::CapabilityDenied), "{status:?}");

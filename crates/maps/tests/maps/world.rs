@@ -3,25 +3,33 @@
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use futures::{TryStreamExt as _, future::BoxFuture, stream};
+use parking_lot::Mutex;
 use serde_json::Value;
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
 use stride_data::{BUCKETS, Objects, Put, Storage};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_maps::{Caller, Found, FunctionName, MAPS, MapId, Maps, Settings, Spec, State, Status};
+use stride_maps::{Callee, Caller, FunctionName, MAPS, MapId, Maps, Reply, Settings, Spec, State, Status};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
+use tokio::sync::watch;
 
-/// Functions that do what tests need, and count.
-#[derive(Default)]
+/// Functions that do what tests need, and count. Those whose name begins with `pure-` are pure.
 pub(crate) struct Functions {
     pub(crate) calls: AtomicU64,
+    /// The version in force.
+    pub(crate) version: Mutex<&'static str>,
+    /// A version that is not kept any more.
+    pub(crate) gone: Mutex<Option<&'static str>>,
+    /// Texts whose first call of a function does not come back until it is let go.
+    pub(crate) slow: Mutex<Vec<String>>,
+    pub(crate) let_go: watch::Sender<bool>,
     /// How many more calls are refused before one is taken.
     pub(crate) overloaded: AtomicU64,
     /// After so many calls, none comes back any more.
@@ -30,31 +38,87 @@ pub(crate) struct Functions {
     pub(crate) forbidden: Mutex<Option<String>>,
 }
 
-impl Caller for Functions {
-    fn find(&self, _: &Name, function: &FunctionName) -> Result<Found, Failure> {
-        match function.function.as_str() {
-            "nothing" => Err(Failure::not_found("function", "nothing", Some("echo"))),
-            _ => Ok(Found { concurrency: 4 }),
+impl Default for Functions {
+    fn default() -> Self {
+        Self {
+            calls: AtomicU64::new(0),
+            version: Mutex::new("v1"),
+            gone: Mutex::default(),
+            slow: Mutex::default(),
+            let_go: watch::Sender::new(false),
+            overloaded: AtomicU64::new(0),
+            stuck_after: AtomicU64::new(0),
+            forbidden: Mutex::default(),
         }
     }
+}
 
-    fn place<'a>(
+struct Calls(Arc<Functions>);
+
+impl Caller for Calls {
+    fn find<'a>(
         &'a self,
         _: &'a Name,
-        _: &'a FunctionName,
-        buckets: &'a [BucketName],
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        let forbidden = self.forbidden.lock().unwrap().clone();
+        function: &'a FunctionName,
+        version: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Arc<dyn Callee>, Failure>> {
+        let functions = self.0.clone();
+        Box::pin(async move {
+            let in_force = functions.version.lock().to_owned();
+            let version = version.map_or(in_force, str::to_owned);
+            if function.function.as_str() == "nothing" {
+                return Err(Failure::not_found("function", "nothing", Some("echo")));
+            }
+            if functions.gone.lock().is_some_and(|gone| gone == version) {
+                return Err(Failure::not_found("version", &version, None));
+            }
+            let name = function.function.to_string();
+            let callee: Arc<dyn Callee> = Arc::new(Function { functions, name, version });
+            Ok(callee)
+        })
+    }
+}
+
+struct Function {
+    functions: Arc<Functions>,
+    name: String,
+    version: String,
+}
+
+impl Callee for Function {
+    fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn concurrency(&self) -> usize {
+        4
+    }
+
+    fn is_pure(&self) -> bool {
+        self.name.starts_with("pure-")
+    }
+
+    fn place<'a>(&'a self, buckets: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>> {
+        let forbidden = self.functions.forbidden.lock().clone();
         let found = buckets.iter().find(|bucket| forbidden.as_deref() == Some(bucket.as_str()));
         let outcome =
             found.map_or(Ok(()), |bucket| Err(Failure::new(Code::CapabilityDenied, format!("{bucket}: not here"))));
         Box::pin(async { outcome })
     }
 
+    fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>> {
+        Box::pin(async move {
+            let payload = self.functions.call(self.name.trim_start_matches("pure-"), &self.version, input).await?;
+            Ok(Reply { payload, is_memoised: false })
+        })
+    }
+}
+
+impl Functions {
     fn call<'a>(
         &'a self,
-        _: &'a Name,
-        function: &'a FunctionName,
+        function: &'a str,
+        version: &'a str,
         input: Payload,
     ) -> BoxFuture<'a, Result<Payload, Failure>> {
         Box::pin(async move {
@@ -69,7 +133,16 @@ impl Caller for Functions {
             if stuck_after > 0 && calls > stuck_after {
                 std::future::pending::<()>().await;
             }
-            match function.function.as_str() {
+            let slow = {
+                let mut slow = self.slow.lock();
+                let found = slow.iter().position(|slow| *slow == text);
+                found.map(|found| slow.remove(found))
+            };
+            if slow.is_some() {
+                self.let_go.subscribe().wait_for(|let_go| *let_go).await.unwrap();
+            }
+            match function {
+                "version" => Ok(Payload::json(format!("\"{version}\""))),
                 "fails" if text.contains("bad") => Err(Failure::new(Code::GuestError, "it is bad")),
                 "len" => Ok(Payload::json(input.body.len().to_string())),
                 "sum" => {
@@ -104,17 +177,21 @@ pub(crate) async fn world() -> World {
 }
 
 pub(crate) async fn world_with(settings: Settings) -> World {
-    let (dir, journal) = (tempfile::tempdir().unwrap(), Arc::new(MemoryJournal::new()));
-    open(dir, journal, settings).await
+    world_at(Clock::real(), settings).await
 }
 
-async fn open(dir: tempfile::TempDir, journal: Arc<dyn Journal>, settings: Settings) -> World {
-    let (clock, chance, tasks) = (Clock::real(), Chance::seeded(1), Tasks::real());
+pub(crate) async fn world_at(clock: Clock, settings: Settings) -> World {
+    let (dir, journal) = (tempfile::tempdir().unwrap(), Arc::new(MemoryJournal::new()));
+    open(dir, journal, clock, settings).await
+}
+
+async fn open(dir: tempfile::TempDir, journal: Arc<dyn Journal>, clock: Clock, settings: Settings) -> World {
+    let (chance, tasks) = (Chance::seeded(1), Tasks::real());
     let engine = engine(dir.path(), journal.clone(), &clock).await;
     let storage = Storage::local(&dir.path().join("objects"), tasks.clone()).unwrap();
     let objects = Objects::new(engine.clone(), storage, Default::default(), clock.clone(), tasks.clone());
     let (objects, functions) = (Arc::new(objects), Arc::new(Functions::default()));
-    let maps = Maps::new(engine, objects.clone(), functions.clone(), settings, (clock, chance, tasks));
+    let maps = Maps::new(engine, objects.clone(), Arc::new(Calls(functions.clone())), settings, (clock, chance, tasks));
     World { maps, objects, functions, journal, dir }
 }
 
@@ -143,7 +220,7 @@ impl World {
     pub(crate) async fn restarted(self) -> Self {
         let Self { maps, objects, functions, journal, dir } = self;
         drop((maps, objects, functions));
-        open(dir, journal, Settings::default()).await
+        open(dir, journal, Clock::real(), Settings::default()).await
     }
 
     pub(crate) async fn put(&self, name: &str, bytes: impl Into<bytes::Bytes>) {
@@ -167,7 +244,7 @@ impl World {
 
     pub(crate) async fn try_begin(&self, spec: Value) -> Result<Status, Failure> {
         let spec: Spec = serde_json::from_value(spec).unwrap();
-        self.maps.begin(&tenant(), spec).await
+        Ok(self.maps.begin(&tenant(), spec, None).await?.status)
     }
 
     pub(crate) async fn status(&self, id: &MapId) -> Status {

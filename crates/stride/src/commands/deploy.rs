@@ -104,6 +104,8 @@ mod tests {
             }],
             created_at: 0,
             replaced: None,
+            pure: true,
+            impure_because: None,
             refused: None,
         };
         let lines = lines(&deployment, "", "http://127.0.0.1:7373").join("\n");

@@ -23,7 +23,8 @@ pub(crate) struct Deployment {
     pub(crate) agents: Vec<AgentType>,
     pub(crate) created_at: u64,
     pub(crate) replaced: Option<Replaced>,
-    /// Only listings say it.
+    pub(crate) pure: bool,
+    pub(crate) impure_because: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<Refused>,
 }
@@ -77,9 +78,10 @@ impl Deployments {
         if self.json {
             return output::json(&deployments);
         }
-        let mut table = output::table(&["COMPONENT", "VERSION", "CAN BE CALLED"]);
+        let mut table = output::table(&["COMPONENT", "VERSION", "CAN BE CALLED", "PURE"]);
         for deployment in &deployments {
-            table.add_row([&deployment.component, &deployment.version, &callable(deployment).join(" ")]);
+            let callable = callable(deployment).join(" ");
+            table.add_row([&deployment.component, &deployment.version, &callable, &purity(deployment)]);
         }
         output::print(&table)?;
         for Deployment { component, version, refused, .. } in &deployments {
@@ -102,6 +104,15 @@ fn refusal(component: &str, version: &str, refused: &Refused) -> String {
         cause.code,
         output::printable(why)
     )
+}
+
+/// Whether its functions are pure, and why not.
+fn purity(deployment: &Deployment) -> String {
+    match &deployment.impure_because {
+        _ if deployment.functions.is_empty() => "-".to_owned(),
+        None => "yes".to_owned(),
+        Some(why) => format!("no: {}", output::printable(why)),
+    }
 }
 
 fn callable(deployment: &Deployment) -> Vec<String> {

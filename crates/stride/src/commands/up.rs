@@ -4,7 +4,9 @@ use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use stride_node::{Config, Node};
+use stride_data::Location;
+use stride_journal::Error;
+use stride_node::{Config, DatabaseUrl, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -18,6 +20,13 @@ pub(crate) struct Up {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7373]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// The PostgreSQL database that holds the journal, as postgres://USER@HOST/DATABASE [default: the journal is in DIR]
+    #[arg(long, env = "STRIDE_CLUSTER", hide_env_values = true, value_name = "URL")]
+    cluster: Option<DatabaseUrl>,
+    /// Where the bytes of objects are kept: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR, with
+    /// credentials in AWS_*, GOOGLE_* or AZURE_* [default: the data directory]
+    #[arg(long, value_name = "URL")]
+    objects: Option<Location>,
     /// A file with settings; what is typed comes on top
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -36,6 +45,12 @@ impl Up {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
+        if self.cluster.is_some() {
+            config.cluster = self.cluster;
+        }
+        if self.objects.is_some() {
+            config.objects = self.objects;
+        }
         // Listened to from the beginning: who stops a node that is still starting must not be ignored.
         let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);
         let node = tokio::select! {
@@ -46,8 +61,7 @@ impl Up {
 
         tokio::select! {
             error = node.failed() => {
-                let trouble = Trouble::failed("the node had to stop").why(error.to_string());
-                return Err(trouble.next("free the disk if it is full, then start the node again; nothing acknowledged is lost").into());
+                return Err(stopped(&error).into());
             }
             () = either(&mut interrupt, &mut terminate) => {}
         }
@@ -58,6 +72,18 @@ impl Up {
         }
         Ok(())
     }
+}
+
+/// Why the node ended by itself, and what to do.
+fn stopped(error: &Error) -> Trouble {
+    Trouble::failed("the node had to stop").why(error.to_string()).next(match error {
+        Error::Fenced { .. } => {
+            "another node runs on the same data and has taken over: let only one run; nothing acknowledged is lost"
+        }
+        Error::Lost(_) => "bring back the server that has the newest records, then start the node again",
+        Error::Unfit(_) => "change that, then start the node again; nothing acknowledged is lost",
+        _ => "free the disk if it is full, then start the node again; nothing acknowledged is lost",
+    })
 }
 
 fn signals(kind: SignalKind) -> anyhow::Result<Signal> {

@@ -225,3 +225,52 @@ async fn a_node_that_is_told_to_end_leaves_a_map_that_goes_on() {
     let node = Node::start(&data);
     assert_eq!(results(&node, &id).await.len(), 100);
 }
+
+#[tokio::test]
+async fn a_map_keeps_the_version_that_it_began_with_also_when_only_the_disk_has_it() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 2\n";
+    let first = node.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
+    put_many(&node, 60, |_| "20".into()).await;
+    let id = begin(&node, &json!({"function": "faulty/sleeps", "over": "data/in/"})).await;
+    while status(&node, &id).await["done"].as_u64().unwrap() < 4 {}
+    // What is in force from now on has no such function.
+    for memory in ["16MiB", "32MiB"] {
+        let manifest = format!("name = \"faulty\"\n[functions.echo]\nmemory = \"{memory}\"\n");
+        node.deploy_with("echo", &manifest).await.json_of(StatusCode::CREATED);
+    }
+    node.call("faulty/sleeps", "1").await.fails_with("not_found", "sleeps");
+    node.kill();
+    let node = Node::start(&data);
+    let lines = results(&node, &id).await;
+    assert!(lines.len() == 60 && lines.iter().all(|line| line["ok"] == true), "{lines:?}");
+    let status = status(&node, &id).await;
+    assert_eq!((&status["state"], &status["version"]), (&json!("done"), &first["version"]));
+    assert_eq!((&status["hedged"], &status["memoised"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_client_that_repeats_its_key_has_begun_one_map() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("echo").await;
+    put(&node, "data/in/a", "1".into()).await;
+    let begin = async |node: &Node, over: &str| {
+        let spec = json!({"function": "echo/echo", "over": over});
+        Reply::of(node.request(Method::POST, "/v1/maps").header("idempotency-key", "monday").json(&spec)).await
+    };
+    let first = begin(&node, "data/in/").await;
+    assert!(!first.headers.contains_key("stride-replayed"));
+    let id = first.json_of(StatusCode::CREATED)["id"].clone();
+    results(&node, id.as_str().unwrap()).await;
+    begin(&node, "data/").await.fails_with("conflict", "used for another map");
+    node.kill();
+    let node = Node::start(&data);
+    let again = begin(&node, "data/in/").await;
+    assert_eq!(
+        (&again.json_of(StatusCode::CREATED)["id"], &again.headers["stride-replayed"]),
+        (&id, &"true".parse().unwrap())
+    );
+    assert_eq!(node.get("/v1/maps").await.json()["maps"].as_array().unwrap().len(), 1);
+}

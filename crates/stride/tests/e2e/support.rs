@@ -46,6 +46,7 @@ pub(crate) fn replaced(component: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 /// A node as a process. Dropping it kills the process.
 pub(crate) struct Node {
     process: Child,
+    stderr: PathBuf,
     pub(crate) url: String,
     pub(crate) http: Client,
 }
@@ -64,17 +65,32 @@ impl Node {
         started.unwrap_or_else(|stderr| panic!("the node did not start: {stderr}"))
     }
 
+    /// Starts a node with more arguments, and with more in its environment.
+    pub(crate) fn try_start_in(
+        environment: &[(String, String)],
+        data: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, String> {
+        Self::try_start_with(environment, data, "127.0.0.1:0", arguments)
+    }
+
     /// Starts a node with more arguments; what it wrote to stderr if it ends before it is ready.
     pub(crate) fn try_start(data: &Path, arguments: &[&str]) -> Result<Self, String> {
-        Self::try_start_with(data, "127.0.0.1:0", arguments)
+        Self::try_start_with(&[], data, "127.0.0.1:0", arguments)
     }
 
     /// Starts a node on `data` that listens on `address`.
     pub(crate) fn try_start_at(data: &Path, address: &str) -> Result<Self, String> {
-        Self::try_start_with(data, address, &[])
+        Self::try_start_with(&[], data, address, &[])
     }
 
-    fn try_start_with(data: &Path, address: &str, arguments: &[&str]) -> Result<Self, String> {
+    fn try_start_with(
+        environment: &[(String, String)],
+        data: &Path,
+        address: &str,
+        arguments: &[&str],
+    ) -> Result<Self, String> {
+        stride_data::use_tls();
         let stderr_path = data.with_extension("stderr");
         let stderr = std::fs::File::create(&stderr_path).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_stride"))
@@ -83,6 +99,7 @@ impl Node {
             .arg(data)
             .args(["--listen", address])
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
@@ -90,7 +107,7 @@ impl Node {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         match line.trim().strip_prefix("stride ready ") {
-            Some(url) => Ok(Self { process, url: url.to_owned(), http: Client::new() }),
+            Some(url) => Ok(Self { process, stderr: stderr_path, url: url.to_owned(), http: Client::new() }),
             None => {
                 process.wait().unwrap();
                 Err(std::fs::read_to_string(&stderr_path).unwrap())
@@ -108,6 +125,12 @@ impl Node {
     pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
         self.send_signal("-TERM");
         self.process.wait().unwrap()
+    }
+
+    /// Waits until the process has ended by itself, and returns what it wrote to stderr.
+    pub(crate) fn wait_for_end(mut self) -> String {
+        assert!(!self.process.wait().unwrap().success());
+        std::fs::read_to_string(&self.stderr).unwrap()
     }
 
     /// Sends the process a signal, as `kill` names it.

@@ -13,6 +13,7 @@ mod messages;
 mod node;
 mod objects;
 mod populate;
+mod postgres;
 mod prediction;
 mod rig;
 mod start;
@@ -57,6 +58,8 @@ enum Case {
     Timers,
     /// The journal against the bare disk and against fjall
     Log,
+    /// The journal in PostgreSQL against the bare fenced transaction, on a server of its own, which needs PostgreSQL on this machine
+    Postgres,
     /// An object of 1 GB in and out against cp and fsync, and ranges of a cached chunk
     Objects,
     /// A map over 10,000 small objects: what an item costs, and how much of the CPUs is left to the function
@@ -86,6 +89,7 @@ impl Bench {
             Some(case) => vec![case],
             None => vec![
                 Case::Log,
+                Case::Postgres,
                 Case::Functions,
                 Case::Turns,
                 Case::Messages,
@@ -112,6 +116,7 @@ impl Bench {
                 Case::Timers => timers::measure(&clock, &mut figures).await,
                 Case::Objects => objects::measure(&clock, &mut figures).await,
                 Case::Map => maps::measure(&clock, &mut figures).await,
+                Case::Postgres => postgres::measure(&clock, &mut figures).await,
                 Case::Log => log::measure(&clock, &mut figures).await,
                 Case::Density => density::measure(&clock, &mut figures).await,
                 Case::Start => start::measure(&clock, &mut figures).await,

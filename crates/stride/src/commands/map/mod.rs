@@ -130,7 +130,7 @@ impl Map {
                 }
             };
             let Some(outcome) = outcome else { break };
-            if let Outcome::Done(line) | Outcome::Failed { line, .. } = &outcome {
+            if let Outcome::Done { line, .. } | Outcome::Failed { line, .. } = &outcome {
                 // A reader that has gone ends the map: nobody would see the rest.
                 progress.result(line)?;
             }

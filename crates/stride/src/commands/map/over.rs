@@ -18,7 +18,7 @@ use crate::{
     report::{Said, Trouble},
 };
 
-/// How often the node is asked how many items there are, until it knows.
+/// How often the node is asked how many items there are, and what it knew already.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
@@ -28,6 +28,7 @@ struct Status {
     cause: Option<Cause>,
     items: u64,
     planned: bool,
+    memoised: u64,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +56,9 @@ pub(crate) async fn run(client: &Client, spec: &Spec) -> anyhow::Result<()> {
         Ok(()) => follow.status().await.and_then(|status| status.is_over().then_some(status).ok_or_else(stops)),
         Err(error) => Err(error),
     };
+    if let Ok(status) = &ended {
+        follow.tell(status);
+    }
     let summary = follow.progress.end();
     let status = ended.inspect_err(|_| {
         eprintln!("map: {0} goes on by itself; GET /v1/maps/{0}/results has all of its results", begun.id);
@@ -98,19 +102,22 @@ impl Follow<'_> {
         self.client.json(self.client.request(Method::GET, &["maps", self.id])).await
     }
 
+    fn tell(&self, status: &Status) {
+        if status.planned {
+            self.progress.expect(status.items);
+        }
+        self.progress.tell_memoised(status.memoised);
+    }
+
     async fn to_the_end(&self) -> anyhow::Result<()> {
         let mut results = self.client.send(self.client.request(Method::GET, &["maps", self.id, "results"])).await?;
-        let (mut rest, mut is_counted) = (Vec::<u8>::new(), false);
+        let mut rest = Vec::<u8>::new();
         loop {
             let more = tokio::select! {
                 more = next(self.client, &mut results) => more?,
                 () = self.progress.tick() => continue,
-                () = self.clock.sleep(LOOK_EVERY), if !is_counted => {
-                    let status = self.status().await?;
-                    is_counted = status.planned;
-                    if is_counted {
-                        self.progress.expect(status.items);
-                    }
+                () = self.clock.sleep(LOOK_EVERY) => {
+                    self.tell(&self.status().await?);
                     continue;
                 }
                 signal = tokio::signal::ctrl_c() => {
@@ -144,7 +151,8 @@ impl Follow<'_> {
         match code {
             _ if reduce.is_some() => {}
             Some(code) => self.progress.count(Outcome::Failed { line: String::new(), code }),
-            None => self.progress.count(Outcome::Done(String::new())),
+            // Which of the results were memoised is not in the lines, so that the same map prints the same.
+            None => self.progress.count(Outcome::Done { line: String::new(), is_memoised: false }),
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ struct Shared {
     expected: AtomicU64,
     /// Written by the one task that takes the outcomes.
     done: AtomicU64,
+    memoised: AtomicU64,
     failed: std::sync::Mutex<BTreeMap<String, u64>>,
     said_at_ms: AtomicU64,
 }
@@ -45,8 +46,8 @@ impl Progress {
         });
         let began = clock.now();
         let said_at_ms = AtomicU64::new(millis(began));
-        let (expected, done, failed) = Default::default();
-        Self(Arc::new(Shared { clock, began, bar, expected, done, failed, said_at_ms }))
+        let (expected, done, memoised, failed) = Default::default();
+        Self(Arc::new(Shared { clock, began, bar, expected, done, memoised, failed, said_at_ms }))
     }
 
     /// Tells how many inputs there are.
@@ -58,10 +59,17 @@ impl Progress {
         }
     }
 
+    /// Tells how many of the outcomes were known from earlier calls, if whoever runs the map counts them.
+    pub(crate) fn tell_memoised(&self, memoised: u64) {
+        self.0.memoised.store(memoised, Ordering::Relaxed);
+    }
+
     /// Counts an outcome.
     pub(crate) fn count(&self, outcome: Outcome) {
         match outcome {
-            Outcome::Done(_) => {}
+            Outcome::Done { is_memoised, .. } => {
+                self.0.memoised.fetch_add(u64::from(is_memoised), Ordering::Relaxed);
+            }
             Outcome::Failed { code, .. } => {
                 let mut failed = self.failed();
                 *failed.entry(code).or_default() += 1;
@@ -89,9 +97,9 @@ impl Progress {
             0 => String::new(),
             expected => format!(" of {expected}"),
         };
-        let Summary { done, failed, took } = self.summary();
-        let failed: u64 = failed.values().sum();
-        eprintln!("map: {done}{of} done, {failed} failed, {:.0}/s", rate(done, took));
+        let summary = self.summary();
+        let (Summary { done, took, .. }, failed) = (&summary, summary.failed());
+        eprintln!("map: {done}{of} done, {failed} failed{}, {:.0}/s", summary.known(), rate(*done, *took));
     }
 
     /// Prints a result. The bar makes room only if both are on a terminal: drawing it anew for every line has its price.
@@ -123,7 +131,8 @@ impl Progress {
 
     fn summary(&self) -> Summary {
         let took = self.0.clock.now() - self.0.began;
-        Summary { done: self.0.done.load(Ordering::Relaxed), failed: self.failed().clone(), took }
+        let [done, memoised] = [&self.0.done, &self.0.memoised].map(|count| count.load(Ordering::Relaxed));
+        Summary { done, memoised, failed: self.failed().clone(), took }
     }
 
     fn failed(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
@@ -151,6 +160,7 @@ fn rate(done: u64, took: Duration) -> f64 {
 #[derive(Debug)]
 pub(crate) struct Summary {
     done: u64,
+    memoised: u64,
     failed: BTreeMap<String, u64>,
     took: Duration,
 }
@@ -164,17 +174,22 @@ impl Summary {
     pub(crate) fn failed(&self) -> u64 {
         self.failed.values().sum()
     }
+
+    /// How many results were known from earlier calls, if any were.
+    fn known(&self) -> String {
+        if self.memoised == 0 { String::new() } else { format!(", {} memoised", self.memoised) }
+    }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { done, took, failed } = self;
+        let Self { done, took, failed, .. } = self;
         write!(f, "map: {done} inputs, {} failed", self.failed())?;
         if !failed.is_empty() {
             let codes: Vec<_> = failed.iter().map(|(code, count)| format!("{code} {count}")).collect();
             write!(f, " ({})", codes.join(", "))?;
         }
-        write!(f, ", {:.1} s, {:.0}/s", took.as_secs_f64(), rate(*done, *took))
+        write!(f, "{}, {:.1} s, {:.0}/s", self.known(), took.as_secs_f64(), rate(*done, *took))
     }
 }
 
@@ -187,10 +202,11 @@ mod tests {
         let clock = Clock::manual();
         let progress = Progress::begin(clock.clone(), false);
         let failed = |code: &str| Outcome::Failed { line: String::new(), code: code.into() };
-        for outcome in [Outcome::Done(String::new()), failed("b"), failed("a"), failed("b"), Outcome::Skipped] {
+        let done = |is_memoised| Outcome::Done { line: String::new(), is_memoised };
+        for outcome in [done(true), failed("b"), failed("a"), failed("b"), Outcome::Skipped] {
             progress.count(outcome);
         }
         clock.advance(Duration::from_secs(2));
-        assert_eq!(progress.end().to_string(), "map: 4 inputs, 3 failed (a 1, b 2), 2.0 s, 2/s");
+        assert_eq!(progress.end().to_string(), "map: 4 inputs, 3 failed (a 1, b 2), 1 memoised, 2.0 s, 2/s");
     }
 }

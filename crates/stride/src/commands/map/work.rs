@@ -28,8 +28,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// How an input ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// With this line.
-    Done(String),
+    /// With this line; the node may have known the answer from an earlier call.
+    Done { line: String, is_memoised: bool },
     /// With this line, for this reason.
     Failed { line: String, code: String },
     /// The map was stopped before its turn.
@@ -72,7 +72,9 @@ impl Worker {
             Err(failed) => Err(failed),
         };
         match outcome {
-            Ok(reply) => Outcome::Done(line::success(&name, &line::result(&reply.content_type, &reply.body))),
+            Ok(Reply { content_type, body, is_memoised }) => {
+                Outcome::Done { line: line::success(&name, &line::result(&content_type, &body)), is_memoised }
+            }
             Err(Failed { code, message }) => Outcome::Failed { line: line::failure(&name, &code, &message), code },
         }
     }

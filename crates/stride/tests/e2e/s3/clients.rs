@@ -1,10 +1,11 @@
 //! The clients: installed once below the target directory, from the index that pip is told to use.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use stride_emulators::{python_tools, succeeded};
 
 use crate::support::root;
 
@@ -15,22 +16,7 @@ pub(crate) struct Clients(PathBuf);
 
 impl Clients {
     pub(crate) fn installed() -> Self {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        let dir = target.join("s3-clients");
-        let stamp = dir.join("installed");
-        if !fs::read_to_string(&stamp).is_ok_and(|installed| installed == PACKAGES.join(" ")) {
-            let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-            let made = Command::new(&python).args(["-m", "venv", "--clear"]).arg(&dir).output();
-            let made = made.unwrap_or_else(|e| {
-                panic!("{}: {e}; this test needs Python 3 for the AWS command line and boto3", python.display())
-            });
-            succeeded(&made, "python3 -m venv; Python's venv module may be missing");
-            let installed =
-                Command::new(dir.join("bin/pip")).args(["install", "--quiet"]).args(PACKAGES).output().unwrap();
-            succeeded(&installed, "pip install of the AWS command line and boto3");
-            fs::write(&stamp, PACKAGES.join(" ")).unwrap();
-        }
-        Self(dir)
+        Self(python_tools("s3-clients", &PACKAGES))
     }
 
     /// `aws s3 ...`, which has to succeed; what it prints.
@@ -69,11 +55,4 @@ impl Clients {
             .env("no_proxy", "127.0.0.1");
         command
     }
-}
-
-#[track_caller]
-fn succeeded(output: &std::process::Output, what: &str) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{what}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
 }

@@ -1,0 +1,92 @@
+//! What a local directory needs beside the files in it: entries that are durable, and an end to files that were only begun.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path as FilePath, PathBuf},
+};
+
+use parking_lot::Mutex;
+use stride_ids::Name;
+
+use super::{CHUNKS, fan_out};
+use crate::chunk::{ChunkHash, ChunkId};
+
+/// What has to be known of a local directory beside the files in it.
+pub(super) struct Local {
+    root: PathBuf,
+    /// The directories whose entries, up to the root, are durable for certain.
+    settled: Mutex<HashSet<PathBuf>>,
+}
+
+impl Local {
+    /// A directory, which is made if need be, and its own entry is durable.
+    pub(super) fn new(root: &FilePath) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        let root = root.canonicalize()?;
+        if let Some(parent) = root.parent() {
+            sync_dir(parent)?;
+        }
+        Ok(Self { root, settled: Mutex::default() })
+    }
+
+    pub(super) fn root(&self) -> &FilePath {
+        &self.root
+    }
+
+    pub(super) fn dir_of(&self, id: &ChunkId) -> PathBuf {
+        dir_in(&self.root, id)
+    }
+
+    pub(super) fn is_settled(&self, dir: &FilePath) -> bool {
+        self.settled.lock().contains(dir)
+    }
+
+    pub(super) fn settle(&self, dir: PathBuf) -> io::Result<()> {
+        fs::create_dir_all(&dir)?;
+        for parent in dir.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.root)) {
+            sync_dir(parent)?;
+        }
+        self.settled.lock().insert(dir);
+        Ok(())
+    }
+
+    /// The store writes `HASH#N` and renames it when it is whole.
+    pub(super) fn remove_torn(&self, tenant: &Name, is_held: impl Fn(&ChunkId) -> bool) -> io::Result<u64> {
+        let mut removed = 0;
+        for dir in entries(&self.root.join(CHUNKS).join(tenant.as_str()))? {
+            for file in entries(&dir)? {
+                let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let hash = name.split_once('#').and_then(|(hash, _)| ChunkHash::from_hex(hash));
+                if hash.is_some_and(|hash| !is_held(&ChunkId { tenant: tenant.clone(), hash })) {
+                    fs::remove_file(&file)?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// The directory of a chunk in a local directory.
+fn dir_in(root: &FilePath, id: &ChunkId) -> PathBuf {
+    root.join(CHUNKS).join(id.tenant.as_str()).join(fan_out(&id.hash))
+}
+
+/// The file of a chunk in a local directory.
+pub(crate) fn path_in(root: &FilePath, id: &ChunkId) -> PathBuf {
+    dir_in(root, id).join(id.hash.to_string())
+}
+
+/// What is in a directory; nothing if it is none.
+pub(crate) fn entries(dir: &FilePath) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
+pub(super) fn sync_dir(dir: &FilePath) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}

@@ -1,0 +1,366 @@
+//! A PostgreSQL server of one's own, for tests and benches: the machine's own programs, a temporary directory, a free port on
+//! loopback, and nothing left when it is dropped.
+//!
+//! PostgreSQL refuses to run as root, so root runs it as the user `postgres`, which every package of it brings along.
+//! Not here: anything that a node needs. A node is given the address of a server.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use stride_sim::Clock;
+
+/// How long a server may take to start, to copy another one, or to be promoted.
+const START_MAX: Duration = Duration::from_secs(60);
+/// How long until it is looked at again whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The user that root runs it as.
+const USER: &str = "postgres";
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The programs are not there.
+    #[error(
+        "PostgreSQL is not on this machine; on Debian and Ubuntu: apt-get install postgresql (any version from 13 on)"
+    )]
+    NotInstalled,
+    /// Root has nobody to run it as.
+    #[error("PostgreSQL does not run as root, and there is no user `{USER}`; the package of PostgreSQL makes one")]
+    NoUser,
+    /// Files could not be prepared.
+    #[error("preparing a directory for PostgreSQL")]
+    Io(#[from] io::Error),
+    /// One of its programs failed.
+    #[error("{program} failed: {said}")]
+    Failed {
+        /// Which.
+        program: String,
+        /// What it wrote.
+        said: String,
+    },
+    /// It did not answer in time.
+    #[error("PostgreSQL does not answer after {START_MAX:?}; its log says: {log}")]
+    Silent {
+        /// The end of its log.
+        log: String,
+    },
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    programs: Programs,
+    dir: PathBuf,
+    port: u16,
+    process: Option<Child>,
+    clock: Clock,
+    databases: AtomicU32,
+    // Dropped last: fields drop in order.
+    _home: tempfile::TempDir,
+}
+
+/// Where the programs are, and whom they run as.
+#[derive(Clone, Debug)]
+struct Programs {
+    bin: PathBuf,
+    /// User and group, if they are others than ours.
+    user: Option<(u32, u32)>,
+}
+
+impl Server {
+    /// A server with nothing in it, that keeps what it commits: `fsync` is on.
+    ///
+    /// # Errors
+    /// If there is no PostgreSQL, with what to install; or if it does not start.
+    pub fn start() -> Result<Self, Error> {
+        let programs = Programs::find()?;
+        let (home, dir) = programs.home()?;
+        let mut initdb = programs.command("initdb");
+        initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "--username", USER]);
+        run(initdb.arg("--pgdata").arg(&dir))?;
+        Self::begin(programs, home, dir)
+    }
+
+    /// A standby of this one. It is synchronous once [`Server::require_standby`] was called.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_standby(&self) -> Result<Self, Error> {
+        let programs = self.programs.clone();
+        let (home, dir) = programs.home()?;
+        let mut copy = programs.command("pg_basebackup");
+        copy.args(["--host=127.0.0.1", "--port", &self.port.to_string(), "--username", USER, "--no-sync"]);
+        run(copy.args(["--checkpoint=fast", "--write-recovery-conf", "--pgdata"]).arg(&dir))?;
+        Self::begin(programs, home, dir)
+    }
+
+    fn begin(programs: Programs, home: tempfile::TempDir, dir: PathBuf) -> Result<Self, Error> {
+        // Free now; whoever takes it before the server does makes the start fail, which is said.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let (clock, databases) = (Clock::real(), AtomicU32::new(0));
+        let mut server = Self { programs, dir, port, process: None, clock, databases, _home: home };
+        server.resume()?;
+        Ok(server)
+    }
+
+    /// Starts it again after [`Server::kill`] or [`Server::stop`], with the same data and on the same port.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        let began = self.clock.now();
+        loop {
+            let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
+            let mut postgres = self.programs.command("postgres");
+            postgres.arg("-D").arg(&self.dir).args(["-p", &self.port.to_string()]);
+            for setting in [
+                "listen_addresses=127.0.0.1",
+                "unix_socket_directories=",
+                "max_connections=200",
+                "shared_buffers=64MB",
+                "max_wal_size=2GB",
+            ] {
+                postgres.args(["-c", setting]);
+            }
+            postgres.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            let mut process = postgres.spawn()?;
+            // After a kill the processes of the one before may take a moment to notice.
+            while self.clock.now() - began < START_MAX && process.try_wait()?.is_none() {
+                if self.psql("postgres", "SELECT 1").is_ok() {
+                    self.process = Some(process);
+                    return Ok(());
+                }
+                self.clock.block(LOOK_AGAIN);
+            }
+            end(&mut process);
+            if self.clock.now() - began >= START_MAX {
+                return Err(Error::Silent { log: self.said() });
+            }
+            self.clock.block(LOOK_AGAIN);
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.with_extension("log")
+    }
+
+    /// The end of what it wrote.
+    fn said(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<_> = log.lines().rev().take(12).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The connection string of a database.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A database with nothing in it: its name.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn fresh_database(&self) -> Result<String, Error> {
+        let name = format!("db{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.psql("postgres", &format!("CREATE DATABASE {name}"))?;
+        Ok(name)
+    }
+
+    /// Runs SQL, each statement by itself, and returns what it prints, a row a line, columns with `|` between them.
+    ///
+    /// # Errors
+    /// If the server refuses or is not there.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<String, Error> {
+        let mut psql = self.programs.command("psql");
+        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "-d", database]);
+        psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1"]);
+        Ok(text(&run_with(&mut psql, sql)?.stdout))
+    }
+
+    /// From now on a commit waits for a standby.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn require_standby(&self) -> Result<(), Error> {
+        self.psql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()")?;
+        self.until("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
+    }
+
+    /// Makes a standby the primary. It waits for no standby then.
+    ///
+    /// # Errors
+    /// If it does not become one.
+    pub fn promote(&self) -> Result<(), Error> {
+        self.psql("postgres", "SELECT pg_promote(true, 60)")?;
+        self.psql("postgres", "ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()")?;
+        self.until("SHOW synchronous_standby_names", "")
+    }
+
+    /// Waits until a query has this answer.
+    ///
+    /// # Errors
+    /// If it never has.
+    pub fn until(&self, query: &str, answer: &str) -> Result<(), Error> {
+        let began = self.clock.now();
+        while self.psql("postgres", query).ok().as_deref() != Some(answer) {
+            if self.clock.now() - began > START_MAX {
+                return Err(Error::Silent { log: self.said() });
+            }
+            self.clock.block(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    /// Ends it at once, as a power switch would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            end(&mut process);
+        }
+    }
+
+    /// Ends it in order: what runs is cut off, what is committed is kept.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            self.signal(&process, "-INT");
+            // Its end is what was asked for.
+            let _ = process.wait();
+        }
+    }
+
+    /// Stops the process where it stands, or lets it go on. Its children, which do the work, are stopped with it.
+    ///
+    /// # Errors
+    /// If they cannot be found.
+    pub fn freeze(&self, frozen: bool) -> Result<(), Error> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id()))?;
+        let pids = children.split_whitespace().map(str::to_owned).chain([process.id().to_string()]);
+        run(Command::new("kill").arg(signal).args(pids))?;
+        Ok(())
+    }
+
+    fn signal(&self, process: &Child, signal: &str) {
+        // A process that has ended already needs none.
+        let _ = Command::new("kill").args([signal, &process.id().to_string()]).status();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        // The children notice that their parent is gone; until then they write into the directory.
+        let ours = format!("{}/", self.dir.display());
+        let began = self.clock.now();
+        while self.clock.now() - began < Duration::from_secs(5) && in_use(&ours) {
+            self.clock.block(LOOK_AGAIN);
+        }
+    }
+}
+
+/// Whether a process works in this directory.
+fn in_use(dir: &str) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let works_there = |process: fs::DirEntry| {
+        fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| format!("{}/", cwd.display()) == dir)
+    };
+    processes.flatten().any(works_there)
+}
+
+fn end(process: &mut Child) {
+    // Whether or not it was alive, it is not afterwards.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+impl Programs {
+    fn find() -> Result<Self, Error> {
+        let ours = run(Command::new("id").arg("-u")).map(|out| text(&out.stdout))?;
+        let user = if ours == "0" { Some(ids_of(USER)?) } else { None };
+        let bin = bin_dirs().into_iter().find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists());
+        Ok(Self { bin: bin.ok_or(Error::NotInstalled)?, user })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        if let Some((user, group)) = self.user {
+            // Wherever we are may be closed to that user.
+            command.uid(user).gid(group).current_dir("/");
+        }
+        command.env_remove("PGOPTIONS").env("LC_ALL", "C");
+        command
+    }
+
+    /// A directory that only the server's user can read, and the one in it for the data.
+    fn home(&self) -> Result<(tempfile::TempDir, PathBuf), Error> {
+        let home = tempfile::Builder::new().prefix("stride-postgres-").tempdir()?;
+        if let Some((user, group)) = self.user {
+            chown(home.path(), Some(user), Some(group))?;
+        }
+        let dir = home.path().join("data");
+        Ok((home, dir))
+    }
+}
+
+/// Where the programs may be: where `pg_config` says, where Debian puts them (newest first), and on the path.
+fn bin_dirs() -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    if let Ok(said) = run(Command::new("pg_config").arg("--bindir")) {
+        dirs.push(PathBuf::from(text(&said.stdout)));
+    }
+    let mut versions: Vec<_> = fs::read_dir("/usr/lib/postgresql")
+        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
+        .unwrap_or_default();
+    versions.sort();
+    dirs.extend(versions.into_iter().rev());
+    dirs.extend(std::env::var_os("PATH").iter().flat_map(|path| std::env::split_paths(path).collect::<Vec<_>>()));
+    dirs
+}
+
+fn ids_of(user: &str) -> Result<(u32, u32), Error> {
+    let id = |what| {
+        let said = run(Command::new("id").args([what, user])).map_err(|_| Error::NoUser)?;
+        text(&said.stdout).parse().map_err(|_| Error::NoUser)
+    };
+    Ok((id("-u")?, id("-g")?))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
+/// Runs a program to its end.
+fn run(command: &mut Command) -> Result<Output, Error> {
+    run_with(command, "")
+}
+
+/// Runs a program that reads `input`.
+fn run_with(command: &mut Command, input: &str) -> Result<Output, Error> {
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = process.stdin.take() {
+        // One that ends without reading says why by itself.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = process.wait_with_output()?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Err(Error::Failed { program, said: text(&output.stderr) })
+}
