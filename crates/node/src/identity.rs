@@ -28,6 +28,26 @@ pub(crate) struct Identity {
     pub(crate) objects: Option<Location>,
 }
 
+/// What a data directory needs that is not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The database that has its journal, by its own name.
+    pub journal: Option<String>,
+    /// Where its objects are.
+    pub objects: Option<Location>,
+}
+
+impl Elsewhere {
+    /// Reads what a data directory says.
+    ///
+    /// # Errors
+    /// If what it says cannot be read, or is of another version.
+    pub fn of(dir: &Path) -> io::Result<Self> {
+        let identity = Identity::read(dir)?;
+        Ok(identity.map(|found| Self { journal: found.cluster, objects: found.objects }).unwrap_or_default())
+    }
+}
+
 /// The objects are somewhere else than where they were asked for.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -44,26 +64,30 @@ const FORMAT: u32 = 1;
 impl Identity {
     /// Reads the identity of a data directory, or gives a new directory one.
     pub(crate) fn of(dir: &Path, chance: &Chance) -> io::Result<Self> {
+        if let Some(identity) = Self::read(dir)? {
+            return Ok(identity);
+        }
+        let node = format!("nod-{:08x}", chance.next_u64() as u32);
+        let cells = stride_ids::CELLS_EMBEDDED;
+        let identity = Self { format: FORMAT, node, cells, cluster: None, objects: None };
+        identity.write(dir)?;
+        Ok(identity)
+    }
+
+    /// The identity of a data directory; none if it has none yet.
+    fn read(dir: &Path) -> io::Result<Option<Self>> {
         let path = dir.join(FILE);
         let wrong = |why: String| io::Error::other(format!("{} {why}", path.display()));
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let identity: Self =
-                    serde_json::from_slice(&bytes).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-                if identity.format != FORMAT {
-                    return Err(wrong(format!("has format {}; this version reads {FORMAT}", identity.format)));
-                }
-                Ok(identity)
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let node = format!("nod-{:08x}", chance.next_u64() as u32);
-                let identity =
-                    Self { format: FORMAT, node, cells: stride_ids::CELLS_EMBEDDED, cluster: None, objects: None };
-                identity.write(dir)?;
-                Ok(identity)
-            }
-            Err(e) => Err(e),
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let identity: Self = serde_json::from_slice(&bytes).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        if identity.format != FORMAT {
+            return Err(wrong(format!("has format {}; this version reads {FORMAT}", identity.format)));
         }
+        Ok(Some(identity))
     }
 
     fn write(&self, dir: &Path) -> io::Result<()> {

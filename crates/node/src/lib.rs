@@ -21,6 +21,6 @@ mod manifest;
 mod node;
 
 pub use config::{Config, ConfigError, DatabaseUrl};
-pub use identity::WrongJournal;
+pub use identity::{Elsewhere, WrongJournal};
 pub use manifest::{Manifest, ManifestError};
 pub use node::{Node, StartError};

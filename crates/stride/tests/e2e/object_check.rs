@@ -103,3 +103,14 @@ async fn a_chunk_that_is_damaged_or_missing_is_named_with_the_objects_that_need_
     let (sound, said, _) = check(&data);
     assert!(sound && said.contains("is sound"), "{said}");
 }
+
+#[tokio::test]
+async fn objects_that_are_not_in_the_directory_are_said_not_to_be_checked() {
+    let (dir, data) = data();
+    let place = format!("file://{}", dir.path().join("elsewhere").display());
+    let node = Node::start_configured(&data, &format!("objects = \"{place}\""));
+    put(&node, "data/small", b"small".to_vec()).await;
+    assert!(node.terminate().success());
+    let (sound, said, _) = check(&data);
+    assert!(sound && said.contains(&format!("objects: kept in {place}; they were not checked\n")), "{said}");
+}
