@@ -40,6 +40,11 @@ pub trait Bodies: Send + Sync + 'static {
     /// The agent type whose name is nearest to `name`, for the error message.
     fn nearest_kind(&self, tenant: &Name, name: &Name) -> Option<String>;
 
+    /// Whether the bodies in memory hold more of it than they may.
+    fn is_crowded(&self) -> bool {
+        false
+    }
+
     /// Brings the body of one agent into memory, with the version of the code that `kind` is of.
     fn start<'a>(&'a self, kind: &'a Arc<Kind>, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>>;
 }
@@ -57,4 +62,9 @@ pub trait Body: Send {
         method: &'a str,
         input: Payload,
     ) -> BoxFuture<'a, Result<(Turn, Payload), Failure>>;
+
+    /// How much memory it holds that comes back when it leaves, in bytes.
+    fn held_bytes(&self) -> u64 {
+        0
+    }
 }

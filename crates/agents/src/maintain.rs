@@ -15,7 +15,11 @@ use crate::{
     record::Refused,
     recover::{OpenError, for_each},
     residency::{Stamp, Verdict},
+    slot::Resident,
 };
+
+/// How much memory bodies of an agent hold, in bytes, if it is worth that they leave.
+const WORTH: u64 = 1 << 20;
 
 impl Engine {
     /// One pass: state goes to the store, messages that arrived elsewhere and replies that are over their time go.
@@ -24,6 +28,7 @@ impl Engine {
     /// As [`Engine::materialise`].
     pub async fn maintain(self: &Arc<Self>) -> Result<(), Failure> {
         self.passivate_idle();
+        self.passivate_crowding();
         self.confirm().await?;
         let engine = self.clone();
         self.tasks.blocking(move || engine.forget_replies()).await?;
@@ -99,7 +104,7 @@ impl Engine {
         let sweep = |address: &Address, known: Stamp| {
             let idle = self.bodies.kind(&address.tenant, &address.kind).map_or(Duration::ZERO, |kind| kind.idle);
             match now.checked_sub(idle).map(stamp) {
-                Some(idle_since) if known <= idle_since => self.try_passivate(address, idle_since),
+                Some(idle_since) if known <= idle_since => self.try_passivate(address, idle_since, |_| true),
                 _ => Verdict::UsedAt(known),
             }
         };
@@ -108,11 +113,21 @@ impl Engine {
 
     /// Lets the least recently used body leave memory; false if all are busy.
     pub(crate) fn passivate_one(&self) -> bool {
-        self.residency.lock().evict_one(|address, known| self.try_passivate(address, known))
+        self.residency.lock().evict_one(|address, known| self.try_passivate(address, known, |_| true))
     }
 
-    /// Lets a body leave if it is not busy and was not used after `unused_since`.
-    fn try_passivate(&self, address: &Address, unused_since: Stamp) -> Verdict {
+    /// Lets bodies leave that hold much memory, the least recently used first, as long as all together hold too much.
+    fn passivate_crowding(&self) {
+        let is_crowded = || self.bodies.is_crowded();
+        if is_crowded() {
+            let leave =
+                |address: &Address, known| self.try_passivate(address, known, |agent| agent.held_bytes() >= WORTH);
+            self.residency.lock().evict_while(is_crowded, leave);
+        }
+    }
+
+    /// Lets a body leave if it is not busy, was not used after `unused_since`, and is `wanted`.
+    fn try_passivate(&self, address: &Address, unused_since: Stamp, wanted: impl Fn(&Resident) -> bool) -> Verdict {
         let cell = self.cell_of(address);
         let Some(slot) = cell.find(address) else { return Verdict::Gone };
         let used_at = slot.used_at.load(Ordering::Relaxed);
@@ -120,7 +135,7 @@ impl Engine {
         if !resident.has_bodies() {
             return Verdict::Gone;
         }
-        if used_at > unused_since {
+        if used_at > unused_since || !wanted(&resident) {
             return Verdict::UsedAt(used_at);
         }
         resident.drop_bodies();

@@ -94,6 +94,10 @@ impl Bodies for NativeTypes {
         self.others.as_ref()?.nearest_kind(tenant, name)
     }
 
+    fn is_crowded(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| others.is_crowded())
+    }
+
     fn start<'a>(&'a self, kind: &'a Arc<Kind>, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
         match (self.served.get(&kind.name), &self.others) {
             (Some((_, handle)), _) => Box::pin(async { Ok(Box::new(Native(*handle)) as Box<dyn Body>) }),

@@ -50,6 +50,19 @@ impl<K: Ord> Residency<K> {
         false
     }
 
+    /// Makes the least recently used leave, as long as more have to. Each is shown once, with its last known use.
+    pub(crate) fn evict_while(&mut self, more: impl Fn() -> bool, mut try_leave: impl FnMut(&K, Stamp) -> Verdict) {
+        let mut stay = Vec::new();
+        while more()
+            && let Some(Reverse((stamp, key))) = self.by_use.pop()
+        {
+            if let Verdict::UsedAt(now) = try_leave(&key, stamp) {
+                stay.push(Reverse((now, key)));
+            }
+        }
+        self.by_use.extend(stay);
+    }
+
     /// Shows everybody once, with the last known use; those that left or are gone are forgotten.
     pub(crate) fn sweep(&mut self, mut try_leave: impl FnMut(&K, Stamp) -> Verdict) {
         // Somebody who left and came back between two sweeps stands in the heap twice.
@@ -108,6 +121,27 @@ mod tests {
         residency.arrived('b', 2);
         assert!(!residency.evict_one(|_, stamp| Verdict::UsedAt(stamp + 1)));
         assert!(residency.evict_one(|_, _| Verdict::Left));
+    }
+
+    #[test]
+    fn no_more_leave_than_have_to_and_those_who_stay_are_still_known() {
+        let mut residency = Residency::new();
+        for (at, key) in [(3, 'c'), (1, 'a'), (2, 'b'), (4, 'd')] {
+            residency.arrived(key, at);
+        }
+        let left = std::cell::RefCell::new(Vec::new());
+        let leave = |key: &char, stamp| match key {
+            'b' => Verdict::UsedAt(stamp),
+            _ => {
+                left.borrow_mut().push(*key);
+                Verdict::Left
+            }
+        };
+        residency.evict_while(|| left.borrow().len() < 2, leave);
+        assert_eq!(*left.borrow(), ['a', 'c']);
+        residency.evict_while(|| true, leave);
+        assert_eq!(*left.borrow(), ['a', 'c', 'd']);
+        assert!(residency.evict_one(|key, _| if *key == 'b' { Verdict::Left } else { Verdict::Gone }));
     }
 
     #[test]

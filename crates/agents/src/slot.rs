@@ -164,4 +164,9 @@ impl Resident {
     pub(crate) fn has_bodies(&self) -> bool {
         !self.idle.lock().is_empty()
     }
+
+    /// How much memory they hold that comes back when they leave, in bytes.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.idle.lock().iter().map(|live| live.body.held_bytes()).sum()
+    }
 }

@@ -84,6 +84,7 @@ impl Gateway {
         metrics::gauge!("stride_timers").set(turns.timers as f64);
         metrics::gauge!("stride_replies_remembered").set(turns.replies as f64);
         metrics::gauge!("stride_staged_bytes").set(turns.staged_bytes as f64);
+        metrics::gauge!("stride_guest_memory_bytes").set(calls.guest_memory_bytes as f64);
         for (outcome, count) in [("succeeded", calls.succeeded), ("failed", calls.failed)] {
             metrics::counter!("stride_calls_total", "outcome" => outcome).absolute(count);
         }

@@ -13,6 +13,8 @@ use stride_data::Location;
 use stride_ids::Name;
 use stride_placement::{Label, Labels};
 
+/// The most memory for guests, in MiB.
+const GUEST_MEMORY_MIB_MAX: u64 = 1 << 24;
 /// The largest cache of objects, in MiB.
 const OBJECT_CACHE_MIB_MAX: u64 = 1 << 20;
 /// The smallest cache of objects on disk, in MiB, unless there is none: some chunks have to fit into each of its parts.
@@ -34,6 +36,9 @@ pub struct Config {
     pub live_agents_max: usize,
     /// How many functions may run at a time, over all components. Since 0.1.
     pub running_functions_max: usize,
+    /// How much memory guests may take together beyond what they start with, in MiB; unless it is said, half of the machine's.
+    /// Over that, agents that hold some leave memory. Since 0.2.
+    pub guest_memory_mib: Option<u64>,
     /// The size of a journal segment in MiB. Since 0.1.
     pub journal_segment_mib: u64,
     /// How much of objects is kept in memory, in MiB.
@@ -71,6 +76,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7373)),
             live_agents_max: 4_000,
             running_functions_max: 512,
+            guest_memory_mib: None,
             journal_segment_mib: 32,
             object_cache_mib: 256,
             cluster: None,
@@ -121,6 +127,9 @@ impl Config {
         if config.live_agents_max + config.running_functions_max > 5_000 {
             return Err(wrong("live_agents_max and running_functions_max together must not exceed 5000".into()));
         }
+        if config.guest_memory_mib.is_some_and(|mib| !(1..=GUEST_MEMORY_MIB_MAX).contains(&mib)) {
+            return Err(wrong(format!("guest_memory_mib is 1 to {GUEST_MEMORY_MIB_MAX}, which is 16 TiB")));
+        }
         if config.object_cache_mib > OBJECT_CACHE_MIB_MAX {
             return Err(wrong(format!("object_cache_mib is {OBJECT_CACHE_MIB_MAX} at most, which is 1 TiB")));
         }
@@ -167,6 +176,8 @@ mod tests {
         assert!(read("lisen = \"127.0.0.1:1\"").is_err());
         assert!(read("live_agents_max = 100000").is_err());
         assert!(read("object_cache_mib = 18446744073709551615").is_err());
+        assert!(read("guest_memory_mib = 0").is_err());
+        assert!(read("guest_memory_mib = 18446744073709551615").is_err());
         assert!(read("listen = \"nowhere\"").is_err());
     }
 

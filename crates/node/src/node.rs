@@ -167,11 +167,12 @@ impl Node {
         let store = open_store(&config, &identity)?;
         let settings = stride_runtime::Settings {
             instances_max: u32::try_from(config.live_agents_max + config.running_functions_max).unwrap_or(u32::MAX),
+            memory_max: guest_memory_max(&config),
             cache_dir: config.data.join("cache"),
         };
         let host = Host::new(&settings, clock.clone(), chance.clone()).map_err(StartError::Runtime)?;
         let host = Arc::new(host);
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::new(host.clone()));
         let control = Control::new(host.clone(), registry.clone(), catalog, clock.clone(), chance.clone());
         control.restore().await.map_err(StartError::Runtime)?;
 
@@ -333,6 +334,12 @@ fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartE
     let dir = config.data.join("store");
     let store = Store::open(&dir, identity.cells, stride_store::Settings::default());
     store.map(Arc::new).map_err(|source| StartError::Store { dir, source })
+}
+
+/// How much memory guests may take, in bytes: half of what there is, unless it is said.
+fn guest_memory_max(config: &Config) -> u64 {
+    let said = config.guest_memory_mib.map(|mib| mib << 20);
+    said.or_else(|| hardware::memory_bytes().map(|bytes| bytes / 2)).unwrap_or(u64::MAX)
 }
 
 /// What the node is, as its operator and its machine say.

@@ -30,6 +30,10 @@ impl Bodies for Registry {
         Self::nearest_kind(self, tenant, name)
     }
 
+    fn is_crowded(&self) -> bool {
+        self.host().memory.is_crowded()
+    }
+
     fn start<'a>(&'a self, kind: &'a Arc<Kind>, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
         Box::pin(async move {
             let gone = || Failure::not_found("agent type", kind.name.as_str(), None);
@@ -78,6 +82,10 @@ impl Body for Instance {
             let (turn, payload) = self.end(outcome)?;
             Ok((turn, from_wit(payload)))
         })
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.store.data().memory.taken()
     }
 }
 

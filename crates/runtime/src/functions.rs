@@ -122,6 +122,8 @@ pub struct FunctionStats {
     pub running: u64,
     /// Calls that wait for one that is running to end.
     pub waiting: u64,
+    /// How much memory guests, agents included, have taken beyond what they started with, in bytes.
+    pub guest_memory_bytes: u64,
     /// Calls of memoised functions whose answer was known. They count as succeeded as well.
     pub memo_hits: u64,
     /// Calls of memoised functions whose answer was not known.
@@ -220,6 +222,7 @@ impl Functions {
             memo_hits,
             memo_misses,
             memo_bytes,
+            guest_memory_bytes: self.registry.host().memory_taken(),
             succeeded: self.succeeded.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             running: count(Gate::running),

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use stride_agents::{Ask, Engine, Firing, Schedule, Tell, TimerStatus, Turn, TurnError};
 use stride_ids::{Address, AgentKey, CallId, Code, Failure, Name, Payload};
 use stride_sim::Clock;
-use wasmtime::{ResourceLimiter, component::ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use crate::{
-    bindings::stride::guest::{agents, state, timers, types},
+    bindings::stride::guest::{agents, memory, state, timers, types},
     component::Component,
     failure::{Ended, Refused, classify, to_guest},
     host::Host,
     logs::{Origin, Output, Stream},
+    memory::MemoryLimit,
     objects::OpenObjects,
 };
 
@@ -54,7 +55,7 @@ impl Guest {
         if let Some(seed) = seed {
             wasi.insecure_random_seed(seed);
         }
-        let memory = MemoryLimit { max: memory_max, refused: None };
+        let memory = MemoryLimit::new(memory_max, host.memory.clone());
         Self {
             wasi: wasi.build(),
             table: ResourceTable::new(),
@@ -87,8 +88,8 @@ impl Guest {
         self.output.end();
         classify(&Ended {
             error,
-            memory_refused: self.memory.refused,
-            memory_max: self.memory.max,
+            memory_refused: self.memory.refused(),
+            memory_max: self.memory.max(),
             stderr: self.output.explanation(),
         })
     }
@@ -327,6 +328,12 @@ impl timers::Host for Guest {
     }
 }
 
+impl memory::Host for Guest {
+    fn is_scarce(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.memory.is_scarce())
+    }
+}
+
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
@@ -339,29 +346,6 @@ pub(crate) fn from_wit(payload: types::Payload) -> Payload {
 
 pub(crate) fn to_wit(payload: Payload) -> types::Payload {
     types::Payload { content_type: payload.content_type, body: payload.body.into() }
-}
-
-/// How much memory an instance may have, and whether it wanted more.
-pub(crate) struct MemoryLimit {
-    max: usize,
-    refused: Option<usize>,
-}
-
-/// The most entries of all tables of an instance; toolchains need some thousands.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
-
-impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.max;
-        if !fits {
-            self.refused = Some(desired);
-        }
-        Ok(fits)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
-    }
 }
 
 /// The node's clock as WASI sees it.

@@ -19,6 +19,7 @@ use crate::{
     guest::Guest,
     here::{Here, Site},
     logs::Logs,
+    memory::Memory,
     spares::SPARES_MAX,
 };
 
@@ -36,6 +37,8 @@ const CORE_INSTANCES_PER_GUEST: u32 = 6;
 pub struct Settings {
     /// How many instances there may be at a time, functions and agents together.
     pub instances_max: u32,
+    /// How much memory all of them may take beyond what they start with, in bytes. Over that, agents leave memory.
+    pub memory_max: u64,
     /// Where compiled components are kept.
     pub cache_dir: PathBuf,
 }
@@ -48,6 +51,7 @@ pub struct Host {
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) memory: Arc<Memory>,
     objects: OnceLock<(Site, Weak<Objects>)>,
     maps: OnceLock<Weak<Maps>>,
 }
@@ -66,7 +70,9 @@ impl Host {
         let code = CodeCache::open(settings.cache_dir.clone(), &engine)?;
         tick_while_alive(&engine, clock.clone());
         let logs = Arc::new(Logs::new(clock.clone()));
-        Ok(Self { engine, linker, code, logs, clock, chance, objects: OnceLock::new(), maps: OnceLock::new() })
+        let memory = Arc::new(Memory::new(settings.memory_max));
+        let (objects, maps) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { engine, linker, code, logs, memory, clock, chance, objects, maps })
     }
 
     /// Lets guests reach these objects, as far as their capabilities and the labels of buckets and of this site go. To be
@@ -94,6 +100,11 @@ impl Host {
     pub(crate) fn maps(&self) -> Result<Arc<Maps>, Failure> {
         let maps = self.maps.get().and_then(Weak::upgrade);
         maps.ok_or_else(|| Failure::new(Code::Unavailable, "this node has no maps"))
+    }
+
+    /// How much memory instances have taken beyond what they started with, in bytes.
+    pub fn memory_taken(&self) -> u64 {
+        self.memory.taken()
     }
 
     /// What guests print.

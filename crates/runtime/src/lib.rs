@@ -23,6 +23,7 @@ mod host;
 mod logs;
 mod maps;
 mod memo;
+mod memory;
 mod objects;
 mod purity;
 mod registry;

@@ -9,14 +9,17 @@ use parking_lot::RwLock;
 use stride_agents::{Kind, Method};
 use stride_ids::{Code, Failure, Name};
 
-use crate::component::{Component, ExportedAgent, nearest};
+use crate::{
+    component::{Component, ExportedAgent, nearest},
+    host::Host,
+};
 
 /// How many versions of a component stay loaded beside the one in force.
 pub const VERSIONS_KEPT: usize = 4;
 
 /// Everything that is deployed on a node. Reads are short and never wait for a deployment.
-#[derive(Default)]
 pub struct Registry {
+    host: Arc<Host>,
     tenants: RwLock<HashMap<Name, Tenant>>,
 }
 
@@ -45,6 +48,15 @@ impl Tenant {
 }
 
 impl Registry {
+    /// Of a host on which nothing is deployed yet.
+    pub fn new(host: Arc<Host>) -> Self {
+        Self { host, tenants: RwLock::default() }
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Whether a component could be installed.
     ///
     /// # Errors

@@ -163,6 +163,31 @@ impl Ledger {
     }
 }
 
+/// Holds memory between its turns.
+#[derive(Default, Serialize, Deserialize)]
+struct Hoarder {
+    turns: u64,
+    #[serde(skip)]
+    here: u64,
+    #[serde(skip)]
+    held: Vec<u8>,
+}
+
+#[stride::agent]
+impl Hoarder {
+    /// Holds so many MiB from now on. How many turns it has had, and how many of them since it came into memory.
+    fn hold(&mut self, mib: usize) -> (u64, u64) {
+        self.turns += 1;
+        self.here += 1;
+        self.held = black_box(vec![1; mib << 20]);
+        (self.turns, self.here)
+    }
+
+    fn is_scarce(&self) -> bool {
+        memory::is_scarce()
+    }
+}
+
 impl Ledger {
     fn change(&mut self, n: i64) {
         self.total += n;

@@ -59,7 +59,8 @@ impl Training {
         watch.computed();
         state::set_raw(WEIGHTS, &trainer.to_bytes());
         self.steps = trainer.steps();
-        self.trainer = Some(trainer);
+        // Made again from the entry if there is no room for it.
+        self.trainer = Some(trainer).filter(|_| !memory::is_scarce());
         let seconds = |duration: Duration| duration.as_secs_f64();
         Ok(Step { loss, fetch_seconds: seconds(watch.fetch), compute_seconds: seconds(watch.compute) })
     }

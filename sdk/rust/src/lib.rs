@@ -88,6 +88,7 @@ mod convert;
 mod dispatch;
 mod failure;
 pub mod maps;
+pub mod memory;
 pub mod objects;
 mod payload;
 pub mod state;
@@ -102,7 +103,7 @@ pub use stride_sdk_macros::{agent, function};
 pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
-    pub use crate::{Code, Failure, Payload, maps, objects, state, timer};
+    pub use crate::{Code, Failure, Payload, maps, memory, objects, state, timer};
 }
 
 /// For the attributes; not for people.

@@ -12,6 +12,7 @@ mod functions;
 mod guest_maps;
 mod guest_objects;
 mod maps;
+mod memory;
 mod messages;
 mod object_check;
 mod object_crashes;

@@ -32,12 +32,13 @@ impl Rig {
         spec: ComponentSpec,
         bodies: impl FnOnce(Arc<Registry>) -> Arc<B>,
     ) -> anyhow::Result<Self> {
-        let settings = stride_runtime::Settings { instances_max: 512, cache_dir: dir.join("cache") };
+        let settings =
+            stride_runtime::Settings { instances_max: 512, memory_max: u64::MAX, cache_dir: dir.join("cache") };
         let host = Arc::new(Host::new(&settings, clock.clone(), Chance::from_os())?);
         let wasm = example_component(example)?;
         let (tenant, name) = (Name::default_tenant(), Name::new(example)?);
         let component = Component::load(&host, tenant, name, "bench".into(), spec, wasm.into()).await?;
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::new(host.clone()));
         registry.install(component)?;
         let (disk, settings) = (Arc::new(RealDisk), stride_journal::embedded::Settings::default());
         let journal: Arc<dyn Journal> =
