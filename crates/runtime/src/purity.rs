@@ -6,7 +6,7 @@
 //!   a function that touches them; agents, objects and maps, which are refused to whom nothing is granted;
 //! - **seeded**: `wasi:random/insecure-seed`, from which hash maps take their keys. WASI allows that it is not random. For a pure component
 //!   it follows from the version, so that the order of a hash map is the same in every call;
-//! - **anything else**: clocks, `wasi:random/random` (which WASI forbids to foresee), sockets. Who imports a function of these is not pure.
+//! - **anything else**: clocks, the memory that is left on the node, `wasi:random/random` (which WASI forbids to foresee), sockets. Who imports a function of these is not pure.
 //!
 //! Always true: an import that is not known here makes impure, so what a later version links is no hole.
 //! Not seen here: what a call prints, which is as often in the log as it runs; limits of memory and time, so only answers are reused

@@ -30,12 +30,12 @@ async fn a_component_that_is_granted_nothing_and_sees_nothing_that_changes_is_pu
 }
 
 #[tokio::test]
-async fn who_can_read_a_clock_is_not_pure() {
+async fn who_can_see_what_changes_on_a_node_is_not_pure() {
     let (_dir, data) = data();
     let node = Node::start(&data);
     let deployed = node.deploy_with("faulty", "name = \"faulty\"").await.json_of(StatusCode::CREATED);
     let why = deployed["impure_because"].as_str().unwrap();
-    assert!(deployed["pure"] == json!(false) && why.contains("wasi:clocks/"), "{deployed}");
+    assert!(deployed["pure"] == json!(false) && why.contains("stride:guest/memory"), "{deployed}");
 }
 
 const MEMOISED: &str = "name = \"counter\"\n[functions.shout]\nmemoise = true\n";
