@@ -82,6 +82,9 @@ async fn worker<W: Work>(
             () = signal.stopped() => None,
         };
         let Some(task) = task else { return };
+        // Whoever waited for the queue was woken by this worker, so it sits where only this thread looks for work. A call
+        // that computes would keep it from all other threads.
+        tokio::task::yield_now().await;
         let Some(outcome) = work.run(task).await else { return };
         if done.send(outcome).await.is_err() {
             return;
