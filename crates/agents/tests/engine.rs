@@ -113,7 +113,7 @@ struct World {
 }
 
 fn surroundings(journal: Arc<dyn Journal>, store: Arc<Store>, bodies: Arc<Counters>, clock: Clock) -> Surroundings {
-    Surroundings { journal, store, bodies, clock, chance: Chance::seeded(1), tasks: Tasks::real() }
+    Surroundings { journal, store, bodies, clock, chance: Chance::seeded(1), tasks: Tasks::real(), cluster: None }
 }
 
 async fn world_on(journal: Arc<dyn Journal>, dir: &Path, settings: Settings) -> World {

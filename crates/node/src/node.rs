@@ -188,6 +188,7 @@ impl Node {
             clock: clock.clone(),
             chance: chance.clone(),
             tasks: Tasks::real(),
+            cluster: None,
         };
         let engine = Engine::open(surroundings, settings).await?;
         let objects = Arc::new(open_objects(&config, engine.clone(), storage, &clock));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, iter::Peekable, ops::Bound, sync::Arc};
 use bytes::Bytes;
 use stride_ids::{CellId, Seq};
 
-use crate::scan::StagedRow;
+use crate::{key, scan::StagedRow};
 
 /// Rows by encoded key; none is a deletion.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Bytes>>;
@@ -29,6 +29,21 @@ impl Generation {
             Some(old) => self.bytes = self.bytes + new_len - len(&old),
             None => self.bytes += key_len + new_len + ROW_OVERHEAD,
         }
+    }
+}
+
+impl Generation {
+    /// Takes out what there is of a cell.
+    fn remove(&mut self, cell: CellId) {
+        let bytes = &mut self.bytes;
+        self.rows.retain(|key, value| {
+            let stays = key::cell_of(key) != Some(cell);
+            if !stays {
+                *bytes -= key.len() + value.as_ref().map_or(0, Bytes::len) + ROW_OVERHEAD;
+            }
+            stays
+        });
+        self.positions.remove(&cell);
     }
 }
 
@@ -58,6 +73,23 @@ impl Staged {
             found.push((key.clone(), value.clone()));
         }
         found
+    }
+
+    /// Takes out what is staged of a cell.
+    pub(crate) fn remove(&mut self, cell: CellId) {
+        self.active.remove(cell);
+        if let Some(frozen) = &mut self.frozen
+            && frozen.positions.contains_key(&cell)
+        {
+            // Whoever writes the old one has been told that all of it is durable.
+            let mut rest = Generation {
+                rows: frozen.rows.clone(),
+                positions: frozen.positions.clone(),
+                bytes: frozen.bytes,
+            };
+            rest.remove(cell);
+            *frozen = Arc::new(rest);
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {

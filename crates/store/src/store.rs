@@ -130,6 +130,11 @@ impl Store {
         staged.active.positions.insert(cell, seq);
     }
 
+    /// Takes back what is staged of a cell: it was not made durable, and somebody else owns the cell now.
+    pub fn unstage(&self, cell: CellId) {
+        self.staged.write().remove(cell);
+    }
+
     /// One row.
     ///
     /// # Errors

@@ -188,6 +188,7 @@ impl Life<'_> {
                 clock: clock.clone(),
                 chance: self.chance.clone(),
                 tasks,
+                cluster: None,
             };
             let settings = Settings { cells: CELLS, backoff: Duration::from_millis(20), ..Settings::default() };
             if let Some(planted) = planted {
