@@ -194,7 +194,8 @@ impl Engine {
             for ((id, epoch), seq) in ends {
                 let Some(to) = self.cells.get(id).filter(|to| to.epoch == epoch) else { continue };
                 to.settled(&*self.journal, seq).await.map_err(|e| journal_failure(&e))?;
-                let durable = |there: &mut AcceptedElsewhere| (there.cell, there.epoch) == (id, epoch) && there.seq <= seq;
+                let durable =
+                    |there: &mut AcceptedElsewhere| (there.cell, there.epoch) == (id, epoch) && there.seq <= seq;
                 let there: Vec<_> = cell.accepted.lock().extract_if(.., durable).collect();
                 self.note_delivered(&cell, there.into_iter().flat_map(|there| there.ids).collect());
             }

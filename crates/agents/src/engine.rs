@@ -58,6 +58,9 @@ pub struct Settings {
     pub backoff: Duration,
     /// How long a request waits for a cell that is on its way from one node to another.
     pub moving_max: Duration,
+    /// How long a turn waits for an agent of another node: agents of several nodes may wait for each other, which none of
+    /// those nodes sees.
+    pub asking_max: Duration,
 }
 
 impl Default for Settings {
@@ -74,6 +77,7 @@ impl Default for Settings {
             attempts_max: 5,
             backoff: Duration::from_millis(200),
             moving_max: Duration::from_secs(10),
+            asking_max: Duration::from_secs(30),
         }
     }
 }
@@ -235,13 +239,28 @@ impl Engine {
                 return self.answer(&inside, ask, &asked.waiting).await;
             }
             let cluster = self.cluster.as_ref().ok_or_else(|| on_its_way(self.cell_id(&ask.address)))?;
-            match cluster.elsewhere.ask(asked.clone()).await {
+            match self.ask_elsewhere(cluster, asked).await {
                 Ok(answer) => return Ok(answer),
                 Err(NotDone::Failed(failure)) => return Err(failure),
                 Err(NotDone::Unknown(failure)) if !self.may_be_repeated(ask) => return Err(failure),
                 Err(NotDone::Unknown(_) | NotDone::NotHere) => patience.wait(self.cell_id(&ask.address)).await?,
             }
         }
+    }
+
+    async fn ask_elsewhere(&self, cluster: &Cluster, asked: &Asked) -> Result<Answer, NotDone> {
+        let answer = cluster.elsewhere.ask(asked.clone());
+        if asked.waiting.is_empty() {
+            return answer.await;
+        }
+        let late = |_| {
+            let message = format!(
+                "{} did not answer within {:?}; it may wait for one of those that wait for it",
+                asked.ask.address, self.settings.asking_max
+            );
+            Err(NotDone::Failed(Failure::new(Code::DeadlineExceeded, message)))
+        };
+        self.clock.timeout(self.settings.asking_max, answer).await.unwrap_or_else(late)
     }
 
     /// Whether an ask that may have been answered already can be asked again without harm.

@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// Fires some timers that are due; none if no more are.
-    fn fire(&self, cell: &Arc<Cell>, now: Timestamp) -> Result<Option<Ordered>, Failure> {
+    fn fire(self: &Arc<Self>, cell: &Arc<Cell>, now: Timestamp) -> Result<Option<Ordered>, Failure> {
         // Nothing may change a timer between looking at it and ordering what follows.
         let mut tail = cell.tail.lock();
         let rows = self.store.rows(Rows::Due(cell.id), None, BATCH).map_err(|e| store_failure(&e))?;

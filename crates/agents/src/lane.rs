@@ -113,7 +113,9 @@ impl Engine {
         }
         match self.append(cell, &Record::Delivered(ids)) {
             Ok(pending) => pending.unhurried(),
-            Err(failure) => tracing::debug!(cell = %cell.id, %failure, "messages are delivered again, and not taken again"),
+            Err(failure) => {
+                tracing::debug!(cell = %cell.id, %failure, "messages are delivered again, and not taken again")
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ impl Engine {
                 // What is still here of a cell that was given up is durable, or it would have been taken out.
                 let Some(cell) = self.cells.get(id) else { continue };
                 match cell.settled(&*self.journal, seq).await {
-                    Err(stride_journal::Error::Fenced { .. }) => self.lose(id),
+                    Err(stride_journal::Error::Fenced { .. }) => self.lose_cell(&cell),
                     settled => drop(settled.map_err(|e| journal_failure(&e))?),
                 }
             }

@@ -74,7 +74,8 @@ impl Engine {
     async fn take_up(self: &Arc<Self>, id: CellId, epoch: Epoch, last: Seq) -> Result<Cell, OpenError> {
         let engine = self.clone();
         let receipt = self.journal.settled(id, epoch, last).await?;
-        let taken = self.tasks.blocking(move || take_up(&*engine.journal, &engine.store, id, engine.settings.cells, receipt));
+        let taken =
+            self.tasks.blocking(move || take_up(&*engine.journal, &engine.store, id, engine.settings.cells, receipt));
         Ok(taken.await?.0)
     }
 
@@ -117,12 +118,18 @@ impl Engine {
 
     /// Drops a cell that somebody else owns now: nobody is told anything more from it.
     pub fn lose(self: &Arc<Self>, id: CellId) {
-        let Some(cell) = self.cells.get(id) else { return };
-        tracing::warn!(cell = %id, epoch = %cell.epoch, "another node has this cell now; what was under way in it is cut off");
+        if let Some(cell) = self.cells.get(id) {
+            self.lose_cell(&cell);
+        }
+    }
+
+    /// The same for a cell that was found to be fenced. It may have come back meanwhile, in another epoch: that one stays.
+    pub(crate) fn lose_cell(self: &Arc<Self>, cell: &Arc<Cell>) {
+        tracing::warn!(cell = %cell.id, epoch = %cell.epoch, "another node has this cell now; what was under way in it is cut off");
         cell.gate.shut();
         cell.tail.lock().closed = true;
-        self.conclude(&cell, false);
-        self.give_up(&cell, false);
+        self.conclude(cell, false);
+        self.give_up(cell, false);
     }
 
     /// Forgets a cell that is closed.

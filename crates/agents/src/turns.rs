@@ -319,7 +319,14 @@ impl Engine {
     }
 
     /// A message failed: it is tried again later, or parked.
-    fn note_failure(self: &Arc<Self>, cell: &Arc<Cell>, agent: &Address, id: MessageId, waiting: Waiting, failure: Failure) {
+    fn note_failure(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        agent: &Address,
+        id: MessageId,
+        waiting: Waiting,
+        failure: Failure,
+    ) {
         // What passes by itself is no attempt.
         let passes = matches!(failure.code, Code::Overloaded | Code::Unavailable);
         let attempts = waiting.attempts + u32::from(!passes);

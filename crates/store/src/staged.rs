@@ -82,11 +82,8 @@ impl Staged {
             && frozen.positions.contains_key(&cell)
         {
             // Whoever writes the old one has been told that all of it is durable.
-            let mut rest = Generation {
-                rows: frozen.rows.clone(),
-                positions: frozen.positions.clone(),
-                bytes: frozen.bytes,
-            };
+            let mut rest =
+                Generation { rows: frozen.rows.clone(), positions: frozen.positions.clone(), bytes: frozen.bytes };
             rest.remove(cell);
             *frozen = Arc::new(rest);
         }
