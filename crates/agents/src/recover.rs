@@ -61,7 +61,7 @@ pub(crate) async fn take_over(
     id: CellId,
     cells: u16,
 ) -> Result<(Cell, usize), OpenError> {
-    let opened = journal.open(id)?;
+    let opened = journal.open_one(id)?;
     let replayed = catch_up(store, id, cells, opened.last, |after| journal.replay(id, after))?;
     let receipt = journal.settled(id, opened.epoch, opened.last).await?;
     Ok((Cell::new(id, opened.epoch, receipt, waiting_in(store, id)?), replayed))
