@@ -11,7 +11,7 @@ use stride_ids::{CellId, Epoch, Failure, Seq};
 use crate::{
     cell::Cell,
     engine::{Engine, journal_failure},
-    recover::{OpenError, open_all, release, take_up},
+    recover::{OpenError, take_up},
 };
 
 /// How long turns that run may hold up that their cell leaves. Over that they are cut off, uncommitted.
@@ -33,20 +33,21 @@ impl Engine {
         }
     }
 
-    /// Takes cells over, each of which serves as soon as it is brought up to the end of the journal. Those that are here
-    /// already stay as they are.
+    /// Takes cells over that still have these epochs; each serves as soon as it is brought up to the end of the journal.
+    /// Those that somebody else has taken meanwhile are passed over, and those that are here stay as they are.
     ///
     /// # Errors
     /// Why the first of those that could not be taken over could not; the others are here.
-    pub async fn acquire(self: &Arc<Self>, ids: Vec<CellId>) -> Result<(), OpenError> {
-        let ids: Vec<CellId> = ids.into_iter().filter(|id| self.cells.get(*id).is_none()).collect();
-        if ids.is_empty() {
+    pub async fn acquire(self: &Arc<Self>, cells: Vec<(CellId, Epoch)>) -> Result<(), OpenError> {
+        let asked: Vec<_> = cells.into_iter().filter(|(id, _)| self.cells.get(*id).is_none()).collect();
+        if asked.is_empty() {
             return Ok(());
         }
         let began = self.clock.now();
-        let (journal, asked) = (self.journal.clone(), ids.clone());
-        let opened = self.tasks.blocking(move || open_all(&*journal, &asked)).await?;
-        let taken = stream::iter(ids.into_iter().zip(opened)).map(async |(id, opened)| {
+        let (journal, cells) = (self.journal.clone(), asked.clone());
+        let opened = self.tasks.blocking(move || journal.open_at(&cells)).await?;
+        let ours = asked.into_iter().zip(opened).filter_map(|((id, _), opened)| Some((id, opened?)));
+        let taken = stream::iter(ours).map(async |(id, opened)| {
             let mut cell = self.recover(id, opened.epoch, opened.last).await?;
             cell.recovered_in = self.clock.now() - began;
             let cell = Arc::new(cell);
@@ -113,7 +114,7 @@ impl Engine {
         self.give_up(&cell, settled.is_ok());
         settled.map_err(|e| journal_failure(&e))?;
         let (journal, epoch) = (self.journal.clone(), cell.epoch);
-        self.tasks.blocking(move || release(&*journal, id, epoch)).await.map_err(|e| journal_failure(&e))
+        self.tasks.blocking(move || journal.release(id, epoch)).await.map_err(|e| journal_failure(&e))
     }
 
     /// Drops a cell that somebody else owns now: nobody is told anything more from it.

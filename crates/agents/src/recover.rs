@@ -1,7 +1,7 @@
 //! Taking over the cells: the store is brought up to the end of the journal, or the takeover is refused.
 
-use stride_ids::{CellId, Epoch, Failure, Seq};
-use stride_journal::{Journal, Opened, Receipt, Record as Replayed};
+use stride_ids::{CellId, Failure, Seq};
+use stride_journal::{Journal, Receipt, Record as Replayed};
 use stride_store::{RowKey, Rows, Store};
 
 use crate::{
@@ -62,16 +62,6 @@ pub enum OpenError {
     },
 }
 
-/// Takes cells over.
-pub(crate) fn open_all(journal: &dyn Journal, ids: &[CellId]) -> Result<Vec<Opened>, stride_journal::Error> {
-    ids.iter().map(|id| journal.open(*id)).collect()
-}
-
-/// Gives a cell up.
-pub(crate) fn release(_journal: &dyn Journal, _id: CellId, _epoch: Epoch) -> Result<(), stride_journal::Error> {
-    Ok(())
-}
-
 /// Takes over one cell; and how much was replayed for it, in bytes of records.
 pub(crate) async fn take_over(
     journal: &dyn Journal,
@@ -79,7 +69,7 @@ pub(crate) async fn take_over(
     id: CellId,
     cells: u16,
 ) -> Result<(Cell, usize), OpenError> {
-    let opened = journal.open(id)?;
+    let opened = journal.open_one(id)?;
     let receipt = journal.settled(id, opened.epoch, opened.last).await?;
     take_up(journal, store, id, cells, receipt)
 }

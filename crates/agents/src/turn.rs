@@ -531,7 +531,7 @@ mod tests {
     async fn an_effect_is_held_until_a_receipt_of_its_cell_covers_it() {
         use stride_journal::{Journal, memory::MemoryJournal};
         let journal = MemoryJournal::new();
-        let epoch: Epoch = journal.open(CellId(1)).unwrap().epoch;
+        let epoch: Epoch = journal.open_one(CellId(1)).unwrap().epoch;
         let first = journal.append(CellId(1), epoch, "r".into()).unwrap().await.unwrap();
         assert!(Held::until(CellId(1), Seq(1), ()).opens_with(&first));
         assert!(!Held::until(CellId(1), Seq(2), ()).opens_with(&first));

@@ -15,7 +15,7 @@ use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
 use stride_data::{BUCKETS, DiskCache, Objects, OpenError, Owner, Storage, Swept};
 use stride_gateway::{Gateway, NodeInfo, install_recorder, router};
-use stride_ids::{Code, Failure, InvalidName, Name};
+use stride_ids::{Code, Failure, Incarnation, InvalidName, Name};
 use stride_journal::{
     Journal,
     embedded::EmbeddedJournal,
@@ -235,7 +235,11 @@ impl Node {
 
     /// Waits until the node cannot go on, and says why.
     pub async fn failed(&self) -> stride_journal::Error {
-        self.journal.stopped().await
+        tokio::select! {
+            stopped = self.journal.stopped() => stopped,
+            // It has no others that could go on without it.
+            fenced = self.journal.lost() => fenced.into(),
+        }
     }
 
     /// Takes no new requests, finishes those that run, and leaves everything in the store.
@@ -325,7 +329,8 @@ async fn open_postgres(
     clock: &Clock,
     chance: &Chance,
 ) -> Result<PostgresJournal, StartError> {
-    let settings = postgres::Settings { url: url.0.clone(), cells: identity.cells, home: identity.node.clone() };
+    let incarnation = Incarnation::of_bits(chance.next_u64());
+    let settings = postgres::Settings { url: url.0.clone(), cells: identity.cells, incarnation };
     let (clock, chance) = (clock.clone(), chance.clone());
     let open = move || PostgresJournal::open(settings, clock, chance);
     Tasks::real().blocking(open).await.map_err(StartError::Database)

@@ -10,7 +10,10 @@ use std::{
     fs,
     io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -191,6 +194,25 @@ impl Server {
         psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "-d", database]);
         psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1"]);
         Ok(text(&run_with(&mut psql, sql)?.stdout))
+    }
+
+    /// From now on new connections may use TLS, with this certificate and key in PEM.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn serve_tls(&self, certificate: &str, key: &str) -> Result<(), Error> {
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.dir.join(name);
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            if let Some((user, group)) = self.programs.user {
+                chown(&path, Some(user), Some(group))?;
+            }
+        }
+        let loaded = "SELECT pg_conf_load_time()";
+        let before = self.psql("postgres", loaded)?;
+        self.psql("postgres", "ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()")?;
+        self.until(&format!("SELECT pg_conf_load_time() <> '{before}' AND current_setting('ssl') = 'on'"), "t")
     }
 
     /// From now on a commit waits for a standby.

@@ -63,6 +63,8 @@ struct Hub {
     engines: Mutex<Vec<Arc<Engine>>>,
     living: Mutex<Vec<usize>>,
     owners: Mutex<[Option<usize>; CELLS as usize]>,
+    /// The epochs of the cells, or older ones.
+    epochs: Mutex<[u64; CELLS as usize]>,
 }
 
 /// A node's way to the others.
@@ -281,8 +283,16 @@ impl Works {
     }
 
     async fn give(&self, cell: CellId, to: usize) {
-        if self.hub.engine(to).acquire(vec![cell]).await.is_ok() {
-            self.hub.set_owner(cell, Some(to));
+        let (engine, at) = (self.hub.engine(to), usize::from(cell.0));
+        // At an epoch that is not the cell's any more nothing is taken over, so the next one is tried.
+        for epoch in (self.hub.epochs.lock()[at]..).take(8) {
+            if engine.acquire(vec![(cell, Epoch(epoch))]).await.is_err() {
+                return;
+            }
+            if let Some(owned) = engine.cells().iter().find(|owned| owned.cell == cell) {
+                self.hub.epochs.lock()[at] = owned.epoch.0;
+                return self.hub.set_owner(cell, Some(to));
+            }
         }
     }
 
@@ -324,6 +334,7 @@ pub(crate) fn run(setup: Setup) -> Outcome {
             engines: Mutex::default(),
             living: Mutex::default(),
             owners: Mutex::default(),
+            epochs: Mutex::default(),
         });
         let works = Arc::new(Works {
             hub: hub.clone(),

@@ -16,7 +16,7 @@ use serde_json::Value;
 use stride_agents::{Ask, Engine, OpenError, Settings, Surroundings, Tell};
 use stride_ids::{CellId, Code, Epoch, Failure, Payload, Seq};
 use stride_journal::{
-    Error, Journal, Opened, Pending, Record,
+    Error, Fenced, Journal, Opened, Pending, Record,
     embedded::{self, EmbeddedJournal, Threads},
 };
 use stride_sim::{
@@ -356,7 +356,7 @@ async fn plant(planted: Planted, surroundings: Surroundings, settings: Settings)
             Planted::LostTimer => Rows::Due(cell),
             Planted::EarlyReply => return,
         };
-        let Ok(opened) = journal.open(cell) else { return };
+        let Ok(opened) = journal.open_one(cell) else { return };
         let found: Vec<(RowKey, Bytes)> = store.rows(rows, None, usize::MAX).unwrap();
         let gone = found.into_iter().map(|(row, _)| Write { row, value: None }).collect();
         store.stage(cell, opened.last, gone);
@@ -387,8 +387,16 @@ impl SlowJournal {
 }
 
 impl Journal for SlowJournal {
-    fn open(&self, cell: CellId) -> Result<Opened, Error> {
-        self.log.open(cell)
+    fn open(&self, cells: &[CellId]) -> Result<Vec<Opened>, Error> {
+        self.log.open(cells)
+    }
+
+    fn open_at(&self, cells: &[(CellId, Epoch)]) -> Result<Vec<Option<Opened>>, Error> {
+        self.log.open_at(cells)
+    }
+
+    fn release(&self, cell: CellId, epoch: Epoch) -> Result<(), Error> {
+        self.log.release(cell, epoch)
     }
 
     fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error> {
@@ -409,5 +417,9 @@ impl Journal for SlowJournal {
 
     fn stopped(&self) -> std::pin::Pin<Box<dyn Future<Output = Error> + Send + '_>> {
         self.log.stopped()
+    }
+
+    fn lost(&self) -> std::pin::Pin<Box<dyn Future<Output = Fenced> + Send + '_>> {
+        self.log.lost()
     }
 }

@@ -6,11 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    CLOSE_MAX, Shared,
-    backoff::Backoff,
-    session::{Session, Trouble},
-};
+use super::{CLOSE_MAX, Shared, backoff::Backoff, connect::Trouble, session::Session};
 use crate::Error;
 
 /// Runs until the journal is closed and everything is stored, or nothing more can be.
