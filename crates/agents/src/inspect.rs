@@ -63,7 +63,7 @@ impl Engine {
         after: Option<&AgentKey>,
         limit: usize,
     ) -> Result<Vec<Address>, Failure> {
-        self.store.list_agents(tenant, kind, after, limit).map_err(|e| store_failure(&e))
+        self.store.list_agents(tenant, kind, after, limit, |_| true).map_err(|e| store_failure(&e))
     }
 
     /// Looks at one agent, also at one for which only messages wait, or are parked. Waits for the turn that is running, so
