@@ -29,7 +29,8 @@ impl Components {
     /// If the storage cannot be written to.
     pub async fn put(&self, bytes: Bytes) -> Result<String, Error> {
         let hash = ChunkHash::of(&bytes).to_string();
-        let put = self.store.put(&Path::from(hash.as_str()), PutPayload::from_bytes(bytes));
+        let path = Path::from(hash.as_str());
+        let put = self.store.put(&path, PutPayload::from_bytes(bytes));
         answer_within(self.clock.as_ref(), put).await.map_err(|e| Error::storage("write a component", &e))?;
         Ok(hash)
     }

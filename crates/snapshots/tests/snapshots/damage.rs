@@ -57,7 +57,7 @@ async fn a_flipped_bit_or_a_cut_anywhere_is_never_believed_and_the_snapshot_befo
             _ if path.as_ref().contains("manifest-0000000000000003") => 2,
             _ => 3,
         };
-        for at in (0..sound.len()).step_by(3) {
+        for at in (0..sound.len()).step_by(13) {
             let mut harmed = sound.to_vec();
             harmed[at] ^= 1 << (at % 8);
             remote.put(&path, harmed.into()).await.unwrap();
