@@ -56,15 +56,41 @@ pub struct StatePage {
 }
 
 impl Engine {
-    /// The agents of a type in key order, after `after`, `limit` at most.
-    pub fn list(
+    /// The agents of a type in key order, after `after`, `limit` at most, of all nodes.
+    ///
+    /// # Errors
+    /// Some of them cannot be had now.
+    pub async fn list(
         &self,
         tenant: &Name,
         kind: &Name,
         after: Option<&AgentKey>,
         limit: usize,
     ) -> Result<Vec<Address>, Failure> {
-        self.store.list_agents(tenant, kind, after, limit).map_err(|e| store_failure(&e))
+        let mut found = self.list_here(tenant, kind, after, limit)?;
+        if let Some(cluster) = &self.cluster {
+            found.extend(cluster.elsewhere.list(tenant, kind, after, limit).await?);
+            found.sort();
+            // A cell that moved meanwhile may have been listed by both.
+            found.dedup();
+            found.truncate(limit);
+        }
+        Ok(found)
+    }
+
+    /// The same of this node alone.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn list_here(
+        &self,
+        tenant: &Name,
+        kind: &Name,
+        after: Option<&AgentKey>,
+        limit: usize,
+    ) -> Result<Vec<Address>, Failure> {
+        let among = |cell| self.cells.get(cell).is_some();
+        self.store.list_agents(tenant, kind, after, limit, among).map_err(|e| store_failure(&e))
     }
 
     /// Looks at one agent, also at one for which only messages wait, or are parked. Waits for the turn that is running, so

@@ -28,7 +28,10 @@ impl Engine {
     /// The snapshot cannot be had; taking over tries again.
     pub async fn prepare(&self, id: CellId) -> Result<(), Failure> {
         match &self.cluster {
-            Some(cluster) if self.cells.get(id).is_none() => cluster.snapshots.restore(id).await,
+            Some(cluster) if self.cells.get(id).is_none() => {
+                self.store.unstage(id);
+                cluster.snapshots.restore(id).await
+            }
             _ => Ok(()),
         }
     }
@@ -67,6 +70,8 @@ impl Engine {
             outcome => return outcome,
         }
         if let Some(cluster) = &self.cluster {
+            // What is staged from an earlier ownership is durable, so the snapshot or the journal has it.
+            self.store.unstage(id);
             cluster.snapshots.restore(id).await.map_err(|why| OpenError::Snapshot { cell: id, why })?;
         }
         self.take_up(id, epoch, last).await

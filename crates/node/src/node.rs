@@ -386,7 +386,7 @@ async fn open_storage(config: &Config, identity: &mut Identity, clock: &Clock) -
     let environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let owner = Owner(identity.node.clone());
+    let owner = Owner::node(identity.node.clone());
     let storage = Storage::open(&location, &environment, &owner, clock.clone(), Tasks::real()).await?;
     let data_error = |source| StartError::Data { dir: config.data.clone(), source };
     identity.settle(&config.data, &location).map_err(data_error)?;

@@ -11,7 +11,7 @@ use crate::{key, scan::StagedRow};
 pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 /// Rows that belong together: all of them, up to these positions.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Generation {
     pub(crate) rows: Rows,
     pub(crate) positions: BTreeMap<CellId, Seq>,
@@ -30,20 +30,18 @@ impl Generation {
             None => self.bytes += key_len + new_len + ROW_OVERHEAD,
         }
     }
-}
 
-impl Generation {
-    /// Takes out what there is of a cell.
     fn remove(&mut self, cell: CellId) {
-        let bytes = &mut self.bytes;
+        if self.positions.remove(&cell).is_none() {
+            return;
+        }
         self.rows.retain(|key, value| {
             let stays = key::cell_of(key) != Some(cell);
             if !stays {
-                *bytes -= key.len() + value.as_ref().map_or(0, Bytes::len) + ROW_OVERHEAD;
+                self.bytes -= key.len() + value.as_ref().map_or(0, Bytes::len) + ROW_OVERHEAD;
             }
             stays
         });
-        self.positions.remove(&cell);
     }
 }
 
@@ -75,18 +73,19 @@ impl Staged {
         found
     }
 
-    /// Takes out what is staged of a cell.
+    /// Whether something of a cell is staged.
+    pub(crate) fn has(&self, cell: CellId) -> bool {
+        let frozen = self.frozen.as_ref().is_some_and(|frozen| frozen.positions.contains_key(&cell));
+        frozen || self.active.positions.contains_key(&cell)
+    }
+
+    /// Takes away what is staged of a cell.
     pub(crate) fn remove(&mut self, cell: CellId) {
         self.active.remove(cell);
-        if let Some(frozen) = &mut self.frozen
-            && frozen.positions.contains_key(&cell)
-        {
-            // Whoever writes the old one has been told that all of it is durable.
-            let mut rest =
-                Generation { rows: frozen.rows.clone(), positions: frozen.positions.clone(), bytes: frozen.bytes };
-            rest.remove(cell);
-            *frozen = Arc::new(rest);
+        if let Some(frozen) = &mut self.frozen {
+            Arc::make_mut(frozen).remove(cell);
         }
+        self.frozen.take_if(|frozen| frozen.positions.is_empty());
     }
 
     pub(crate) fn bytes(&self) -> usize {
