@@ -45,13 +45,23 @@ impl Engine {
         self.cells.owned().iter().map(status).collect()
     }
 
+    /// The cells of this node, with the epoch of each.
+    pub fn owned(&self) -> Vec<(CellId, Epoch)> {
+        self.cells.owned().iter().map(|cell| (cell.id, cell.epoch)).collect()
+    }
+
     /// How many cells there are, on all nodes.
     pub fn cell_count(&self) -> u16 {
         self.settings.cells
     }
 
+    /// Whether a cell is here.
+    pub fn has_cell(&self, cell: CellId) -> bool {
+        self.cells.get(cell).is_some()
+    }
+
     /// Whether the cell of an agent is here.
     pub fn is_here(&self, agent: &Address) -> bool {
-        self.cell_of(agent).is_some()
+        self.has_cell(self.cell_id(agent))
     }
 }

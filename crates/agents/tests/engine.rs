@@ -404,7 +404,7 @@ async fn a_removed_agent_begins_anew_also_after_recovery() {
     drop(first);
     let second = world_on(journal, dir.path(), Settings::default()).await;
     assert_eq!(second.value("a").await, 0);
-    assert_eq!(second.engine.list(&Name::default_tenant(), &agent("a").kind, None, 10).unwrap(), []);
+    assert_eq!(second.engine.list(&Name::default_tenant(), &agent("a").kind, None, 10).await.unwrap(), []);
     assert!(!second.keyed("a", "add", 5, Some("k")).await.unwrap().replayed);
 }
 
