@@ -35,7 +35,8 @@ impl Cells for Engine {
     fn acquire(&self, cells: Vec<(CellId, Epoch)>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
             let journal = self.journal.clone();
-            let opened = Tasks::real().blocking(move || {
+            let tasks = Tasks::real();
+            let opened = tasks.blocking(move || {
                 let opened = journal.open_at(&cells)?;
                 let taken = cells.iter().zip(opened).filter_map(|((cell, _), opened)| Some((*cell, opened?)));
                 let replay = |(cell, opened): (CellId, stride_journal::Opened)| {
@@ -110,11 +111,15 @@ impl Node {
     /// Writes a record into each of its cells.
     async fn write(&self, text: &str) -> usize {
         let owned: Vec<_> = self.engine.owned.lock().iter().map(|(cell, (epoch, _))| (*cell, *epoch)).collect();
-        let pending: Vec<_> = owned
-            .iter()
-            .map(|(cell, epoch)| self.journal.append(*cell, *epoch, Bytes::from(text.to_owned())).unwrap())
-            .collect();
-        for pending in pending {
+        for (cell, epoch) in &owned {
+            let pending = loop {
+                match self.journal.append(*cell, *epoch, Bytes::from(text.to_owned())) {
+                    Ok(pending) => break pending,
+                    // It finds out a moment later than the beat that the server is back.
+                    Err(Error::Unavailable(_)) => self.clock.sleep(Duration::from_millis(20)).await,
+                    Err(error) => panic!("{cell}: {error}"),
+                }
+            };
             pending.await.unwrap();
         }
         owned.len()
