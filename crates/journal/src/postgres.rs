@@ -26,19 +26,17 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use stride_ids::{CellId, Epoch, Seq};
-use stride_sim::{Chance, Clock};
+use stride_sim::{Backoff, Chance, Clock};
 use tokio::{runtime, sync::Notify};
 use tokio_postgres::Config;
 
 use self::{
-    backoff::Backoff,
     schema::Identity,
     session::{Session, Trouble, damaged},
     tail::Tail,
 };
 use crate::{Error, Journal, Opened, Pending, Receipt, Record, journal::Outcome};
 
-mod backoff;
 mod keeper;
 mod lane;
 mod schema;

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
+use stride_sim::Backoff;
+
 use super::{
     CLOSE_MAX, Shared,
-    backoff::Backoff,
     session::{Session, Trouble},
 };
 use crate::Error;
