@@ -27,18 +27,16 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use stride_ids::{CellId, Epoch, Incarnation, Seq};
-use stride_sim::{Chance, Clock};
+use stride_sim::{Backoff, Chance, Clock};
 use tokio::{runtime, sync::Notify};
 
 use self::{
-    backoff::Backoff,
     schema::Identity,
     session::{Session, Taken, damaged},
     tail::Tail,
 };
 use crate::{Error, Fenced, Journal, Opened, Pending, Receipt, Record, journal::Outcome};
 
-mod backoff;
 mod connect;
 mod keeper;
 mod lane;

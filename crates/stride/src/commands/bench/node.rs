@@ -25,6 +25,16 @@ impl Server {
         Self::start(Command::new(std::env::current_exe()?).args(["bench", "echo-server"]))
     }
 
+    /// A peer that answers with what it is sent, with TLS if it gets certificates.
+    pub(crate) fn peer(certificates: Option<&Path>) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "peer-server"]);
+        if let Some(certificates) = certificates {
+            command.arg("--certificates").arg(certificates);
+        }
+        Self::start(&mut command)
+    }
+
     /// A node on `data`.
     pub(crate) fn node(data: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
