@@ -59,7 +59,8 @@ pub(crate) async fn shift(
     Json(Move { cells, to }): Json<Move>,
 ) -> Result<StatusCode, Problem> {
     let Some(others) = &gateway.others else {
-        let message = "this node has all cells, because it is in no cluster; start nodes with --cluster to have several";
+        let message =
+            "this node has all cells, because it is in no cluster; start nodes with --cluster to have several";
         return Err(Failure::new(Code::InvalidRequest, message).into());
     };
     let count = gateway.engine.cell_count();

@@ -257,7 +257,8 @@ impl Inner {
 
     /// Removes the oldest maps that have ended, so that as many are left as are kept.
     async fn forget(&self, tenant: &Name) -> Result<(), Failure> {
-        let ended: Vec<_> = self.addresses(tenant).await?.into_iter().filter(|one| self.signal(one).is_none()).collect();
+        let ended: Vec<_> =
+            self.addresses(tenant).await?.into_iter().filter(|one| self.signal(one).is_none()).collect();
         let too_many = ended.len().saturating_sub(self.settings.kept_max);
         for address in ended.iter().take(too_many) {
             let run: Run = ask_of(self, address).await?;

@@ -15,7 +15,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
 use stride_agents::Engine;
-use stride_cluster::{Beat, Cells as _, Ended, NodeName, NodeSpec, PostgresTables, Tables, home_of};
+use stride_cluster::{Beat, Ended, NodeName, NodeSpec, PostgresTables, Tables, home_of};
 use stride_data::Storage;
 use stride_ids::{Incarnation, Name};
 use stride_net::{Peers, Tls, serve};
@@ -25,11 +25,11 @@ use stride_snapshots::Snapshots;
 use stride_store::Store;
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
 
-pub(crate) use self::{rollout::Rollout, switchboard::Switchboard};
 use self::{
     door::{Door, Inside},
     keeper::{Keeper, Kept},
 };
+pub(crate) use self::{rollout::Rollout, switchboard::Switchboard};
 use crate::{Config, control::Control, hardware, node::StartError};
 
 /// How long a node waits at its start until every cell has an owner.
@@ -82,10 +82,8 @@ impl Membership {
         let listener = TcpListener::bind(config.peers).await.map_err(listen_error)?;
         let peer = config.reached_at(listener.local_addr().map_err(listen_error)?);
         let tls = config.certificates.as_ref().map(|dir| Tls::load(dir, clock)).transpose()?;
-        let name = Name::new(at.cluster).map_err(|e| StartError::Data {
-            dir: config.data.clone(),
-            source: io::Error::other(e.to_string()),
-        })?;
+        let name = Name::new(at.cluster)
+            .map_err(|e| StartError::Data { dir: config.data.clone(), source: io::Error::other(e.to_string()) })?;
         let settings = stride_net::Settings::of(name);
         let peers = Peers::new(settings.clone(), tls.clone(), clock.clone(), chance.clone(), Tasks::real());
         let home = home_of(&lock_of(&config.data));
@@ -119,9 +117,13 @@ impl Membership {
     }
 
     /// What the engine needs of the others.
-    pub(crate) fn surroundings(&self, storage: &Storage, store: &Arc<Store>, chance: &Chance) -> stride_agents::Cluster {
-        let snapshots =
-            Snapshots::new(storage.beside("snapshots"), self.clock.clone(), chance.clone(), Tasks::real());
+    pub(crate) fn surroundings(
+        &self,
+        storage: &Storage,
+        store: &Arc<Store>,
+        chance: &Chance,
+    ) -> stride_agents::Cluster {
+        let snapshots = Snapshots::new(storage.beside("snapshots"), self.clock.clone(), chance.clone(), Tasks::real());
         stride_agents::Cluster {
             elsewhere: self.switchboard.clone(),
             snapshots: Arc::new(Kept { snapshots, store: store.clone() }),
@@ -141,12 +143,7 @@ impl Membership {
             switchboard: self.switchboard.clone(),
             runtime: Handle::current(),
         });
-        self.door.open(Inside {
-            engine,
-            keeper: keeper.clone(),
-            switchboard: self.switchboard.clone(),
-            router,
-        });
+        self.door.open(Inside { engine, keeper: keeper.clone(), switchboard: self.switchboard.clone(), router });
         let server = serve(
             self.listener,
             self.settings,
@@ -180,9 +177,7 @@ impl Member {
     async fn all_owned(&self) {
         let mut map = self.beat.watch();
         // The sender lives as long as the beat.
-        let _ = map
-            .wait_for(|map| !map.cells.is_empty() && map.cells.iter().all(|place| place.owner.is_some()))
-            .await;
+        let _ = map.wait_for(|map| !map.cells.is_empty() && map.cells.iter().all(|place| place.owner.is_some())).await;
     }
 
     /// Waits until another node has this one's name.

@@ -14,6 +14,7 @@
 
 mod calls;
 mod catalog;
+mod cluster;
 mod config;
 mod control;
 mod files;

@@ -205,7 +205,8 @@ impl Elsewhere for Switchboard {
         let outcome = if valid {
             Ok(())
         } else {
-            let message = "this node has not heard from the cluster's database for too long, so others may have its cells";
+            let message =
+                "this node has not heard from the cluster's database for too long, so others may have its cells";
             Err(Failure::new(Code::Unavailable, message))
         };
         Box::pin(std::future::ready(outcome))

@@ -36,7 +36,8 @@ pub(crate) struct Init {
 impl Init {
     fn run(self) -> anyhow::Result<()> {
         let dir = self.dir.display();
-        let authority = Authority::open(&self.dir, &Clock::real()).context("there is no CA to make certificates with")?;
+        let authority =
+            Authority::open(&self.dir, &Clock::real()).context("there is no CA to make certificates with")?;
         output::line(format_args!("{dir}: the CA; keep ca.key away from the nodes"))?;
         for host in &self.hosts {
             let made = authority.add(host).with_context(|| format!("no certificate for {host}"))?;

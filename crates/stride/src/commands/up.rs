@@ -20,9 +20,18 @@ pub(crate) struct Up {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7373]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// The PostgreSQL database that holds the journal, as postgres://USER@HOST/DATABASE [default: the journal is in DIR]
+    /// The PostgreSQL database of the cluster to join, as postgres://USER@HOST/DATABASE [default: this node is alone]
     #[arg(long, env = "STRIDE_CLUSTER", hide_env_values = true, value_name = "URL")]
     cluster: Option<DatabaseUrl>,
+    /// Where other nodes of the cluster are listened for; port 0 takes a free one [default: 127.0.0.1:7375]
+    #[arg(long, value_name = "ADDR")]
+    peers: Option<SocketAddr>,
+    /// The host name or address under which clients and other nodes reach this one [default: what is listened on]
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+    /// Certificates for other nodes, as `stride cluster init` makes them [default: what goes between nodes is not encrypted]
+    #[arg(long, value_name = "DIR")]
+    certificates: Option<PathBuf>,
     /// Where the bytes of objects are kept: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR, with
     /// credentials in AWS_*, GOOGLE_* or AZURE_* [default: the data directory]
     #[arg(long, value_name = "URL")]
@@ -51,6 +60,16 @@ impl Up {
         if self.objects.is_some() {
             config.objects = self.objects;
         }
+        if let Some(peers) = self.peers {
+            config.peers = peers;
+        }
+        if self.advertise.is_some() {
+            config.advertise = self.advertise;
+        }
+        if self.certificates.is_some() {
+            config.certificates = self.certificates;
+        }
+        config.check()?;
         // Listened to from the beginning: who stops a node that is still starting must not be ignored.
         let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);
         let node = tokio::select! {

@@ -42,11 +42,8 @@ pub(crate) async fn measure(clock: &Clock, figures: &mut Figures) -> anyhow::Res
         with.merge(&secret.time(clock).await?);
     }
     figures.latency("ZeroMQ REQ and REP, 1 KB there and back", &bare, None);
-    let against = |latencies: &Latencies, goal| Against {
-        baseline: "ZeroMQ",
-        ratio: ratio(latencies.p50(), bare.p50()),
-        goal,
-    };
+    let against =
+        |latencies: &Latencies, goal| Against { baseline: "ZeroMQ", ratio: ratio(latencies.p50(), bare.p50()), goal };
     figures.latency("call between nodes, 1 KB", &without, Some(against(&without, "p50 <= 1.3x")));
     figures.latency("call between nodes, 1 KB, mutual TLS", &with, Some(against(&with, "p50 <= 1.6x")));
     Ok(())
