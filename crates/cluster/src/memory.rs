@@ -144,20 +144,20 @@ impl State {
         })
     }
 
-    fn reconcile(&mut self, incarnation: Incarnation, lease: Duration, judge: bool) -> bool {
+    fn reconcile(&mut self, incarnation: Incarnation, lease: Duration, judge: bool) -> Option<usize> {
         let now = self.clock.now();
         if self.reconciler.is_some_and(|(holder, until)| holder != incarnation && until >= now) {
-            return false;
+            return None;
         }
         self.reconciler = Some((incarnation, now + lease));
         let awake = self.node(incarnation).is_some_and(|me| me.seen + me.lease / 3 > now);
-        if judge && awake {
-            for node in self.nodes.values_mut().filter(|node| !node.row.dead && node.seen + node.lease < now) {
-                node.row.dead = true;
-                self.nodes_changed += 1;
-            }
+        if !(judge && awake) {
+            return Some(0);
         }
-        true
+        let silent = self.nodes.values_mut().filter(|node| !node.row.dead && node.seen + node.lease < now);
+        let judged = silent.map(|node| node.row.dead = true).count();
+        self.nodes_changed += judged as u64;
+        Some(judged)
     }
 
     fn want(&mut self, incarnation: Incarnation, version: u64, changes: &[Change]) -> bool {
@@ -265,7 +265,12 @@ impl Tables for Way {
         self.call(|state| state.world())
     }
 
-    fn reconcile(&self, incarnation: Incarnation, lease: Duration, judge: bool) -> BoxFuture<'_, Result<bool, Error>> {
+    fn reconcile(
+        &self,
+        incarnation: Incarnation,
+        lease: Duration,
+        judge: bool,
+    ) -> BoxFuture<'_, Result<Option<usize>, Error>> {
         self.call(move |state| state.reconcile(incarnation, lease, judge))
     }
 
@@ -298,6 +303,7 @@ impl Tables for Way {
             let before = state.nodes.len();
             state.nodes.retain(|_, node| node.row.spec.incarnation != incarnation);
             state.nodes_changed += u64::from(state.nodes.len() < before);
+            state.reconciler = state.reconciler.filter(|(holder, _)| *holder != incarnation);
         })
     }
 

@@ -101,7 +101,11 @@ WITH told AS (
 SELECT count(*) FROM told";
 
 const LEAVE: &str = "
-WITH gone AS (DELETE FROM stride.nodes WHERE incarnation = $1 RETURNING name)
+WITH gone AS (
+    DELETE FROM stride.nodes WHERE incarnation = $1 RETURNING name
+), free AS (
+    UPDATE stride.reconciler SET until = '-infinity' WHERE holder = $1
+)
 UPDATE stride.control SET nodes = nodes + 1 WHERE EXISTS (SELECT FROM gone)";
 
 const NEWEST: &str = "
@@ -244,13 +248,19 @@ impl Tables for PostgresTables {
         })
     }
 
-    fn reconcile(&self, incarnation: Incarnation, lease: Duration, judge: bool) -> BoxFuture<'_, Result<bool, Error>> {
+    fn reconcile(
+        &self,
+        incarnation: Incarnation,
+        lease: Duration,
+        judge: bool,
+    ) -> BoxFuture<'_, Result<Option<usize>, Error>> {
         Box::pin(async move {
             let row = self.query_one(RECONCILE, &[&bits(incarnation), &micros(lease), &judge]).await?;
-            for name in row.get::<_, Vec<String>>(1) {
-                tracing::warn!(node = name, "was silent for longer than its lease and is declared dead");
+            let judged: Vec<String> = row.get(1);
+            for node in &judged {
+                tracing::warn!(node, "was silent for longer than its lease and is declared dead");
             }
-            Ok(row.get::<_, i64>(0) == 1)
+            Ok((row.get::<_, i64>(0) == 1).then_some(judged.len()))
         })
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn steps(
             Some(_) if draining && !others => steps.release.push((cell, None)),
             Some(_) if !wanted_here => {
                 // Whoever is to have it has to be there, or nobody would answer for it.
-                let next = wanted.and_then(|name| world.nodes.get(name)).filter(|node| !node.dead);
+                let next = wanted.and_then(|name| world.nodes.get(name)).filter(|node| node.is_open());
                 if let Some(next) = next {
                     steps.release.push((cell, Some(next.spec.name.clone())));
                 }

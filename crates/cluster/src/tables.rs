@@ -29,10 +29,15 @@ pub trait Tables: Send + Sync + 'static {
     /// All that there is to know.
     fn world(&self) -> BoxFuture<'_, Result<World, Error>>;
 
-    /// Takes or keeps the lease for reconciling, for `lease`: whether this node has it. If it does and `judge` is set,
-    /// all nodes whose lease is over are declared dead; unless this node itself was silent for long just now,
+    /// Takes or keeps the lease for reconciling, for `lease`; none if another node has it. With it, and if `judge` is set, all
+    /// nodes whose lease is over are declared dead, and counted; unless this node itself was silent for long just now,
     /// because then it was the database that was away.
-    fn reconcile(&self, incarnation: Incarnation, lease: Duration, judge: bool) -> BoxFuture<'_, Result<bool, Error>>;
+    fn reconcile(
+        &self,
+        incarnation: Incarnation,
+        lease: Duration,
+        judge: bool,
+    ) -> BoxFuture<'_, Result<Option<usize>, Error>>;
 
     /// Writes who is to own what, if nobody has since the world had `version`, and this node has the lease for it: whether it
     /// was written.
@@ -52,7 +57,7 @@ pub trait Tables: Send + Sync + 'static {
     /// Lets cells be moved again.
     fn unpin<'a>(&'a self, cells: &'a [CellId]) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Leaves: the name is free, and whatever it still owns can be taken over.
+    /// Leaves: the name is free, whatever it still owns can be taken over, and another node may reconcile.
     fn leave(&self, incarnation: Incarnation) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Adds what is deployed for a component, if the newest that there is for it is `expected`, and returns its number. Later
@@ -141,12 +146,6 @@ pub struct World {
 }
 
 impl World {
-    /// The living node that owns a cell.
-    pub fn owner(&self, cell: CellId) -> Option<&NodeRow> {
-        let holder = self.cells.get(usize::from(cell.0))?.holder?;
-        self.nodes.values().find(|node| !node.dead && node.spec.incarnation == holder)
-    }
-
     /// The same for requests that look for a cell.
     pub fn map(&self) -> Map {
         let living = self.nodes.values().filter(|node| !node.dead);

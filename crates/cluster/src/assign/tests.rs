@@ -14,8 +14,8 @@ use crate::{
 /// Nodes with so many cores each, and cells with so many bytes each.
 fn world(cores: &[u32], bytes: &[u64]) -> World {
     let mut world = World::default();
-    for nth in 0..cores.len() {
-        join(&mut world, nth, cores[nth]);
+    for (nth, cores) in cores.iter().enumerate() {
+        join(&mut world, nth, *cores);
     }
     world.cells = bytes.iter().map(|bytes| CellRow { bytes: *bytes, ..CellRow::default() }).collect();
     world

@@ -22,6 +22,8 @@ pub(super) struct Pass {
     known: Option<News>,
     world: World,
     steady: Steady,
+    /// Something has changed since this node has decided last who is to own what.
+    undecided: bool,
 }
 
 impl Pass {
@@ -34,7 +36,8 @@ impl Pass {
         if changed {
             self.look(shared, news).await?;
         }
-        self.reconcile(shared, changed || with_sizes, news).await?;
+        self.undecided |= changed || with_sizes;
+        self.reconcile(shared, news).await?;
         self.act(shared);
         Ok(())
     }
@@ -72,14 +75,16 @@ impl Pass {
         Ok(())
     }
 
-    async fn reconcile(&mut self, shared: &Shared, due: bool, news: News) -> Result<(), Error> {
+    async fn reconcile(&mut self, shared: &Shared, news: News) -> Result<(), Error> {
         let (me, judge) = (shared.spec.incarnation, self.steady.may_judge(shared.clock.now()));
-        if !shared.call(shared.tables.reconcile(me, LEASE, judge)).await? || !due {
-            return Ok(());
+        match shared.call(shared.tables.reconcile(me, LEASE, judge)).await? {
+            Some(judged) if judged > 0 || self.undecided => {}
+            _ => return Ok(()),
         }
-        // It may be that somebody was declared dead, or that sizes have changed.
+        // Somebody was declared dead, or sizes have changed.
         self.look(shared, news).await?;
         let changes = assign(&self.world);
+        self.undecided = !changes.is_empty();
         if changes.is_empty() {
             return Ok(());
         }

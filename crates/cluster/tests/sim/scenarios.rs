@@ -83,6 +83,27 @@ async fn a_node_whose_answers_are_lost_stops_to_answer_and_loses_nothing() {
     assert_eq!(town.places(), before, "it was heard all the time");
 }
 
+/// A takeover that began before a node was declared dead, and ends after it has come back, is of what others have by then.
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_when_a_node_is_declared_dead_is_given_up_before_it_answers_again() {
+    for seed in 0..12 {
+        let mut town = Town::new(Chance::seeded(seed));
+        town.start("a").await;
+        town.until_settled().await;
+        town.start("b").await;
+        *town.node("b").engine.slow.lock() = Duration::from_secs(12);
+        let taken = |town: &Town| {
+            let map = town.tables.look().map();
+            map.cells.iter().any(|place| place.owner == Some(name("b")))
+        };
+        town.until("b has taken a cell over", taken).await;
+        town.node("b").way.set(Link::Cut);
+        town.until("a answers for all", |town| town.answers("a") == ALL).await;
+        town.node("b").way.set(Link::Up);
+        town.until_settled().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn tables_that_are_away_for_a_minute_change_nothing() {
     for link in [Link::Cut, Link::Refused] {
@@ -123,7 +144,8 @@ async fn who_drains_gives_all_to_the_others_and_leaves() {
     assert!(!town.node("b").beat.lease().is_valid(town.clock.now()));
     assert_eq!(*town.node("b").engine.lost.lock(), 0, "nothing was taken from it");
     town.kill("b");
-    town.until_settled().await;
+    let took = town.until_settled().await;
+    assert!(took < ms(500), "a beat and a takeover, because nobody was nudged: {took:?}");
     // And the last one leaves with nobody to give anything to.
     town.node("a").beat.drain(Duration::from_secs(30)).await;
     town.kill("a");

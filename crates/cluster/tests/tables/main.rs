@@ -115,18 +115,18 @@ async fn the_silent_are_declared_dead_by_one_who_was_heard_just_now(shared: &Sha
     let (ours, theirs) = (Incarnation::of_bits(1), Incarnation::of_bits(2));
     a.join(&spec("a", 1, None), LEASE).await.unwrap();
     b.join(&spec("b", 2, None), LEASE).await.unwrap();
-    assert!(a.reconcile(ours, LEASE, true).await.unwrap());
-    assert!(!b.reconcile(theirs, LEASE, true).await.unwrap(), "one at a time");
-    assert!(a.reconcile(ours, LEASE, true).await.unwrap(), "and it keeps it");
+    assert_eq!(a.reconcile(ours, LEASE, true).await, Ok(Some(0)));
+    assert_eq!(b.reconcile(theirs, LEASE, true).await, Ok(None), "one at a time");
+    assert_eq!(a.reconcile(ours, LEASE, true).await, Ok(Some(0)), "and it keeps it");
     b.beat(&pulse(2)).await.unwrap();
     wait(shared, LEASE + LEASE / 4).await;
-    assert!(a.reconcile(ours, LEASE, true).await.unwrap());
+    assert_eq!(a.reconcile(ours, LEASE, true).await, Ok(Some(0)));
     b.beat(&pulse(2)).await.expect("who was silent itself judges nobody");
     wait(shared, LEASE + LEASE / 4).await;
     let before = a.beat(&pulse(1)).await.unwrap();
-    assert!(a.reconcile(ours, LEASE, false).await.unwrap());
+    assert_eq!(a.reconcile(ours, LEASE, false).await, Ok(Some(0)));
     assert!(!a.world().await.unwrap().nodes[&name("b")].dead, "only if it is meant to");
-    assert!(a.reconcile(ours, LEASE, true).await.unwrap());
+    assert_eq!(a.reconcile(ours, LEASE, true).await, Ok(Some(1)));
     assert!(a.beat(&pulse(1)).await.unwrap().nodes > before.nodes);
     assert!(a.world().await.unwrap().nodes[&name("b")].dead);
     assert_eq!(b.beat(&pulse(2)).await, Err(Error::Dead), "too late");
@@ -134,7 +134,10 @@ async fn the_silent_are_declared_dead_by_one_who_was_heard_just_now(shared: &Sha
     b.beat(&pulse(2)).await.unwrap();
     assert!(!a.world().await.unwrap().nodes[&name("b")].dead);
     wait(shared, LEASE + LEASE / 4).await;
-    assert!(b.reconcile(theirs, LEASE, true).await.unwrap(), "the lease for it goes on to others");
+    assert!(b.reconcile(theirs, LEASE, true).await.unwrap().is_some(), "the lease for it goes on to others");
+    assert_eq!(a.reconcile(ours, LEASE, true).await, Ok(None));
+    b.leave(theirs).await.unwrap();
+    assert!(a.reconcile(ours, LEASE, true).await.unwrap().is_some(), "who leaves does not keep it");
 }
 
 /// Two who decide at the same time do not undo each other.
@@ -144,7 +147,7 @@ async fn what_is_wanted_is_written_by_one_who_knows_what_is_there(shared: &Share
     a.join(&spec("a", 1, None), LEASE).await.unwrap();
     b.join(&spec("b", 2, None), LEASE).await.unwrap();
     let change = |cell, to: &str| Change { cell: CellId(cell), to: name(to), why: Why::Gone(name("x")) };
-    assert!(a.reconcile(ours, LEASE, false).await.unwrap());
+    assert!(a.reconcile(ours, LEASE, false).await.unwrap().is_some());
     let seen = a.world().await.unwrap();
     let before = a.beat(&pulse(1)).await.unwrap();
     assert!(!b.want(theirs, seen.version, &[change(0, "b")]).await.unwrap(), "it is not its turn");
