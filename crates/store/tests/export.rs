@@ -234,7 +234,7 @@ fn what_cannot_be_imported_is_refused_and_changes_nothing() {
     record(&target, CELL, 3, vec![put(CELL, 1, "w")]);
     let exported = rows(source.export(CELL, None));
     let refused = |outcome: Result<(), Error>| {
-        assert!(matches!(outcome, Err(Error::Import { cell: CELL | CellId(2), .. })), "{outcome:?}")
+        assert!(matches!(outcome, Err(Error::Import { cell: CELL | CellId(2), .. })), "{outcome:?}");
     };
     refused(import(&target, CellId(2), Seq(7), &exported));
     refused(import(&target, CELL, Seq(7), &[exported[1].clone(), exported[0].clone()]));
