@@ -3,7 +3,7 @@
 //! What is built on is the newest manifest, and only if it is whole; so what a newer manifest names was either named by the
 //! one before it or is new. That is what sweeping relies on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use stride_ids::{CellId, Epoch, Seq};
 use stride_store::{Export, Store};
@@ -38,6 +38,7 @@ impl Snapshots {
     /// Nothing is lost by any; try again.
     pub async fn save(&self, store: &Arc<Store>, cell: CellId, epoch: Epoch) -> Result<Saved, Error> {
         let _alone = self.busy(cell).await;
+        let begun = self.clock.now();
         let before = self.newest_whole(cell, &self.remote.list(cell).await?).await?;
         let position = store.position(cell);
         match before {
@@ -45,7 +46,7 @@ impl Snapshots {
                 Ok(Saved { position: before.name().position, bytes: 0, files: before.files().len() })
             }
             _ if position == Seq::ZERO => Ok(Saved { position, bytes: 0, files: 0 }),
-            before => self.save_after(before, store, cell, epoch).await,
+            before => self.save_after(before, store, cell, epoch, begun).await,
         }
     }
 
@@ -68,13 +69,13 @@ impl Snapshots {
         store: &Arc<Store>,
         cell: CellId,
         epoch: Epoch,
+        begun: Duration,
     ) -> Result<Saved, Error> {
         let since = before.as_ref().filter(|before| !before.wants_base()).map(|before| before.name().position);
-        let begun = self.clock.now();
         let file = self.write(cell, store.export(cell, since)).await?;
         let bytes = file.len;
         let manifest = Manifest::after(before, cell, epoch, file);
-        // A file that took longer might be taken for garbage by who sweeps.
+        // What took longer might be taken for garbage by who sweeps, or be built on what is garbage now.
         if self.clock.now() - begun > self.grace / 2 {
             return Err(Error::Slow { cell });
         }

@@ -87,7 +87,12 @@ impl Store {
     /// As [`Store::materialise`].
     pub fn forget(&self, cell: CellId) -> Result<(), Error> {
         self.unstage(cell);
-        let mut written = self.summaries.read()[usize::from(cell.0)];
+        let written = self.summaries.read()[usize::from(cell.0)];
+        self.clear(cell, written)
+    }
+
+    /// Removes the rows of a cell that add up to this, unless somebody else has begun to change it.
+    fn clear(&self, cell: CellId, mut written: Summary) -> Result<(), Error> {
         if written == Summary::default() {
             return Ok(());
         }
@@ -228,11 +233,12 @@ impl Import {
     }
 }
 
-/// What broke off leaves nothing. Should it not succeed, the next import or start removes what is there.
+/// What broke off leaves nothing. Should that not succeed, the next import or start removes what is there. Whoever took the
+/// cell over meanwhile replays the journal over it, which makes it right, and keeps it.
 impl Drop for Import {
     fn drop(&mut self) {
         if self.begun {
-            let _ = self.store.forget(self.cell);
+            let _ = self.store.clear(self.cell, self.written);
         }
         self.store.importing.lock().remove(&self.cell);
     }

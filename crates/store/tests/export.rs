@@ -205,6 +205,28 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 #[test]
+fn who_takes_a_cell_over_in_the_midst_of_an_import_keeps_it() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (source, target) = (open(from.path()), open(to.path()));
+    record(&source, CELL, 7, (0..1_000).map(|n| put(CELL, n, &"v".repeat(9_000))).collect());
+    let exported = rows(source.export(CELL, None));
+    for materialised in [false, true] {
+        target.forget(CELL).unwrap();
+        let mut import = target.import(CELL, Seq(7)).unwrap();
+        exported[..600].iter().for_each(|row| import.push(row).unwrap());
+        target.stage(CELL, Seq(1), vec![put(CELL, 1, "taken")]);
+        if materialised {
+            target.freeze();
+            target.materialise().unwrap();
+        }
+        let refused = exported[600..].iter().try_for_each(|row| import.push(row)).and_then(|()| import.finish());
+        assert!(matches!(refused, Err(Error::Import { .. })), "{refused:?}");
+        assert_eq!(target.get(&RowKey::Header(agent(CELL, 1))).unwrap().unwrap(), "taken");
+        assert_eq!(target.position(CELL), if materialised { Seq(1) } else { Seq::ZERO });
+    }
+}
+
+#[test]
 fn what_cannot_be_imported_is_refused_and_changes_nothing() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (source, target) = (open(from.path()), open(to.path()));
@@ -212,7 +234,7 @@ fn what_cannot_be_imported_is_refused_and_changes_nothing() {
     record(&target, CELL, 3, vec![put(CELL, 1, "w")]);
     let exported = rows(source.export(CELL, None));
     let refused = |outcome: Result<(), Error>| {
-        assert!(matches!(outcome, Err(Error::Import { cell: CELL | CellId(2), .. })), "{outcome:?}")
+        assert!(matches!(outcome, Err(Error::Import { cell: CELL | CellId(2), .. })), "{outcome:?}");
     };
     refused(import(&target, CellId(2), Seq(7), &exported));
     refused(import(&target, CELL, Seq(7), &[exported[1].clone(), exported[0].clone()]));

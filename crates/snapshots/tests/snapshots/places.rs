@@ -50,18 +50,18 @@ async fn keeps_snapshots(url: &str, environment: &[(String, String)]) {
 #[tokio::test]
 async fn a_directory_keeps_snapshots() {
     let dir = tempfile::tempdir().unwrap();
-    keeps_snapshots(&format!("file://{}", dir.path().display()), &[]).await;
+    Box::pin(keeps_snapshots(&format!("file://{}", dir.path().display()), &[])).await;
     assert!(dir.path().join("snapshots/cells/00003").is_dir());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_snapshots() {
     let emulator = Emulator::s3();
-    keeps_snapshots(&emulator.url("clusters/one"), &emulator.environment()).await;
+    Box::pin(keeps_snapshots(&emulator.url("clusters/one"), &emulator.environment())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn azure_keeps_snapshots() {
     let emulator = Emulator::azure();
-    keeps_snapshots(&emulator.url("clusters/one"), &emulator.environment()).await;
+    Box::pin(keeps_snapshots(&emulator.url("clusters/one"), &emulator.environment())).await;
 }
