@@ -5,6 +5,7 @@ mod agents;
 mod bank;
 mod case_studies;
 mod cli;
+mod cluster_init;
 mod crashes;
 mod docs;
 mod errors;
