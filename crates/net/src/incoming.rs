@@ -126,11 +126,11 @@ impl Incoming<'_> {
             return;
         }
         let (outbox, clock, calls) = (self.outbox.clone(), self.shared.clock.clone(), self.calls.clone());
-        let busy_below = self.shared.settings.calls_per_connection_max.saturating_sub(ALONE_MAX);
+        let alone_from = self.shared.settings.calls_per_connection_max.saturating_sub(ALONE_MAX);
         self.shared.tasks.spawn(async move {
             let result = clock.timeout(deadline, work).await.unwrap_or(Err(Refusal::Late));
             outbox.push(answer(id, result, slot));
-            if calls.available_permits() < busy_below { outbox.flush_soon() } else { outbox.flush() }
+            outbox.send(calls.available_permits() >= alone_from);
         });
     }
 

@@ -36,11 +36,24 @@ struct Calls {
     /// Whether new calls may begin.
     open: bool,
     newest: u64,
-    waiting: HashMap<u64, oneshot::Sender<Result<Bytes, CallError>>>,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
 }
 
-/// A call that was not begun, because the connection takes no new ones: the body goes back, for another connection.
-pub(crate) struct Over(pub(crate) Bytes);
+type Answer = Result<Bytes, CallError>;
+
+/// A call without an answer.
+pub(crate) enum Unanswered {
+    /// The connection takes no new calls: the body goes back, for another connection.
+    Over(Bytes),
+    /// It failed.
+    Failed(CallError),
+}
+
+impl From<CallError> for Unanswered {
+    fn from(error: CallError) -> Self {
+        Self::Failed(error)
+    }
+}
 
 impl Link {
     pub(crate) fn new(sink: Sink, settings: &Settings) -> Self {
@@ -64,24 +77,19 @@ impl Link {
         service: Service,
         body: Bytes,
         until: Duration,
-    ) -> Result<Result<Bytes, CallError>, Over> {
+    ) -> Result<Bytes, Unanswered> {
         let left = || until.saturating_sub(clock.now());
         let kib = u32::try_from(body.len() >> 10).unwrap_or(u32::MAX);
-        let Ok(room) = clock.timeout(left(), self.room.clone().acquire_many_owned(kib)).await else {
-            return Ok(Err(CallError::NotSent(Why::NoTime)));
-        };
-        let room = room.expect("nobody closes this semaphore");
-        let (id, answer) = match self.begin(service, body, left(), room)? {
-            Ok(begun) => begun,
-            Err(error) => return Ok(Err(error)),
-        };
+        let room = clock.timeout(left(), self.room.clone().acquire_many_owned(kib)).await;
+        let room = room.map_err(|_| CallError::NotSent(Why::NoTime))?.expect("nobody closes this semaphore");
+        let (id, answer) = self.begin(service, body, left(), room)?;
         let _forget = Forget { link: self, id };
-        Ok(match clock.timeout(left(), answer).await {
-            Ok(Ok(answer)) => answer,
+        match clock.timeout(left(), answer).await {
+            Ok(Ok(answer)) => Ok(answer?),
             // The connection's task never ends without an answer for everybody, unless its runtime ends.
-            Ok(Err(_)) => Err(CallError::NoAnswer(Why::Lost(Broken::Closed))),
-            Err(_) => Err(CallError::Late),
-        })
+            Ok(Err(_)) => Err(CallError::NoAnswer(Why::Lost(Broken::Closed)).into()),
+            Err(_) => Err(CallError::Late.into()),
+        }
     }
 
     fn begin(
@@ -90,13 +98,13 @@ impl Link {
         body: Bytes,
         deadline: Duration,
         room: OwnedSemaphorePermit,
-    ) -> Result<Result<(u64, oneshot::Receiver<Result<Bytes, CallError>>), CallError>, Over> {
+    ) -> Result<(u64, oneshot::Receiver<Answer>), Unanswered> {
         let mut calls = self.calls.lock();
         if !calls.open {
-            return Err(Over(body));
+            return Err(Unanswered::Over(body));
         }
         if calls.waiting.len() >= self.calls_max {
-            return Ok(Err(CallError::Overloaded));
+            return Err(CallError::Overloaded.into());
         }
         let (sender, receiver) = oneshot::channel();
         calls.newest += 1;
@@ -106,12 +114,8 @@ impl Link {
         // With the lock held, so that calls are on the wire in the order of their ids.
         self.outbox.push(Outgoing::new(Kind::Call { service, deadline }, id, body, vec![room]));
         drop(calls);
-        if alone {
-            self.outbox.flush()
-        } else {
-            self.outbox.flush_soon()
-        }
-        Ok(Ok((id, receiver)))
+        self.outbox.send(alone);
+        Ok((id, receiver))
     }
 
     /// Reads, writes what could not be written at once, and looks after the connection, until it is over.

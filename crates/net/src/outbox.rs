@@ -113,9 +113,13 @@ impl Outbox {
         self.put_back(pen, written);
     }
 
-    /// Has the connection's task write what is queued, a little later, together with whatever is queued until then.
-    pub(crate) fn flush_soon(&self) {
-        self.wake.notify_one();
+    /// Writes at once what is `alone`; otherwise has the connection's task write a little later, together with what is queued until then.
+    pub(crate) fn send(&self, alone: bool) {
+        if alone {
+            self.flush();
+        } else {
+            self.wake.notify_one();
+        }
     }
 
     /// What the connection's task does beside reading. Ends when the connection is over.

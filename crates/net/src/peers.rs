@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::{
     BODY_LEN_MAX, CallError, Part, PeerAddr, Service, Settings, Tls, Unreachable, Why,
     error::NotConnected,
-    link::{Link, Over},
+    link::{Link, Unanswered},
     metrics::{self, Side},
     wire,
 };
@@ -91,8 +91,9 @@ impl Peers {
                 None => peer.connect(&self.shared, until).await.map_err(CallError::NotSent)?,
             };
             match link.call(&self.shared.clock, service, body, until).await {
-                Ok(result) => return result,
-                Err(Over(unsent)) => body = unsent,
+                Ok(answer) => return Ok(answer),
+                Err(Unanswered::Failed(error)) => return Err(error),
+                Err(Unanswered::Over(unsent)) => body = unsent,
             }
         }
         Err(CallError::NotSent(Why::Leaving))

@@ -1,7 +1,12 @@
 //! Whoever does not belong to the cluster is refused, told why, and harms nobody.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use stride_ids::Name;
 use stride_net::{CallError, PeerAddr, Peers, Settings, Tls, Why};
 use stride_sim::Clock;
@@ -9,6 +14,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::TlsConnector;
 
 use crate::support::{Certified, ECHO, LONG, Node, echoes, load, peers, peers_with, settings};
 
@@ -119,6 +125,24 @@ async fn a_peer_without_a_certificate_is_refused() {
     refused(&peers_with(settings(), Some(tls.clone())), &open.address).await;
     echoes(&peers_with(settings(), Some(tls)), &node.address).await;
     assert_eq!((node.seen.begun(), open.seen.begun()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_trusts_the_authority_and_shows_no_certificate_does_not_hear_a_hello() {
+    let certified = Certified::new();
+    let node = Node::start_with(settings(), Some(certified.tls())).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certified.dir.path().join("ca.pem")).unwrap()).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let client = client.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let connector = TlsConnector::from(Arc::new(client.with_no_client_auth()));
+    let stream = TcpStream::connect(node.socket()).await.unwrap();
+    // With this version of TLS the one who connects is through before the other side has looked at what it shows.
+    let mut stream = connector.connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap();
+    let _ = stream.write_all(HELLO).await;
+    let mut heard = Vec::new();
+    let error = stream.read_to_end(&mut heard).await.unwrap_err();
+    assert!(heard.is_empty() && error.to_string().contains("CertificateRequired"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ mod bank;
 mod case_studies;
 mod cli;
 mod cluster;
+mod cluster_init;
 mod crashes;
 mod docs;
 mod errors;
