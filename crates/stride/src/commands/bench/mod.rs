@@ -5,6 +5,7 @@
 mod density;
 mod documents;
 mod echo;
+mod election;
 mod floor;
 mod functions;
 mod log;
@@ -44,6 +45,8 @@ pub(crate) struct Bench {
     /// A hundredth of the work of a case study, so that a test can run it; its figures say nothing
     #[arg(long, hide = true)]
     tiny: bool,
+    #[command(flatten)]
+    election: election::Options,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,6 +77,8 @@ enum Case {
     Prediction,
     /// The paper's training case: an agent beside its data against native code, and against functions that are sent the data
     Training,
+    /// The paper's leader election: candidates that tell each other, that poll a table, and a lease
+    Election,
     /// Only the bare echo server, for the other cases
     #[value(hide = true)]
     EchoServer,
@@ -101,6 +106,7 @@ impl Bench {
                 Case::Recovery,
                 Case::Prediction,
                 Case::Training,
+                Case::Election,
             ],
         };
         let mut figures = Figures::default();
@@ -123,6 +129,7 @@ impl Bench {
                 Case::Recovery => start::measure_a_million(&clock, &mut figures).await,
                 Case::Prediction => prediction::measure(&clock, &mut figures, self.tiny).await,
                 Case::Training => training::measure(&clock, &mut figures, self.tiny).await,
+                Case::Election => election::measure(&clock, &mut figures, &self.election, self.tiny).await,
                 Case::EchoServer => Ok(()),
             }
             .with_context(|| format!("cannot measure {case:?}"))?;
