@@ -54,8 +54,8 @@ impl Nodes {
             return output::json(&nodes);
         }
         let mut table = output::table(&[
-            "NODE", "ADDRESS", "VERSION", "STATE", "HEARD", "CORES", "MEMORY", "HARDWARE", "LABELS", "PRICE/H", "CELLS",
-            "CALLS", "AGENTS", "MESSAGES", "CACHED",
+            "NODE", "ADDRESS", "VERSION", "STATE", "HEARD", "CORES", "MEMORY", "HARDWARE", "LABELS", "PRICE/H",
+            "CELLS", "CALLS", "AGENTS", "MESSAGES", "CACHED",
         ]);
         for node in nodes {
             table.add_row(row(&node));

@@ -174,11 +174,13 @@ async fn any_node_takes_any_request_and_one_that_is_killed_loses_nothing() {
             seen.insert(reply.headers["stride-node"].to_str().unwrap().to_owned());
         }
         // What is not an ask finds its way as well.
-        let looked: Vec<Value> =
-            [nodes[0].get(&format!("/v1/agents/counter/s{agent}")).await, nodes[1].get(&format!("/v1/agents/counter/s{agent}")).await]
-                .iter()
-                .map(Reply::json)
-                .collect();
+        let looked: Vec<Value> = [
+            nodes[0].get(&format!("/v1/agents/counter/s{agent}")).await,
+            nodes[1].get(&format!("/v1/agents/counter/s{agent}")).await,
+        ]
+        .iter()
+        .map(Reply::json)
+        .collect();
         assert_eq!(looked[0]["turns"], json!(3));
         assert_eq!(looked[0]["cell"], looked[1]["cell"]);
     }

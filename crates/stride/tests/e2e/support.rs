@@ -23,7 +23,22 @@ pub(crate) fn examples() -> PathBuf {
             let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
-                .args(["-p", "audit", "-p", "bank", "-p", "counter", "-p", "echo", "-p", "faulty", "-p", "thumbnails"])
+                .args([
+                    "-p",
+                    "audit",
+                    "-p",
+                    "bank",
+                    "-p",
+                    "counter",
+                    "-p",
+                    "echo",
+                    "-p",
+                    "election",
+                    "-p",
+                    "faulty",
+                    "-p",
+                    "thumbnails",
+                ])
                 .args(["-p", "words"])
                 .current_dir(root())
                 .status()

@@ -5,6 +5,7 @@
 mod density;
 mod documents;
 mod echo;
+mod election;
 mod floor;
 mod functions;
 mod log;
@@ -50,6 +51,8 @@ pub(crate) struct Bench {
     /// The certificates of the bare peer server
     #[arg(long, hide = true)]
     certificates: Option<PathBuf>,
+    #[command(flatten)]
+    election: election::Options,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -82,6 +85,8 @@ enum Case {
     Prediction,
     /// The paper's training case: an agent beside its data against native code, and against functions that are sent the data
     Training,
+    /// The paper's leader election: candidates that tell each other, that poll a table, and a lease
+    Election,
     /// Only the bare echo server, for the other cases
     #[value(hide = true)]
     EchoServer,
@@ -116,6 +121,7 @@ impl Bench {
                 Case::Recovery,
                 Case::Prediction,
                 Case::Training,
+                Case::Election,
             ],
         };
         let mut figures = Figures::default();
@@ -139,6 +145,7 @@ impl Bench {
                 Case::Recovery => start::measure_a_million(&clock, &mut figures).await,
                 Case::Prediction => prediction::measure(&clock, &mut figures, self.tiny).await,
                 Case::Training => training::measure(&clock, &mut figures, self.tiny).await,
+                Case::Election => election::measure(&clock, &mut figures, &self.election, self.tiny).await,
                 Case::EchoServer | Case::PeerServer => Ok(()),
             }
             .with_context(|| format!("cannot measure {case:?}"))?;

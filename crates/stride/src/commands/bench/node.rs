@@ -62,11 +62,7 @@ impl Server {
 
     /// Builds and deploys an example of the checkout that this binary was built from.
     pub(crate) async fn deploy(&self, example: &str) -> anyhow::Result<()> {
-        let (project, component) = build_example(example)?;
-        let form = Form::new().text("manifest", project.manifest).part("component", Part::bytes(component));
-        let url = format!("http://{}/v1/deployments", self.address);
-        reqwest::Client::new().post(url).multipart(form).send().await?.error_for_status()?;
-        Ok(())
+        deploy(&format!("http://{}", self.address), example).await
     }
 
     /// Resident memory in bytes, each page that is shared counted once (`Pss`): all bodies of a component share the pages of
@@ -103,6 +99,14 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Builds an example of the checkout that this binary was built from, and deploys it to the node at `url`.
+pub(crate) async fn deploy(url: &str, example: &str) -> anyhow::Result<()> {
+    let (project, component) = build_example(example)?;
+    let form = Form::new().text("manifest", project.manifest).part("component", Part::bytes(component));
+    reqwest::Client::new().post(format!("{url}/v1/deployments")).multipart(form).send().await?.error_for_status()?;
+    Ok(())
 }
 
 /// The component of an example.
