@@ -4,13 +4,12 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use parking_lot::RwLock;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use stride_private_postgres::Server;
@@ -101,7 +100,7 @@ impl Clients {
             let number = self.next[agent].load(Ordering::SeqCst);
             turn += 1;
             let url = {
-                let urls = self.urls.read();
+                let urls = self.urls.read().unwrap();
                 urls[turn % urls.len()].clone()
             };
             let request = http.post(format!("{url}/v1/agents/counter/c{agent}/add")).body("1");
@@ -191,7 +190,7 @@ async fn any_node_takes_any_request_and_one_that_is_killed_loses_nothing() {
     let clients = Clients::new(&nodes);
     let tasks = clients.start();
     clients.more(5).await;
-    clients.urls.write().retain(|url| *url != c.url);
+    clients.urls.write().unwrap().retain(|url| *url != c.url);
     c.kill();
     clients.more(20).await;
     until_shared(&a, 2).await;
@@ -213,11 +212,11 @@ async fn a_rolling_restart_of_all_nodes_under_load_fails_no_request() {
     for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
         clients.more(3).await;
         // As a load balancer does: no new requests for who is about to end.
-        clients.urls.write().retain(|url| *url != nodes[at].url);
+        clients.urls.write().unwrap().retain(|url| *url != nodes[at].url);
         let ended = nodes.remove(at);
         assert!(tokio::task::spawn_blocking(move || ended.terminate()).await.unwrap().success());
         nodes.insert(at, cluster.start(name));
-        clients.urls.write().push(nodes[at].url.clone());
+        clients.urls.write().unwrap().push(nodes[at].url.clone());
         until_shared(&nodes[at], 3).await;
     }
     clients.more(3).await;

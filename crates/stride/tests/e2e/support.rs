@@ -61,7 +61,6 @@ pub(crate) fn replaced(component: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 /// A node as a process. Dropping it kills the process.
 pub(crate) struct Node {
     process: Child,
-    stderr: PathBuf,
     pub(crate) url: String,
     pub(crate) http: Client,
 }
@@ -122,7 +121,7 @@ impl Node {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         match line.trim().strip_prefix("stride ready ") {
-            Some(url) => Ok(Self { process, stderr: stderr_path, url: url.to_owned(), http: Client::new() }),
+            Some(url) => Ok(Self { process, url: url.to_owned(), http: Client::new() }),
             None => {
                 process.wait().unwrap();
                 Err(std::fs::read_to_string(&stderr_path).unwrap())
@@ -140,12 +139,6 @@ impl Node {
     pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
         self.send_signal("-TERM");
         self.process.wait().unwrap()
-    }
-
-    /// Waits until the process has ended by itself, and returns what it wrote to stderr.
-    pub(crate) fn wait_for_end(mut self) -> String {
-        assert!(!self.process.wait().unwrap().success());
-        std::fs::read_to_string(&self.stderr).unwrap()
     }
 
     /// Sends the process a signal, as `kill` names it.
