@@ -66,6 +66,8 @@ pub struct Server {
     programs: Programs,
     dir: PathBuf,
     port: u16,
+    /// In a process group of its own.
+    apart: bool,
     process: Option<Child>,
     clock: Clock,
     databases: AtomicU32,
@@ -87,12 +89,24 @@ impl Server {
     /// # Errors
     /// If there is no PostgreSQL, with what to install; or if it does not start.
     pub fn start() -> Result<Self, Error> {
+        Self::new(false)
+    }
+
+    /// The same, but a Ctrl-C on the terminal does not reach it: whoever holds this says when it ends.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_apart() -> Result<Self, Error> {
+        Self::new(true)
+    }
+
+    fn new(apart: bool) -> Result<Self, Error> {
         let programs = Programs::find()?;
         let (home, dir) = programs.home()?;
         let mut initdb = programs.command("initdb");
         initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "--username", USER]);
         run(initdb.arg("--pgdata").arg(&dir))?;
-        Self::begin(programs, home, dir)
+        Self::begin(programs, home, dir, apart)
     }
 
     /// A standby of this one. It is synchronous once [`Server::require_standby`] was called.
@@ -105,14 +119,14 @@ impl Server {
         let mut copy = programs.command("pg_basebackup");
         copy.args(["--host=127.0.0.1", "--port", &self.port.to_string(), "--username", USER, "--no-sync"]);
         run(copy.args(["--checkpoint=fast", "--write-recovery-conf", "--pgdata"]).arg(&dir))?;
-        Self::begin(programs, home, dir)
+        Self::begin(programs, home, dir, self.apart)
     }
 
-    fn begin(programs: Programs, home: tempfile::TempDir, dir: PathBuf) -> Result<Self, Error> {
+    fn begin(programs: Programs, home: tempfile::TempDir, dir: PathBuf, apart: bool) -> Result<Self, Error> {
         // Free now; whoever takes it before the server does makes the start fail, which is said.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let (clock, databases) = (Clock::real(), AtomicU32::new(0));
-        let mut server = Self { programs, dir, port, process: None, clock, databases, _home: home };
+        let mut server = Self { programs, dir, port, apart, process: None, clock, databases, _home: home };
         server.resume()?;
         Ok(server)
     }
@@ -137,6 +151,9 @@ impl Server {
                 postgres.args(["-c", setting]);
             }
             postgres.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            if self.apart {
+                postgres.process_group(0);
+            }
             let mut process = postgres.spawn()?;
             // After a kill the processes of the one before may take a moment to notice.
             while self.clock.now() - began < START_MAX && process.try_wait()?.is_none() {

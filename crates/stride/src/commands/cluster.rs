@@ -1,51 +1,23 @@
-//! `stride cluster init DIR`: the certificates by which the nodes of a cluster know each other.
+//! `stride cluster`: what a cluster needs before its nodes are started, and a whole one to try.
 
-use std::path::PathBuf;
+mod init;
+mod local;
 
-use anyhow::Context as _;
-use clap::{Args, Subcommand};
-use stride_net::certificates::{Authority, Made};
-use stride_sim::Clock;
-
-use crate::output;
+use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
     /// Make the certificates by which the nodes of a cluster know each other; run again to add hosts, nothing is overwritten
-    Init(Init),
+    Init(init::Init),
+    /// Run several nodes and a PostgreSQL of their own on this machine, to try a cluster; Ctrl-C ends all of it
+    Local(local::Local),
 }
 
 impl Cluster {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Init(init) => init.run(),
+            Self::Local(local) => local.run().await,
         }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Init {
-    /// Where the CA is and each host gets a folder with what goes to it
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
-    /// A name or an IP address by which other nodes reach a node
-    #[arg(long = "host", value_name = "NAME")]
-    hosts: Vec<String>,
-}
-
-impl Init {
-    fn run(self) -> anyhow::Result<()> {
-        let dir = self.dir.display();
-        let authority =
-            Authority::open(&self.dir, &Clock::real()).context("there is no CA to make certificates with")?;
-        output::line(format_args!("{dir}: the CA; keep ca.key away from the nodes"))?;
-        for host in &self.hosts {
-            let made = authority.add(host).with_context(|| format!("no certificate for {host}"))?;
-            output::line(match made {
-                Made::New => format!("{dir}/{host}: goes to {host}; valid for a year"),
-                Made::Kept => format!("{dir}/{host}: was there and is kept; to renew it, move the folder away first"),
-            })?;
-        }
-        Ok(())
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let client = || Client::new(&cli.node);
     match cli.command {
         Command::Up(up) => up.run().await,
-        Command::Cluster(cluster) => cluster.run(),
+        Command::Cluster(cluster) => cluster.run().await,
         Command::New(new) => new.run(),
         Command::Build(build) => build.run(),
         Command::Deploy(deploy) => deploy.run(&client()?).await,
