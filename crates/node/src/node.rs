@@ -149,6 +149,18 @@ pub enum StartError {
     Runtime(#[source] Failure),
 }
 
+/// Why a node ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// Nothing more can be made durable.
+    #[error("{0}")]
+    Journal(stride_journal::Error),
+    /// Another node has joined the cluster with this one's name.
+    #[error("another node has this one's name now")]
+    Replaced,
+}
+
 /// A running node.
 pub struct Node {
     address: SocketAddr,
@@ -276,7 +288,7 @@ impl Node {
     }
 
     /// Waits until the node cannot go on, and says why.
-    pub async fn failed(&self) -> stride_journal::Error {
+    pub async fn failed(&self) -> Ended {
         let lost = async {
             loop {
                 let fenced = self.journal.lost().await;
@@ -294,9 +306,9 @@ impl Node {
             }
         };
         tokio::select! {
-            stopped = self.journal.stopped() => stopped,
-            error = lost => error,
-            () = replaced => stride_journal::Error::Stopped("another node has this one's name now".into()),
+            stopped = self.journal.stopped() => Ended::Journal(stopped),
+            error = lost => Ended::Journal(error),
+            () = replaced => Ended::Replaced,
         }
     }
 

@@ -74,7 +74,7 @@ impl Rollout {
         let mut loaded = self.loaded.lock().await;
         let unavailable = |e: Error| Failure::new(Code::Unavailable, e.to_string());
         let news = self.tables.deployments(*loaded).await.map_err(unavailable)?;
-        let Some(newest) = news.last().map(|news| news.number) else { return Ok(()) };
+        let newest = news.last().map_or(*loaded, |news| news.number);
         for news in wanted(news) {
             let stored = news.entry.as_deref().map(serde_json::from_str::<Entry>);
             let Some(entry) = stored.transpose().map_err(|e| unreadable(&e.to_string()))? else { continue };

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use stride_data::Location;
 use stride_journal::Error;
-use stride_node::{Config, DatabaseUrl, Node};
+use stride_node::{Config, DatabaseUrl, Ended, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -79,8 +79,8 @@ impl Up {
         output::line(format_args!("stride ready http://{}", node.address()))?;
 
         tokio::select! {
-            error = node.failed() => {
-                return Err(stopped(&error).into());
+            ended = node.failed() => {
+                return Err(stopped(&ended).into());
             }
             () = either(&mut interrupt, &mut terminate) => {}
         }
@@ -94,15 +94,24 @@ impl Up {
 }
 
 /// Why the node ended by itself, and what to do.
-fn stopped(error: &Error) -> Trouble {
-    Trouble::failed("the node had to stop").why(error.to_string()).next(match error {
+fn stopped(ended: &Ended) -> Trouble {
+    let next = match ended {
+        Ended::Journal(error) => next_after(error),
+        _ => "give each node a data directory of its own; nothing acknowledged is lost",
+    };
+    Trouble::failed("the node had to stop").why(ended.to_string()).next(next)
+}
+
+/// What to do when the journal has stopped.
+fn next_after(error: &Error) -> &'static str {
+    match error {
         Error::Fenced { .. } => {
             "another node runs on the same data and has taken over: let only one run; nothing acknowledged is lost"
         }
         Error::Lost(_) => "bring back the server that has the newest records, then start the node again",
         Error::Unfit(_) => "change that, then start the node again; nothing acknowledged is lost",
         _ => "free the disk if it is full, then start the node again; nothing acknowledged is lost",
-    })
+    }
 }
 
 fn signals(kind: SignalKind) -> anyhow::Result<Signal> {

@@ -2,6 +2,7 @@
 //! when one of them dies, moves its cells or is restarted.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc, RwLock,
@@ -15,7 +16,10 @@ use serde_json::{Value, json};
 use stride_private_postgres::Server;
 use stride_sim::Clock;
 
-use crate::support::{Node, Reply};
+use crate::{
+    maps,
+    support::{Node, Reply},
+};
 
 /// A database, a directory for objects, and the nodes that run on them.
 struct Cluster {
@@ -165,7 +169,7 @@ async fn any_node_takes_any_request_and_one_that_is_killed_loses_nothing() {
     let c = cluster.start("c");
     until_shared(&c, 3).await;
     let nodes = [&a, &b, &c];
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for agent in 0..30 {
         for (turn, node) in nodes.iter().enumerate() {
             let reply = node.ask(&format!("counter/s{agent}"), "add", "1").await;
@@ -267,4 +271,27 @@ async fn what_cannot_join_is_told_why() {
     let refused = cluster.try_start("copy").err().unwrap();
     assert!(refused.contains("is alive") && refused.contains("another name"), "{refused}");
     a.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_goes_on_when_the_node_that_works_on_it_dies() {
+    let cluster = Cluster::new();
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    until_shared(&a, 2).await;
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 8\n";
+    b.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
+    maps::put_many(&b, 400, |_| "20".into()).await;
+    // Worked on by the node that was asked, because its agent gets a place there.
+    let id = maps::begin(&b, &json!({ "function": "faulty/sleeps", "over": "data/in/" })).await;
+    while maps::status(&a, &id).await["done"].as_u64().unwrap() < 100 {}
+    b.kill();
+    let clock = Clock::real();
+    // Its agent has no owner for a moment.
+    while a.get(&format!("/v1/maps/{id}")).await.status != StatusCode::OK {
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+    let lines = maps::results(&a, &id).await;
+    let names: BTreeSet<_> = lines.iter().map(|line| line["input"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((lines.len(), names.len()), (400, 400));
+    assert!(lines.iter().all(|line| line["ok"] == true), "{lines:?}");
 }
