@@ -53,7 +53,10 @@ struct Calls {
 }
 
 pub(crate) async fn list(State(gateway): State<Shared>) -> Json<NodeList> {
-    let nodes = gateway.others.as_ref().map_or_else(|| vec![others::alone(&gateway)], |others| others.nodes());
+    let nodes = match &gateway.others {
+        Some(others) => others.nodes().await,
+        None => vec![others::alone(&gateway)],
+    };
     let calls = gateway.functions.stats();
     let listed = |node: OtherNode| {
         let here = node.info.node == gateway.info.node;

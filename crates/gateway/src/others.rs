@@ -38,11 +38,8 @@ pub trait Others: Send + Sync + 'static {
     /// Hands a request to every other node that lives. Each answer, or why there is none.
     fn ask_all(&self, call: HttpCall) -> BoxFuture<'_, Vec<Result<HttpReply, Failure>>>;
 
-    /// All nodes, as the database sees them.
-    fn nodes(&self) -> Vec<OtherNode>;
-
-    /// Who owns each cell, by number; none while it has no owner.
-    fn owners(&self) -> Vec<Option<String>>;
+    /// All nodes, as the database sees them; while it is away, as they were when they were seen last.
+    fn nodes(&self) -> BoxFuture<'_, Vec<OtherNode>>;
 
     /// Has cells owned by a node until somebody says otherwise; with no node, by whichever suits.
     fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>>;

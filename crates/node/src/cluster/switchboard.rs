@@ -1,7 +1,7 @@
 //! The way from this node to the others: calls go to whoever owns the cell as the map says, once, and the answer says whether
 //! that was right.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream};
@@ -33,6 +33,8 @@ pub(super) mod services {
 const ANSWER_MAX: Duration = Duration::from_secs(600);
 /// How long anything else may take.
 const CALL_MAX: Duration = Duration::from_secs(30);
+/// How long the tables may take to answer a request.
+const TABLES_MAX: Duration = Duration::from_secs(5);
 /// How long the map is watched before a cell is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a request follows a cell that moves.
@@ -242,12 +244,20 @@ impl Others for Switchboard {
         })
     }
 
-    fn nodes(&self) -> Vec<OtherNode> {
-        self.map().nodes.values().map(other_node).collect()
-    }
-
-    fn owners(&self) -> Vec<Option<String>> {
-        self.map().cells.iter().map(|place| place.owner.as_ref().map(ToString::to_string)).collect()
+    fn nodes(&self) -> BoxFuture<'_, Vec<OtherNode>> {
+        Box::pin(async move {
+            // What this node knows is as old as the last change of who owns what; how busy the others are is only in the tables.
+            let map = match self.clock.timeout(TABLES_MAX, self.tables.world()).await {
+                Ok(Ok(world)) => Arc::new(world.map()),
+                _ => self.map(),
+            };
+            let mut owned: BTreeMap<&NodeName, u32> = BTreeMap::new();
+            for owner in map.cells.iter().filter_map(|place| place.owner.as_ref()) {
+                *owned.entry(owner).or_default() += 1;
+            }
+            let cells = |name: &NodeName| owned.get(name).copied().unwrap_or(0);
+            map.nodes.iter().map(|(name, row)| other_node(row, cells(name))).collect()
+        })
     }
 
     fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>> {
@@ -259,13 +269,16 @@ impl Others for Switchboard {
                 };
                 Failure::new(code, e.to_string())
             };
-            match to {
+            let done = match to {
                 Some(to) => {
                     let name = Name::new(&to).map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
-                    self.tables.pin(&cells, &NodeName(name)).await.map_err(refused)?;
+                    let name = NodeName(name);
+                    self.clock.timeout(TABLES_MAX, self.tables.pin(&cells, &name)).await
                 }
-                None => self.tables.unpin(&cells).await.map_err(refused)?,
-            }
+                None => self.clock.timeout(TABLES_MAX, self.tables.unpin(&cells)).await,
+            };
+            done.unwrap_or_else(|_| Err(stride_cluster::Error::Unavailable("no answer in time".into())))
+                .map_err(refused)?;
             if let Some(beat) = self.beat() {
                 beat.look_now();
             }
@@ -274,7 +287,7 @@ impl Others for Switchboard {
     }
 }
 
-fn other_node(row: &NodeRow) -> OtherNode {
+fn other_node(row: &NodeRow, cells: u32) -> OtherNode {
     let spec = &row.spec;
     OtherNode {
         info: NodeInfo {
@@ -292,7 +305,7 @@ fn other_node(row: &NodeRow) -> OtherNode {
             NodeRow { draining: true, .. } => "draining",
             _ => "ready",
         },
-        cells: row.cells,
+        cells,
         agents_live: row.agents,
         messages_waiting: row.queue,
         silent_ms: u64::try_from(row.silent.as_millis()).unwrap_or(u64::MAX),
