@@ -33,6 +33,9 @@ use crate::{
     waits::Waits,
 };
 
+/// How many parcels of messages are on their way to other nodes at the same time.
+const PARCELS_MAX: usize = 128;
+
 /// The bounds of an engine.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -120,6 +123,9 @@ pub struct Engine {
     pub(crate) refusals: Refusals,
     /// One permit for each message that may be handled at the same time. Closed when the engine stops handling.
     pub(crate) handling: Semaphore,
+    /// One permit for each parcel of messages that may be on its way to another node at the same time: what is asked
+    /// over the same connections is not to wait behind them.
+    pub(crate) parcels: Semaphore,
     /// Where the next pass looks for replies that are over their time.
     pub(crate) walk: Mutex<Walk>,
 }
@@ -140,6 +146,7 @@ impl Engine {
             chance,
             tasks,
             handling: Semaphore::new(settings.handled_max),
+            parcels: Semaphore::new(PARCELS_MAX),
             cells: Cells::none_of(settings.cells),
             settings,
             cluster,

@@ -88,7 +88,11 @@ impl Engine {
             return self.deliver_here(parcel).await;
         }
         match &self.cluster {
-            Some(cluster) => cluster.elsewhere.deliver(parcel).await,
+            Some(cluster) => {
+                // Never closed, so there is always a permit in the end.
+                let _permit = self.parcels.acquire().await;
+                cluster.elsewhere.deliver(parcel).await
+            }
             None => Err(NotDone::NotHere),
         }
     }
