@@ -1,9 +1,10 @@
-//! One door for every chore: `cargo xtask demo`, `test`, `sim`, `ci`, `build-guests`.
+//! One door for every chore: `cargo xtask demo`, `cluster`, `test`, `sim`, `ci`, `build-guests`.
 //!
 //! Only small dependencies, so that the first command of a stranger starts at once; what it then does is run programs.
 #![forbid(unsafe_code)]
 
 mod ci;
+mod cluster;
 mod demo;
 mod guests;
 mod postgres;
@@ -21,9 +22,11 @@ enum Chore {
     BuildGuests,
     /// See Stride do its main job on real input: audit the source of every dependency for unsafe code
     Demo(demo::Demo),
+    /// Run three nodes and a PostgreSQL of their own on this machine, until Ctrl-C
+    Cluster(cluster::Cluster),
     /// Run every test
     Test,
-    /// Simulate a node's whole protocol with crashes and a bad disk, for many seeds or for one
+    /// Simulate the whole protocol with crashes, a bad disk and cells that move, for many seeds or for one
     Sim(sim::Sim),
     /// Run what CI runs
     Ci,
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::BuildGuests => guests::build(&guests::ALL),
         Chore::Demo(demo) => demo.run(),
+        Chore::Cluster(cluster) => cluster.run(),
         Chore::Test => test::run(),
         Chore::Sim(sim) => sim.run(),
         Chore::Ci => ci::run(),

@@ -14,7 +14,9 @@ use stride_ids::{Address, CellId, Epoch, MessageId, Seq};
 use stride_journal::{Journal, Receipt};
 
 use crate::{
+    cells::Gate,
     inbox::Inbox,
+    lane::Lane,
     message::Envelope,
     slot::{Resident, Slot},
     turn::Held,
@@ -25,6 +27,10 @@ pub(crate) struct Cell {
     pub(crate) epoch: Epoch,
     /// How long taking it over took.
     pub(crate) recovered_in: std::time::Duration,
+    /// Who may begin something in it.
+    pub(crate) gate: Gate,
+    /// Up to where a snapshot has it, and since when.
+    pub(crate) kept: Mutex<Kept>,
     /// Held while a record is ordered and its writes are staged, so that both happen in the same order.
     pub(crate) tail: Mutex<Tail>,
     /// The newest receipt of this cell.
@@ -38,10 +44,20 @@ pub(crate) struct Cell {
     pub(crate) delivering: Mutex<()>,
     /// The messages that other cells have accepted: once that is durable there, they can be forgotten here.
     pub(crate) accepted: Mutex<Vec<AcceptedElsewhere>>,
+    /// The messages for cells of other nodes, by cell. Never held while another lock is taken.
+    pub(crate) lanes: Mutex<HashMap<CellId, Lane>>,
     /// A task is bringing everything to disk.
     pub(crate) flushed: AtomicBool,
     /// When its timers are looked at next.
     pub(crate) timers_at: AtomicU64,
+}
+
+/// How much of a cell is in a snapshot.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Kept {
+    pub(crate) seq: Seq,
+    /// When that was found, on the engine's clock.
+    pub(crate) at: std::time::Duration,
 }
 
 /// The end of a cell's journal as it is ordered, durable or not.
@@ -49,11 +65,14 @@ pub(crate) struct Tail {
     pub(crate) last: Seq,
     /// The last message that was taken from each other cell.
     pub(crate) received: HashMap<CellId, MessageId>,
+    /// Nothing is ordered any more: the cell is on its way to another owner.
+    pub(crate) closed: bool,
 }
 
-/// Messages that are in another cell with its record `seq`.
+/// Messages that are in another cell of this engine with its record `seq`, written in that epoch.
 pub(crate) struct AcceptedElsewhere {
     pub(crate) cell: CellId,
+    pub(crate) epoch: Epoch,
     pub(crate) seq: Seq,
     pub(crate) ids: Vec<MessageId>,
 }
@@ -73,16 +92,38 @@ impl Cell {
             id,
             epoch,
             recovered_in: std::time::Duration::ZERO,
-            tail: Mutex::new(Tail { last: receipt.seq(), received }),
+            gate: Gate::default(),
+            kept: Mutex::default(),
+            tail: Mutex::new(Tail { last: receipt.seq(), received, closed: false }),
             receipt: Mutex::new(receipt),
             awake: Mutex::default(),
             inboxes: Mutex::new(inboxes),
             outbox: Mutex::new(outbox),
             delivering: Mutex::default(),
             accepted: Mutex::default(),
+            lanes: Mutex::default(),
             flushed: AtomicBool::new(false),
             timers_at: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// How many durable records no snapshot has.
+    pub(crate) fn unkept(&self) -> u64 {
+        self.receipt().seq().0.saturating_sub(self.kept.lock().seq.0)
+    }
+
+    /// Drops what is in memory of its agents, and the messages that wait for them or leave them.
+    pub(crate) fn forget_all(&self) {
+        let awake = std::mem::take(&mut *self.awake.lock());
+        self.inboxes.lock().clear();
+        self.outbox.lock().clear();
+        self.lanes.lock().clear();
+        drop(awake);
+    }
+
+    /// Whether nothing is ordered in it any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.tail.lock().closed
     }
 
     /// The newest receipt.

@@ -18,7 +18,10 @@ use crate::{
     alarm::Alarm,
     body::{Bodies, Kind},
     cell::Cell,
+    cells::{Cells, Inside},
+    elsewhere::{Asked, Cluster, NotDone},
     message::{Answer, Ask, Envelope, Message, Sender, Tell, Timing, Told, check_key, fingerprint},
+    order::on_its_way,
     record::{Accept, Record, Reply},
     recover::{OpenError, take_over},
     residency::{Residency, Stamp},
@@ -29,6 +32,9 @@ use crate::{
     upgrade::Refusals,
     waits::Waits,
 };
+
+/// How many parcels of messages are on their way to other nodes at the same time.
+const PARCELS_MAX: usize = 128;
 
 /// The bounds of an engine.
 #[derive(Clone, Debug)]
@@ -53,6 +59,11 @@ pub struct Settings {
     pub attempts_max: u32,
     /// How long to wait before the second attempt at a message; each further wait is twice as long.
     pub backoff: Duration,
+    /// How long a request waits for a cell that is on its way from one node to another.
+    pub moving_max: Duration,
+    /// How long a turn waits for an agent of another node: agents of several nodes may wait for each other, which none of
+    /// those nodes sees.
+    pub asking_max: Duration,
 }
 
 impl Default for Settings {
@@ -68,6 +79,8 @@ impl Default for Settings {
             handled_max: 256,
             attempts_max: 5,
             backoff: Duration::from_millis(200),
+            moving_max: Duration::from_secs(10),
+            asking_max: Duration::from_secs(30),
         }
     }
 }
@@ -86,6 +99,8 @@ pub struct Surroundings {
     pub chance: Chance,
     /// What runs beside the callers.
     pub tasks: Tasks,
+    /// The other nodes; none if this engine owns all cells.
+    pub cluster: Option<Cluster>,
 }
 
 /// Owns the cells of a node and runs their agents.
@@ -97,7 +112,8 @@ pub struct Engine {
     pub(crate) chance: Chance,
     pub(crate) tasks: Tasks,
     pub(crate) settings: Settings,
-    pub(crate) cells: Vec<Cell>,
+    pub(crate) cluster: Option<Cluster>,
+    pub(crate) cells: Cells,
     pub(crate) residency: Mutex<Residency<Address>>,
     pub(crate) live: Arc<AtomicUsize>,
     pub(crate) counters: Counters,
@@ -107,26 +123,21 @@ pub struct Engine {
     pub(crate) refusals: Refusals,
     /// One permit for each message that may be handled at the same time. Closed when the engine stops handling.
     pub(crate) handling: Semaphore,
+    /// One permit for each parcel of messages that may be on its way to another node at the same time: what is asked
+    /// over the same connections is not to wait behind them.
+    pub(crate) parcels: Semaphore,
     /// Where the next pass looks for replies that are over their time.
     pub(crate) walk: Mutex<Walk>,
 }
 
 impl Engine {
-    /// Takes over every cell, brings the store up to the end of the journal, and goes on with what waits.
+    /// Takes over every cell, brings the store up to the end of the journal, and goes on with what waits. In a cluster it
+    /// begins with no cell.
     ///
     /// # Errors
     /// If anything acknowledged would be missing.
     pub async fn open(surroundings: Surroundings, settings: Settings) -> Result<Arc<Self>, OpenError> {
-        let Surroundings { journal, store, bodies, clock, chance, tasks } = surroundings;
-        let mut cells = Vec::with_capacity(usize::from(settings.cells));
-        let mut replayed = 0;
-        for id in (0..settings.cells).map(CellId) {
-            let began = clock.now();
-            let (mut cell, bytes) = take_over(&*journal, &store, id, settings.cells).await?;
-            replayed += bytes;
-            cell.recovered_in = clock.now() - began;
-            cells.push(cell);
-        }
+        let Surroundings { journal, store, bodies, clock, chance, tasks, cluster } = surroundings;
         let engine = Arc::new(Self {
             journal,
             store,
@@ -135,8 +146,10 @@ impl Engine {
             chance,
             tasks,
             handling: Semaphore::new(settings.handled_max),
+            parcels: Semaphore::new(PARCELS_MAX),
+            cells: Cells::none_of(settings.cells),
             settings,
-            cells,
+            cluster,
             residency: Mutex::new(Residency::new()),
             live: Arc::default(),
             counters: Counters::default(),
@@ -146,18 +159,35 @@ impl Engine {
             refusals: Refusals::default(),
             walk: Mutex::default(),
         });
-        engine.count_rows()?;
-        if replayed > engine.settings.replayed_bytes_max {
-            engine.shorten_tail().await;
+        if engine.cluster.is_none() {
+            engine.take_all().await?;
         }
-        engine.go_on();
         engine.tasks.spawn(watch(Arc::downgrade(&engine)));
         Ok(engine)
     }
 
+    async fn take_all(self: &Arc<Self>) -> Result<(), OpenError> {
+        let mut replayed = 0;
+        for id in (0..self.settings.cells).map(CellId) {
+            let began = self.clock.now();
+            let (mut cell, bytes) = take_over(&*self.journal, &self.store, id, self.settings.cells).await?;
+            replayed += bytes;
+            cell.recovered_in = self.clock.now() - began;
+            self.count_rows(id)?;
+            self.cells.put(Arc::new(cell));
+        }
+        if replayed > self.settings.replayed_bytes_max {
+            self.shorten_tail().await;
+        }
+        for cell in self.cells.owned() {
+            self.go_on(&cell);
+        }
+        Ok(())
+    }
+
     /// Brings what was replayed to the store before anything is added to it. Otherwise a node that is killed again and
     /// again before its first checkpoint would have more to replay each time.
-    async fn shorten_tail(&self) {
+    async fn shorten_tail(self: &Arc<Self>) {
         let stored = async {
             self.materialise().await?;
             self.checkpoint().await
@@ -167,20 +197,18 @@ impl Engine {
         }
     }
 
-    /// Goes on where the last owner ended: what may not have reached other cells, what waits, what is due.
-    fn go_on(self: &Arc<Self>) {
-        for cell in &self.cells {
-            self.deliver(cell, &cell.receipt());
-            self.look_at_timers(cell, self.clock.timestamp());
-            let waiting: Vec<Address> = {
-                let mut waiting: Vec<_> = cell.inboxes.lock().keys().cloned().collect();
-                // The order of a hash map is not the same from run to run, and a simulation has to be.
-                waiting.sort();
-                waiting
-            };
-            for agent in waiting {
-                self.wake(cell, &agent);
-            }
+    /// Goes on where the last owner of a cell ended: what may not have reached other cells, what waits, what is due.
+    pub(crate) fn go_on(self: &Arc<Self>, cell: &Arc<Cell>) {
+        self.deliver(cell, &cell.receipt());
+        self.look_at_timers(cell, self.clock.timestamp());
+        let waiting: Vec<Address> = {
+            let mut waiting: Vec<_> = cell.inboxes.lock().keys().cloned().collect();
+            // The order of a hash map is not the same from run to run, and a simulation has to be.
+            waiting.sort();
+            waiting
+        };
+        for agent in waiting {
+            self.wake(cell, &agent);
         }
     }
 
@@ -191,16 +219,69 @@ impl Engine {
     /// the node is back, and the same idempotency key finds it out.
     pub async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Answer, Failure> {
         check_key(ask.idempotency_key.as_ref())?;
-        self.answer(ask).await
+        ask.input.check_size("request")?;
+        self.ask_anywhere(&Asked { ask, waiting: Vec::new() }).await
     }
 
-    async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer, Failure> {
-        ask.input.check_size("request")?;
+    /// Has an agent of this node answer for another node, to which its own client or agent came.
+    ///
+    /// # Errors
+    /// [`NotDone::NotHere`] if the cell is not here; else as [`Engine::ask`].
+    pub async fn ask_here(self: &Arc<Self>, asked: Asked) -> Result<Answer, NotDone> {
+        let inside = self.inside(&asked.ask.address, !asked.waiting.is_empty()).ok_or(NotDone::NotHere)?;
+        check_key(asked.ask.idempotency_key.as_ref())?;
+        if let Some(answer) = self.first_answer(&inside, &asked.ask).await? {
+            return Ok(answer);
+        }
+        let _waiting = self.waits.enter_chain(&asked.waiting, &asked.ask.address)?;
+        Ok(self.answer(&inside, &asked.ask, &asked.waiting).await?)
+    }
+
+    /// Has whoever owns the agent's cell answer, and follows the cell if it moves.
+    async fn ask_anywhere(self: &Arc<Self>, asked: &Asked) -> Result<Answer, Failure> {
+        let ask = &asked.ask;
+        let mut patience = self.patience();
+        loop {
+            if let Some(inside) = self.inside(&ask.address, !asked.waiting.is_empty()) {
+                return self.answer(&inside, ask, &asked.waiting).await;
+            }
+            let cluster = self.cluster.as_ref().ok_or_else(|| on_its_way(self.cell_id(&ask.address)))?;
+            match self.ask_elsewhere(cluster, asked).await {
+                Ok(answer) => return Ok(answer),
+                Err(NotDone::Failed(failure)) => return Err(failure),
+                Err(NotDone::Unknown(failure)) if !self.may_be_repeated(ask) => return Err(failure),
+                Err(NotDone::Unknown(_) | NotDone::NotHere) => patience.wait(self.cell_id(&ask.address)).await?,
+            }
+        }
+    }
+
+    async fn ask_elsewhere(&self, cluster: &Cluster, asked: &Asked) -> Result<Answer, NotDone> {
+        let answer = cluster.elsewhere.ask(asked.clone());
+        if asked.waiting.is_empty() {
+            return answer.await;
+        }
+        let late = |_| {
+            let message = format!(
+                "{} did not answer within {:?}; it may wait for one of those that wait for it",
+                asked.ask.address, self.settings.asking_max
+            );
+            Err(NotDone::Failed(Failure::new(Code::DeadlineExceeded, message)))
+        };
+        self.clock.timeout(self.settings.asking_max, answer).await.unwrap_or_else(late)
+    }
+
+    /// Whether an ask that may have been answered already can be asked again without harm.
+    fn may_be_repeated(&self, ask: &Ask) -> bool {
+        let reads = || self.kind_of(&ask.address).is_ok_and(|kind| method_of(&kind, &ask.method) == Ok(true));
+        ask.idempotency_key.is_some() || reads()
+    }
+
+    async fn answer(self: &Arc<Self>, cell: &Arc<Cell>, ask: &Ask, waiting: &[Address]) -> Result<Answer, Failure> {
         let kind = self.kind_of(&ask.address)?;
         let read_only = method_of(&kind, &ask.method)?;
-        let cell = self.cell_of(&ask.address);
         let mut timing = Timing::default();
-        let (held, pending) = self.take_turn(cell, &kind, read_only, &ask, &mut timing).await?;
+        let (held, pending) = self.take_turn(cell, &kind, read_only, ask, waiting, &mut timing).await?;
+        let commits = pending.is_some();
 
         let computed = self.clock.now();
         let receipt = match pending {
@@ -209,6 +290,9 @@ impl Engine {
         };
         let receipt = receipt.map_err(|e| journal_failure(&e))?;
         self.settle(cell, &receipt);
+        if !commits {
+            self.confirm_owner(cell).await?;
+        }
         timing.commit = self.clock.now() - computed;
 
         let Emitted { payload, turn, replayed } = held.release(&receipt);
@@ -218,7 +302,7 @@ impl Engine {
             (false, false) => &self.counters.committed,
         };
         counter.add_one();
-        Ok(Answer { payload, turn, replayed, timing })
+        Ok(Answer { payload, turn, replayed, timing, node: None })
     }
 
     /// Gives one agent a message that nobody waits for. It is durable when this returns, and handled exactly once.
@@ -228,10 +312,35 @@ impl Engine {
     pub async fn tell(self: &Arc<Self>, tell: Tell) -> Result<Told, Failure> {
         check_key(tell.idempotency_key.as_ref())?;
         tell.input.check_size("request")?;
+        let mut patience = self.patience();
+        loop {
+            if let Some(inside) = self.inside(&tell.address, false) {
+                return self.take_message(&inside, tell).await;
+            }
+            let cluster = self.cluster.as_ref().ok_or_else(|| on_its_way(self.cell_id(&tell.address)))?;
+            match cluster.elsewhere.tell(tell.clone()).await {
+                Ok(told) => return Ok(told),
+                Err(NotDone::Failed(failure)) => return Err(failure),
+                Err(NotDone::Unknown(failure)) if tell.idempotency_key.is_none() => return Err(failure),
+                Err(NotDone::Unknown(_) | NotDone::NotHere) => patience.wait(self.cell_id(&tell.address)).await?,
+            }
+        }
+    }
+
+    /// Gives an agent of this node a message for another node.
+    ///
+    /// # Errors
+    /// [`NotDone::NotHere`] if the cell is not here; else as [`Engine::tell`].
+    pub async fn tell_here(self: &Arc<Self>, tell: Tell) -> Result<Told, NotDone> {
+        let inside = self.inside(&tell.address, false).ok_or(NotDone::NotHere)?;
+        check_key(tell.idempotency_key.as_ref())?;
+        Ok(self.take_message(&inside, tell).await?)
+    }
+
+    async fn take_message(self: &Arc<Self>, cell: &Arc<Cell>, tell: Tell) -> Result<Told, Failure> {
         let kind = self.kind_of(&tell.address)?;
         method_of(&kind, &tell.method)?;
         self.admit()?;
-        let cell = self.cell_of(&tell.address);
         let waiting = cell.inboxes.lock().get(&tell.address).map_or(0, crate::inbox::Inbox::len);
         if waiting >= self.settings.mailbox_max {
             return Err(mailbox_full(&tell.address, self.settings.mailbox_max));
@@ -274,7 +383,8 @@ impl Engine {
 
     /// Counts what has been done and what is held.
     pub fn stats(&self) -> Stats {
-        let count = |counted: fn(&Cell) -> usize| self.cells.iter().map(counted).sum::<usize>() as u64;
+        let cells = self.cells.owned();
+        let count = |counted: fn(&Cell) -> usize| cells.iter().map(|cell| counted(cell)).sum::<usize>() as u64;
         Stats {
             committed: self.counters.committed.get(),
             read: self.counters.read.get(),
@@ -287,7 +397,9 @@ impl Engine {
             live: self.live.load(Ordering::Relaxed) as u64,
             staged_bytes: self.store.staged_bytes() as u64,
             waiting: count(|cell| cell.inboxes.lock().values().map(crate::inbox::Inbox::len).sum()),
-            leaving: count(|cell| cell.outbox.lock().len()),
+            leaving: count(|cell| {
+                cell.outbox.lock().len() + cell.lanes.lock().values().map(crate::lane::Lane::len).sum::<usize>()
+            }),
             parked: self.gauges.parked.get(),
             timers: self.gauges.timers.get(),
             replies: self.gauges.replies.get(),
@@ -295,7 +407,7 @@ impl Engine {
     }
 
     /// Takes note of a receipt: what it allows to leave leaves.
-    pub(crate) fn settle(self: &Arc<Self>, cell: &Cell, receipt: &stride_journal::Receipt) {
+    pub(crate) fn settle(self: &Arc<Self>, cell: &Arc<Cell>, receipt: &stride_journal::Receipt) {
         cell.note(*receipt);
         self.deliver(cell, receipt);
     }
@@ -316,17 +428,17 @@ impl Engine {
     }
 
     /// The durable answer to an ask that was made before under its key.
-    async fn first_answer(&self, ask: &Ask) -> Result<Option<Answer>, Failure> {
+    async fn first_answer(&self, cell: &Arc<Cell>, ask: &Ask) -> Result<Option<Answer>, Failure> {
         let Some(key) = &ask.idempotency_key else { return Ok(None) };
         let asked = fingerprint("ask", &ask.method, &ask.input);
         let Some(Reply { payload, turn, .. }) = self.remembered(&ask.address, key, asked)? else { return Ok(None) };
-        let cell = self.cell_of(&ask.address);
         let last = cell.tail.lock().last;
         let held = Held::until(cell.id, last, Emitted { payload, turn, replayed: true });
         let receipt = cell.settled(&*self.journal, last).await.map_err(|e| journal_failure(&e))?;
+        self.confirm_owner(cell).await?;
         let Emitted { payload, turn, replayed } = held.release(&receipt);
         self.counters.replayed.add_one();
-        Ok(Some(Answer { payload, turn, replayed, timing: Timing::default() }))
+        Ok(Some(Answer { payload, turn, replayed, timing: Timing::default(), node: None }))
     }
 
     /// Whether a remembered reply is over its time.
@@ -351,8 +463,54 @@ impl Engine {
         })
     }
 
-    pub(crate) fn cell_of(&self, address: &Address) -> &Cell {
-        &self.cells[usize::from(address.cell(self.settings.cells).0)]
+    /// Which cell an agent belongs to.
+    pub(crate) fn cell_id(&self, address: &Address) -> CellId {
+        address.cell(self.settings.cells)
+    }
+
+    /// The cell of an agent, if it is owned.
+    pub(crate) fn cell_of(&self, address: &Address) -> Option<Arc<Cell>> {
+        self.cells.get(self.cell_id(address))
+    }
+
+    /// Begins something in an agent's cell; none if it is not here, or on its way.
+    pub(crate) fn inside(&self, address: &Address, awaited: bool) -> Option<Inside> {
+        Inside::enter(self.cell_of(address)?, awaited)
+    }
+
+    /// The same for what is not handed to other nodes from here.
+    pub(crate) fn here(&self, address: &Address) -> Result<Inside, Failure> {
+        self.inside(address, false).ok_or_else(|| on_its_way(self.cell_id(address)))
+    }
+
+    /// Makes sure that nobody else may have changed what was read.
+    pub(crate) async fn confirm_owner(&self, cell: &Cell) -> Result<(), Failure> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        cluster.elsewhere.confirm(cell.id, cell.epoch).await?;
+        if cell.is_closed() { Err(on_its_way(cell.id)) } else { Ok(()) }
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience { engine: self, until: self.clock.now() + self.settings.moving_max }
+    }
+}
+
+/// How long somebody still waits for a cell that is on its way.
+struct Patience<'a> {
+    engine: &'a Engine,
+    until: Duration,
+}
+
+impl Patience<'_> {
+    async fn wait(&mut self, cell: CellId) -> Result<(), Failure> {
+        let engine = self.engine;
+        match &engine.cluster {
+            Some(cluster) if engine.clock.now() < self.until => {
+                cluster.elsewhere.moved(cell).await;
+                Ok(())
+            }
+            _ => Err(on_its_way(cell)),
+        }
     }
 }
 
@@ -395,14 +553,23 @@ impl World for Engine {
         self.clock.timestamp()
     }
 
-    fn ask(self: Arc<Self>, from: Address, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>> {
+    fn ask(self: Arc<Self>, asked: Asked) -> BoxFuture<'static, Result<Answer, Failure>> {
         Box::pin(async move {
-            // First of all what was answered before: whether this ask would close a circle now does not matter then.
-            if let Some(answer) = self.first_answer(&ask).await? {
-                return Ok(answer);
-            }
-            let _waiting = self.waits.enter(&from, &ask.address)?;
-            self.answer(ask).await
+            let ask = &asked.ask;
+            ask.input.check_size("request")?;
+            let Some(from) = asked.waiting.last() else { return self.ask_anywhere(&asked).await };
+            let _waiting = match self.inside(&ask.address, true) {
+                Some(inside) => {
+                    // First of all what was answered before: whether this ask would close a circle now does not matter then.
+                    if let Some(answer) = self.first_answer(&inside, ask).await? {
+                        return Ok(answer);
+                    }
+                    self.waits.enter(from, &ask.address)?
+                }
+                // Whoever has the agent does the same.
+                None => self.waits.note(from, &ask.address),
+            };
+            self.ask_anywhere(&asked).await
         })
     }
 }

@@ -27,14 +27,23 @@ impl Engine {
         let now = self.clock.timestamp();
         for what in self.alarm.due(now) {
             match what {
-                What::Timers(cell) => self.look_at_timers(&self.cells[usize::from(cell.0)], now),
-                What::Messages(agent) => self.wake(self.cell_of(&agent), &agent),
+                // What is due in a cell that was given up is looked at by its next owner.
+                What::Timers(cell) => {
+                    if let Some(cell) = self.cells.get(cell) {
+                        self.look_at_timers(&cell, now);
+                    }
+                }
+                What::Messages(agent) => {
+                    if let Some(cell) = self.cell_of(&agent) {
+                        self.wake(&cell, &agent);
+                    }
+                }
             }
         }
     }
 
     /// Fires the timers of a cell that are due, and sees to it that the next one is not missed.
-    pub(crate) fn look_at_timers(self: &Arc<Self>, cell: &Cell, now: Timestamp) {
+    pub(crate) fn look_at_timers(self: &Arc<Self>, cell: &Arc<Cell>, now: Timestamp) {
         // Whatever is set from now on sets the alarm again.
         cell.timers_at.store(u64::MAX, Ordering::Relaxed);
         loop {
@@ -45,6 +54,7 @@ impl Engine {
                     self.wake_all(cell, ordered.woken);
                 }
                 Ok(None) => break,
+                Err(_) if cell.is_closed() => return,
                 Err(failure) => {
                     tracing::warn!(cell = %cell.id, %failure, "timers that are due cannot fire; trying again");
                     self.set_alarm(cell, now + AGAIN_AFTER);
@@ -66,7 +76,7 @@ impl Engine {
     }
 
     /// Fires some timers that are due; none if no more are.
-    fn fire(&self, cell: &Cell, now: Timestamp) -> Result<Option<Ordered>, Failure> {
+    fn fire(self: &Arc<Self>, cell: &Arc<Cell>, now: Timestamp) -> Result<Option<Ordered>, Failure> {
         // Nothing may change a timer between looking at it and ordering what follows.
         let mut tail = cell.tail.lock();
         let rows = self.store.rows(Rows::Due(cell.id), None, BATCH).map_err(|e| store_failure(&e))?;

@@ -8,6 +8,7 @@ use stride_sim::Timestamp;
 use stride_store::RowKey;
 
 use crate::{
+    cell::Cell,
     engine::{Engine, journal_failure, store_failure},
     inbox::Inbox,
     record::{Commit, Header, Record},
@@ -55,29 +56,56 @@ pub struct StatePage {
 }
 
 impl Engine {
-    /// The agents of a type in key order, after `after`, `limit` at most.
-    pub fn list(
+    /// The agents of a type in key order, after `after`, `limit` at most, of all nodes.
+    ///
+    /// # Errors
+    /// Some of them cannot be had now.
+    pub async fn list(
         &self,
         tenant: &Name,
         kind: &Name,
         after: Option<&AgentKey>,
         limit: usize,
     ) -> Result<Vec<Address>, Failure> {
-        self.store.list_agents(tenant, kind, after, limit).map_err(|e| store_failure(&e))
+        let mut found = self.list_here(tenant, kind, after, limit)?;
+        if let Some(cluster) = &self.cluster {
+            found.extend(cluster.elsewhere.list(tenant, kind, after, limit).await?);
+            found.sort();
+            // A cell that moved meanwhile may have been listed by both.
+            found.dedup();
+            found.truncate(limit);
+        }
+        Ok(found)
+    }
+
+    /// The same of this node alone.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn list_here(
+        &self,
+        tenant: &Name,
+        kind: &Name,
+        after: Option<&AgentKey>,
+        limit: usize,
+    ) -> Result<Vec<Address>, Failure> {
+        let among = |cell| self.cells.get(cell).is_some();
+        self.store.list_agents(tenant, kind, after, limit, among).map_err(|e| store_failure(&e))
     }
 
     /// Looks at one agent, also at one for which only messages wait, or are parked. Waits for the turn that is running, so
     /// that what it shows is durable.
     pub async fn inspect(&self, address: &Address) -> Result<AgentStatus, Failure> {
-        let (header, live) = self.settled_header(address).await?;
-        let waiting = self.cell_of(address).inboxes.lock().get(address).map_or(0, Inbox::len);
+        let cell = self.here(address)?;
+        let (header, live) = self.settled_header(&cell, address).await?;
+        let waiting = cell.inboxes.lock().get(address).map_or(0, Inbox::len);
         if header.is_none() && waiting == 0 && self.store.agent_rows(address).map_err(|e| store_failure(&e))?.is_empty()
         {
             return Err(unknown(address));
         }
         let header = header.as_ref();
         Ok(AgentStatus {
-            cell: self.cell_of(address).id,
+            cell: cell.id,
             turns: header.map_or(0, |header| header.turns),
             created_at: header.map(|header| header.created_at),
             live,
@@ -96,7 +124,8 @@ impl Engine {
         after: Option<&str>,
         limit: usize,
     ) -> Result<StatePage, Failure> {
-        let header = self.settled_header(address).await?.0.ok_or_else(|| unknown(address))?;
+        let cell = self.here(address)?;
+        let header = self.settled_header(&cell, address).await?.0.ok_or_else(|| unknown(address))?;
         let page = self.store.scan_map(address, prefix, after, limit).map_err(|e| store_failure(&e))?;
         let more = page.len() == limit;
         let entries = page.into_iter().map(|(key, value)| StateEntry { key, bytes: value.len() }).collect();
@@ -105,7 +134,8 @@ impl Engine {
 
     /// The value of one entry of an agent's keyed map.
     pub async fn state_entry(&self, address: &Address, key: &str) -> Result<Bytes, Failure> {
-        self.settled_header(address).await?.0.ok_or_else(|| unknown(address))?;
+        let cell = self.here(address)?;
+        self.settled_header(&cell, address).await?.0.ok_or_else(|| unknown(address))?;
         let row = RowKey::Map(address.clone(), key.to_owned());
         let value = self.store.get(&row).map_err(|e| store_failure(&e))?;
         value.ok_or_else(|| Failure::not_found("state key", key, None))
@@ -119,7 +149,7 @@ impl Engine {
         key: Option<String>,
         value: Option<Bytes>,
     ) -> Result<(), Failure> {
-        let cell = self.cell_of(address);
+        let cell = &self.here(address)?;
         let pending = {
             let slot = cell.wake(address);
             let resident = slot.change().await;
@@ -158,7 +188,7 @@ impl Engine {
     /// Removes an agent and everything it has: state, timers, waiting and parked messages. Needs no user code, and no turn
     /// that was ever committed.
     pub async fn remove(self: &Arc<Self>, address: &Address) -> Result<(), Failure> {
-        let cell = self.cell_of(address);
+        let cell = &self.here(address)?;
         let pending = {
             let slot = cell.wake(address);
             let resident = slot.change().await;
@@ -182,14 +212,14 @@ impl Engine {
     }
 
     /// The agent's header, if it ever committed, once that is durable, and whether the agent is in memory.
-    async fn settled_header(&self, address: &Address) -> Result<(Option<Header>, bool), Failure> {
-        let cell = self.cell_of(address);
+    async fn settled_header(&self, cell: &Arc<Cell>, address: &Address) -> Result<(Option<Header>, bool), Failure> {
         let (header, live, last) = {
             let slot = cell.wake(address);
             let resident = slot.change().await;
             (self.header(&resident, address)?, resident.has_bodies(), resident.last())
         };
         cell.settled(&*self.journal, last).await.map_err(|e| journal_failure(&e))?;
+        self.confirm_owner(cell).await?;
         Ok((header, live))
     }
 }

@@ -14,14 +14,18 @@
 mod alarm;
 mod body;
 mod cell;
+mod cells;
 mod deliver;
+mod elsewhere;
 mod engine;
 mod fire;
 mod first_format;
 mod inbox;
 mod inspect;
+mod lane;
 mod maintain;
 mod message;
+mod moving;
 pub mod native;
 mod offline;
 mod order;
@@ -41,6 +45,7 @@ mod upgrade;
 mod waits;
 
 pub use body::{Bodies, Body, Kind, Method};
+pub use elsewhere::{Asked, Cluster, Elsewhere, NotDone, Parcel, Snapshots};
 pub use engine::{Engine, Settings, Surroundings};
 pub use inspect::{AgentStatus, StateEntry, StatePage};
 pub use message::{Answer, Ask, Tell, Timing, Told};

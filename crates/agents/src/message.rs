@@ -11,7 +11,7 @@ use crate::timer::Firing;
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 256;
 
 /// One message for one agent, with somebody waiting for the answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ask {
     /// Who is asked.
     pub address: Address,
@@ -26,7 +26,7 @@ pub struct Ask {
 }
 
 /// One message for one agent, with nobody waiting.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tell {
     /// Who is told.
     pub address: Address,
@@ -61,7 +61,7 @@ pub(crate) fn fingerprint(mode: &str, method: &str, input: &Payload) -> [u8; 16]
 }
 
 /// What came back, and what it took.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answer {
     /// The reply.
     pub payload: Payload,
@@ -71,10 +71,12 @@ pub struct Answer {
     pub replayed: bool,
     /// Where the time went.
     pub timing: Timing,
+    /// The node that has the agent, if it is another one.
+    pub node: Option<String>,
 }
 
 /// A message that is durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// Its id, unique within its agent.
     pub message: String,
@@ -83,7 +85,7 @@ pub struct Told {
 }
 
 /// Where the time of an ask went.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Timing {
     /// Waiting for the turns before it.
     pub queue: Duration,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use stride_ids::{Address, Failure, MessageId};
+use stride_ids::{Address, CellId, Code, Failure, MessageId};
 use stride_journal::Pending;
 
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) struct Ordered {
 
 impl Engine {
     /// Orders a record, and starts what follows from it.
-    pub(crate) fn append(self: &Arc<Self>, cell: &Cell, record: &Record) -> Result<Pending, Failure> {
+    pub(crate) fn append(self: &Arc<Self>, cell: &Arc<Cell>, record: &Record) -> Result<Pending, Failure> {
         let ordered = {
             let mut tail = cell.tail.lock();
             self.order(cell, &mut tail, record)?
@@ -36,10 +36,29 @@ impl Engine {
     }
 
     /// Orders a record; the turns that follow see its writes. The caller wakes who is to be woken, without the lock.
-    pub(crate) fn order(&self, cell: &Cell, tail: &mut Tail, record: &Record) -> Result<Ordered, Failure> {
+    pub(crate) fn order(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        tail: &mut Tail,
+        record: &Record,
+    ) -> Result<Ordered, Failure> {
+        if tail.closed {
+            return Err(on_its_way(cell.id));
+        }
         let before = Before::read(record, &self.store).map_err(|e| store_failure(&e))?;
         let (parked, timers) = before.removed();
-        let pending = self.journal.append(cell.id, cell.epoch, record.encode()).map_err(|e| journal_failure(&e))?;
+        let pending = match self.journal.append(cell.id, cell.epoch, record.encode()) {
+            Ok(pending) => pending,
+            Err(error) => {
+                if matches!(error, stride_journal::Error::Fenced { .. }) {
+                    tail.closed = true;
+                    let (engine, cell) = (self.clone(), cell.clone());
+                    // Not here: the tail is locked.
+                    self.tasks.spawn(async move { engine.lose_cell(&cell) });
+                }
+                return Err(journal_failure(&error));
+            }
+        };
         let seq = pending.seq();
         tail.last = seq;
         self.store.stage(cell.id, seq, writes_of(record, cell.id, self.settings.cells, seq, before));
@@ -146,6 +165,11 @@ impl Engine {
             self.alarm.set(at, What::Timers(cell.id));
         }
     }
+}
+
+/// What somebody is told who wants something of a cell that its owner gives up.
+pub(crate) fn on_its_way(cell: CellId) -> Failure {
+    Failure::new(Code::Unavailable, format!("{cell} is on its way to another node; try again"))
 }
 
 /// A message arrives; its agent is to be woken if nobody works through its messages already.

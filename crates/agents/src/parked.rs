@@ -41,7 +41,7 @@ impl Engine {
     pub fn parked(&self, tenant: &Name, agent: Option<&Address>, limit: usize) -> Result<Vec<ParkedMessage>, Failure> {
         let ranges: Vec<Rows<'_>> = match agent {
             Some(agent) => vec![Rows::ParkedOf(agent)],
-            None => self.cells.iter().map(|cell| Rows::Parked(cell.id)).collect(),
+            None => self.cells.owned().iter().map(|cell| Rows::Parked(cell.id)).collect(),
         };
         let mut found = Vec::new();
         for range in ranges {
@@ -58,7 +58,7 @@ impl Engine {
     /// Takes up the parked messages of an agent again, in their order, behind what waits; they have all their attempts
     /// before them. How many there were.
     pub async fn resume(self: &Arc<Self>, agent: &Address) -> Result<usize, Failure> {
-        let cell = self.cell_of(agent);
+        let cell = &self.here(agent)?;
         let mut last = None;
         let mut resumed = 0;
         // Row by row, each looked at and taken within one record, so that two operators do not take one twice.

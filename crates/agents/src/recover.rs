@@ -1,7 +1,7 @@
 //! Taking over the cells: the store is brought up to the end of the journal, or the takeover is refused.
 
-use stride_ids::{CellId, Seq};
-use stride_journal::{Journal, Record as Replayed};
+use stride_ids::{CellId, Failure, Seq};
+use stride_journal::{Journal, Receipt, Record as Replayed};
 use stride_store::{RowKey, Rows, Store};
 
 use crate::{
@@ -34,6 +34,14 @@ pub enum OpenError {
         /// What the journal holds.
         last: Seq,
     },
+    /// The snapshot of a cell cannot be had.
+    #[error("{cell}: its snapshot cannot be had: {why}")]
+    Snapshot {
+        /// The cell.
+        cell: CellId,
+        /// Why.
+        why: Failure,
+    },
     /// A record cannot be read by this release.
     #[error("{cell}, record {seq}: {why}")]
     Unreadable {
@@ -61,10 +69,21 @@ pub(crate) async fn take_over(
     id: CellId,
     cells: u16,
 ) -> Result<(Cell, usize), OpenError> {
-    let opened = journal.open(id)?;
-    let replayed = catch_up(store, id, cells, opened.last, |after| journal.replay(id, after))?;
+    let opened = journal.open_one(id)?;
     let receipt = journal.settled(id, opened.epoch, opened.last).await?;
-    Ok((Cell::new(id, opened.epoch, receipt, waiting_in(store, id)?), replayed))
+    take_up(journal, store, id, cells, receipt)
+}
+
+/// Brings the store up to the end of a cell that was taken over, which `receipt` says; and how much was replayed for it.
+pub(crate) fn take_up(
+    journal: &dyn Journal,
+    store: &Store,
+    id: CellId,
+    cells: u16,
+    receipt: Receipt,
+) -> Result<(Cell, usize), OpenError> {
+    let replayed = catch_up(store, id, cells, receipt.seq(), |after| journal.replay(id, after))?;
+    Ok((Cell::new(id, receipt.epoch(), receipt, waiting_in(store, id)?), replayed))
 }
 
 /// Brings the store, in memory, up to the end of a cell's journal: `last`, and what `replay` has behind a record. How

@@ -103,7 +103,9 @@ impl Engine {
             }
         }
         if !over.is_empty() {
-            self.append(&self.cells[usize::from(walk.cell.0)], &Record::Forget(over))?.unhurried();
+            if let Some(cell) = self.cells.get(walk.cell) {
+                self.append(&cell, &Record::Forget(over))?.unhurried();
+            }
         }
         walk.after = rows.into_iter().last().map(|(row, _)| row);
         Ok(())

@@ -1,10 +1,10 @@
 //! How far the cells of a node are: in the journal, on disk, and in the store.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use stride_ids::{CellId, Epoch, Seq};
+use stride_ids::{Address, CellId, Epoch, Seq};
 
-use crate::engine::Engine;
+use crate::{cell::Cell, engine::Engine};
 
 /// How far a cell is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +31,9 @@ impl CellStatus {
 }
 
 impl Engine {
-    /// How far every cell is, in their order.
+    /// How far every cell of this node is, in their order.
     pub fn cells(&self) -> Vec<CellStatus> {
-        let status = |cell: &crate::cell::Cell| CellStatus {
+        let status = |cell: &Arc<Cell>| CellStatus {
             cell: cell.id,
             epoch: cell.epoch,
             // In this order, so that no number is ahead of the one that it follows.
@@ -42,6 +42,26 @@ impl Engine {
             last: cell.tail.lock().last,
             recovered_in: cell.recovered_in,
         };
-        self.cells.iter().map(status).collect()
+        self.cells.owned().iter().map(status).collect()
+    }
+
+    /// The cells of this node, with the epoch of each.
+    pub fn owned(&self) -> Vec<(CellId, Epoch)> {
+        self.cells.owned().iter().map(|cell| (cell.id, cell.epoch)).collect()
+    }
+
+    /// How many cells there are, on all nodes.
+    pub fn cell_count(&self) -> u16 {
+        self.settings.cells
+    }
+
+    /// Whether a cell is here.
+    pub fn has_cell(&self, cell: CellId) -> bool {
+        self.cells.get(cell).is_some()
+    }
+
+    /// Whether the cell of an agent is here.
+    pub fn is_here(&self, agent: &Address) -> bool {
+        self.has_cell(self.cell_id(agent))
     }
 }

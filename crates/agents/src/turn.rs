@@ -14,6 +14,7 @@ use stride_sim::Timestamp;
 use stride_store::RowKey;
 
 use crate::{
+    elsewhere::Asked,
     message::{Answer, Ask, Envelope, Message, Sender},
     timer::{Firing, Schedule, Timer, TimerChange, TimerStatus, check_name},
 };
@@ -34,8 +35,8 @@ pub(crate) trait World: Send + Sync {
     ) -> Result<Vec<(String, Bytes)>, stride_store::Error>;
     fn timers(&self, agent: &Address) -> Result<Vec<(String, Timer)>, Failure>;
     fn now(&self) -> Timestamp;
-    /// Asks an agent from within a turn of `from`.
-    fn ask(self: Arc<Self>, from: Address, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>>;
+    /// Asks an agent from within a turn of the agent that waits last.
+    fn ask(self: Arc<Self>, asked: Asked) -> BoxFuture<'static, Result<Answer, Failure>>;
 }
 
 /// Why a turn's access to its state was refused.
@@ -93,6 +94,8 @@ pub(crate) struct Cause {
     /// The timer that was due, if that is what it was.
     pub(crate) firing: Option<Firing>,
     pub(crate) trace: Option<String>,
+    /// The agents that wait for this turn, the outermost first.
+    pub(crate) waiting: Vec<Address>,
 }
 
 /// What a turn leaves behind if it is committed.
@@ -245,7 +248,8 @@ impl Turn {
         let idempotency_key = self.cause.attempts_key.as_ref().map(|key| format!("\u{0}{key}/{}", self.asked));
         self.asked += 1;
         let ask = Ask { address: to, method, input, idempotency_key, trace: self.cause.trace.clone() };
-        let answer = self.world.clone().ask(self.address.clone(), ask).await?;
+        let waiting = self.cause.waiting.iter().chain([&self.address]).cloned().collect();
+        let answer = self.world.clone().ask(Asked { ask, waiting }).await?;
         Ok(answer.payload)
     }
 
@@ -417,9 +421,9 @@ mod tests {
             1_000
         }
 
-        fn ask(self: Arc<Self>, _: Address, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>> {
-            let payload = Payload::json(ask.idempotency_key.unwrap_or_default());
-            let answer = Answer { payload, turn: 1, replayed: false, timing: crate::Timing::default() };
+        fn ask(self: Arc<Self>, asked: Asked) -> BoxFuture<'static, Result<Answer, Failure>> {
+            let payload = Payload::json(asked.ask.idempotency_key.unwrap_or_default());
+            let answer = Answer { payload, turn: 1, replayed: false, timing: crate::Timing::default(), node: None };
             Box::pin(std::future::ready(Ok(answer)))
         }
     }
@@ -527,7 +531,7 @@ mod tests {
     async fn an_effect_is_held_until_a_receipt_of_its_cell_covers_it() {
         use stride_journal::{Journal, memory::MemoryJournal};
         let journal = MemoryJournal::new();
-        let epoch: Epoch = journal.open(CellId(1)).unwrap().epoch;
+        let epoch: Epoch = journal.open_one(CellId(1)).unwrap().epoch;
         let first = journal.append(CellId(1), epoch, "r".into()).unwrap().await.unwrap();
         assert!(Held::until(CellId(1), Seq(1), ()).opens_with(&first));
         assert!(!Held::until(CellId(1), Seq(2), ()).opens_with(&first));

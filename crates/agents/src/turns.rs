@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stride_ids::{Address, CellId, Code, Failure, MessageId, Payload};
+use stride_ids::{Address, Code, Failure, MessageId, Payload};
 use stride_journal::Pending;
 use stride_sim::Timestamp;
 use stride_store::RowKey;
@@ -11,6 +11,7 @@ use crate::{
     alarm::What,
     body::Kind,
     cell::Cell,
+    cells::Inside,
     engine::{Engine, mailbox_full, method_of, stamp, store_failure, unreadable},
     inbox::Next,
     message::{Ask, Message, Sender, Timing, fingerprint},
@@ -42,10 +43,11 @@ impl Engine {
     /// Waits for the agent, and handles the ask once it is its turn.
     pub(crate) async fn take_turn(
         self: &Arc<Self>,
-        cell: &Cell,
+        cell: &Arc<Cell>,
         kind: &Arc<Kind>,
         read_only: bool,
         ask: &Ask,
+        waiting: &[Address],
         timing: &mut Timing,
     ) -> Result<Emission, Failure> {
         let began = self.clock.now();
@@ -67,7 +69,7 @@ impl Engine {
             agent: &ask.address,
             method: &ask.method,
             input: &ask.input,
-            cause: Cause { attempts_key, firing: None, trace: ask.trace.clone() },
+            cause: Cause { attempts_key, firing: None, trace: ask.trace.clone(), waiting: waiting.to_vec() },
             reply_key: key,
             handles: None,
         };
@@ -82,7 +84,7 @@ impl Engine {
     /// the version before it takes the turn.
     async fn run(
         self: &Arc<Self>,
-        cell: &Cell,
+        cell: &Arc<Cell>,
         resident: &Resident,
         kind: &Arc<Kind>,
         read_only: bool,
@@ -119,7 +121,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "they are what a turn is made of")]
     async fn attempt(
         self: &Arc<Self>,
-        cell: &Cell,
+        cell: &Arc<Cell>,
         resident: &Resident,
         kind: &Arc<Kind>,
         read_only: bool,
@@ -178,7 +180,7 @@ impl Engine {
     /// Orders the record of a commit; the turns that follow see its writes.
     pub(crate) fn commit(
         self: &Arc<Self>,
-        cell: &Cell,
+        cell: &Arc<Cell>,
         resident: &Resident,
         commit: Commit,
     ) -> Result<Pending, Failure> {
@@ -216,7 +218,7 @@ impl Engine {
     }
 
     /// Sees to it that the messages of an agent are worked through, if any wait.
-    pub(crate) fn wake(self: &Arc<Self>, cell: &Cell, agent: &Address) {
+    pub(crate) fn wake(self: &Arc<Self>, cell: &Arc<Cell>, agent: &Address) {
         let woken = match cell.inboxes.lock().get_mut(agent) {
             Some(inbox) => !std::mem::replace(&mut inbox.drained, true),
             None => false,
@@ -227,18 +229,18 @@ impl Engine {
     }
 
     /// Handles the messages of an agent until none waits that could be handled now.
-    pub(crate) async fn drain(self: Arc<Self>, cell: CellId, agent: Address) {
-        let cell = &self.cells[usize::from(cell.0)];
-        while let Some(id) = self.next_message(cell, &agent) {
-            // Closed when the engine stops: what waits is handled by whoever owns the cell next.
+    pub(crate) async fn drain(self: Arc<Self>, cell: Arc<Cell>, agent: Address) {
+        while let Some(id) = self.next_message(&cell, &agent) {
+            // Both are shut when the engine stops, or gives the cell up: what waits is handled by whoever owns it next.
             let Ok(_permit) = self.handling.acquire().await else { return };
-            self.handle(cell, &agent, id).await;
-            self.flush_soon(cell);
+            let Some(inside) = Inside::enter(cell.clone(), false) else { return };
+            self.handle(&inside, &agent, id).await;
+            self.flush_soon(&inside);
         }
     }
 
     /// The message to handle now. If there is none, this drain ends, and somebody else starts the next one.
-    fn next_message(&self, cell: &Cell, agent: &Address) -> Option<MessageId> {
+    fn next_message(&self, cell: &Arc<Cell>, agent: &Address) -> Option<MessageId> {
         let now = self.clock.timestamp();
         let mut inboxes = cell.inboxes.lock();
         let inbox = inboxes.get_mut(agent)?;
@@ -254,7 +256,7 @@ impl Engine {
     }
 
     /// Handles one message, or notes that it failed.
-    async fn handle(self: &Arc<Self>, cell: &Cell, agent: &Address, id: MessageId) {
+    async fn handle(self: &Arc<Self>, cell: &Arc<Cell>, agent: &Address, id: MessageId) {
         let slot = cell.wake(agent);
         let resident = slot.change().await;
         slot.touch(stamp(self.clock.now()));
@@ -284,7 +286,7 @@ impl Engine {
 
     async fn try_message(
         self: &Arc<Self>,
-        cell: &Cell,
+        cell: &Arc<Cell>,
         resident: &Resident,
         agent: &Address,
         id: MessageId,
@@ -301,7 +303,7 @@ impl Engine {
             agent,
             method: &message.method,
             input: &message.input,
-            cause: Cause { attempts_key, firing, trace: message.trace.clone() },
+            cause: Cause { attempts_key, firing, trace: message.trace.clone(), waiting: Vec::new() },
             reply_key: None,
             handles: Some(id),
         };
@@ -317,7 +319,14 @@ impl Engine {
     }
 
     /// A message failed: it is tried again later, or parked.
-    fn note_failure(self: &Arc<Self>, cell: &Cell, agent: &Address, id: MessageId, waiting: Waiting, failure: Failure) {
+    fn note_failure(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        agent: &Address,
+        id: MessageId,
+        waiting: Waiting,
+        failure: Failure,
+    ) {
         // What passes by itself is no attempt.
         let passes = matches!(failure.code, Code::Overloaded | Code::Unavailable);
         let attempts = waiting.attempts + u32::from(!passes);
@@ -339,7 +348,7 @@ impl Engine {
     }
 
     /// Has a message looked at again later, in memory only.
-    fn put_off(&self, cell: &Cell, agent: &Address, id: MessageId) {
+    fn put_off(&self, cell: &Arc<Cell>, agent: &Address, id: MessageId) {
         let at = self.clock.timestamp().saturating_add(self.backoff(1));
         if let Some(inbox) = cell.inboxes.lock().get_mut(agent) {
             inbox.defer(id, at);

@@ -59,17 +59,25 @@ impl Refusals {
     /// Takes note of a record.
     pub(crate) fn change(&self, Refuse { agent, component, before, now }: &Refuse) {
         if let Some(before) = before {
-            let version = (agent.tenant.clone(), component.clone(), before.clone());
-            let mut refusals = self.0.lock();
-            if let Some(refusal) = refusals.get_mut(&version) {
-                refusal.agents -= 1;
-                if refusal.agents == 0 {
-                    refusals.remove(&version);
-                }
-            }
+            self.subtract((agent.tenant.clone(), component.clone(), before.clone()));
         }
         if let Some(now) = now {
             self.add(agent, now.clone());
+        }
+    }
+
+    /// No longer counts an agent of a cell that was given up.
+    pub(crate) fn remove(&self, agent: &Address, refused: &Refused) {
+        self.subtract((agent.tenant.clone(), refused.component.clone(), refused.version.clone()));
+    }
+
+    fn subtract(&self, version: (Name, Name, String)) {
+        let mut refusals = self.0.lock();
+        if let Some(refusal) = refusals.get_mut(&version) {
+            refusal.agents -= 1;
+            if refusal.agents == 0 {
+                refusals.remove(&version);
+            }
         }
     }
 }
@@ -85,7 +93,7 @@ impl Engine {
     /// decides nothing, so nobody waits for it.
     pub(crate) fn note_refusal(
         self: &Arc<Self>,
-        cell: &Cell,
+        cell: &Arc<Cell>,
         agent: &Address,
         component: &Name,
         before: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use stride_ids::{Address, Code, Failure};
 
 /// The asks that are made from within turns and not answered yet: which agents each agent waits for. It is more than one
@@ -23,17 +23,47 @@ impl Waits {
     /// # Errors
     /// `reentrant_call` if `target` waits for `agent`, directly or through others.
     pub(crate) fn enter<'a>(&'a self, agent: &'a Address, target: &Address) -> Result<Waiting<'a>, Failure> {
-        let mut waits = self.0.lock();
+        let waits = self.0.lock();
         if let Some(way) = way_between(&waits, target, agent) {
             let circle = std::iter::once(agent).chain(way);
             let names: Vec<_> = circle.map(|agent| format!("{}/{}", agent.kind, agent.key)).collect();
             let message = format!("{} would wait for each other; let one of them tell instead", names.join(" -> "));
             return Err(Failure::new(Code::ReentrantCall, message));
         }
+        Ok(self.add(waits, agent, target))
+    }
+
+    /// The same without a look at who else waits: the node that has `target` looks.
+    pub(crate) fn note<'a>(&'a self, agent: &'a Address, target: &Address) -> Waiting<'a> {
+        self.add(self.0.lock(), agent, target)
+    }
+
+    /// Notes that agents of other nodes wait, each for the next one, and the last of them for `target`.
+    ///
+    /// # Errors
+    /// As [`Waits::enter`].
+    pub(crate) fn enter_chain<'a>(&'a self, waiting: &'a [Address], target: &Address) -> Result<Chain<'a>, Failure> {
+        let targets = waiting.iter().skip(1).chain([target]);
+        let mut chain = Vec::new();
+        for (agent, target) in waiting.iter().zip(targets) {
+            chain.push(self.enter(agent, target)?);
+        }
+        Ok(Chain(chain))
+    }
+
+    fn add<'a>(
+        &'a self,
+        mut waits: MutexGuard<'_, HashMap<Address, Vec<Address>>>,
+        agent: &'a Address,
+        target: &Address,
+    ) -> Waiting<'a> {
         waits.entry(agent.clone()).or_default().push(target.clone());
-        Ok(Waiting { waits: self, agent, target: target.clone() })
+        Waiting { waits: self, agent, target: target.clone() }
     }
 }
+
+/// Those who wait one for the next, for as long as this lives.
+pub(crate) struct Chain<'a>(#[expect(dead_code, reason = "it is held, not looked at")] Vec<Waiting<'a>>);
 
 /// Over whom `from` waits for `to`, with both; none if it does not.
 fn way_between<'a>(

@@ -113,7 +113,7 @@ struct World {
 }
 
 fn surroundings(journal: Arc<dyn Journal>, store: Arc<Store>, bodies: Arc<Counters>, clock: Clock) -> Surroundings {
-    Surroundings { journal, store, bodies, clock, chance: Chance::seeded(1), tasks: Tasks::real() }
+    Surroundings { journal, store, bodies, clock, chance: Chance::seeded(1), tasks: Tasks::real(), cluster: None }
 }
 
 async fn world_on(journal: Arc<dyn Journal>, dir: &Path, settings: Settings) -> World {
@@ -404,7 +404,7 @@ async fn a_removed_agent_begins_anew_also_after_recovery() {
     drop(first);
     let second = world_on(journal, dir.path(), Settings::default()).await;
     assert_eq!(second.value("a").await, 0);
-    assert_eq!(second.engine.list(&Name::default_tenant(), &agent("a").kind, None, 10).unwrap(), []);
+    assert_eq!(second.engine.list(&Name::default_tenant(), &agent("a").kind, None, 10).await.unwrap(), []);
     assert!(!second.keyed("a", "add", 5, Some("k")).await.unwrap().replayed);
 }
 

@@ -179,6 +179,7 @@ async fn open(
         clock: clock.clone(),
         chance: Chance::seeded(1),
         tasks: Tasks::real(),
+        cluster: None,
     };
     Engine::open(surroundings, settings).await.unwrap()
 }

@@ -93,6 +93,14 @@ pub enum Error {
         /// The chunk.
         chunk: ChunkHash,
     },
+    /// A component that was deployed is not there, or not what it was.
+    #[error("there is no component {hash}: {why}; deploy it again")]
+    NoComponent {
+        /// Its hash.
+        hash: String,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// The storage has no space left.
     #[error("there is no space left for objects; nothing of this one is visible. Free some and try again")]
     Full,
@@ -148,7 +156,7 @@ impl Error {
             Self::Unmet { .. } => Code::Conflict,
             Self::Range { .. } | Self::BrokenOff { .. } | Self::BadPart { .. } => Code::InvalidRequest,
             Self::TooLarge { .. } => Code::PayloadTooLarge,
-            Self::Corrupt { .. } | Self::Vanished { .. } => Code::Internal,
+            Self::Corrupt { .. } | Self::Vanished { .. } | Self::NoComponent { .. } => Code::Internal,
             Self::Full | Self::Storage { .. } => Code::Unavailable,
             Self::Busy { .. } => Code::Overloaded,
             Self::Index(failure) => failure.code,

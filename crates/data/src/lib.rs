@@ -50,5 +50,5 @@ pub use multipart::{OPEN_MAX, PARTS_MAX, PartNumber, PartPage, PartStatus, Uploa
 pub use objects::{Objects, Put, Settings};
 pub use range::RangeSpec;
 pub use read::Reader;
-pub use storage::{DiskCache, DiskCacheStats, Location, LocationError, OpenError, Owner, Storage, use_tls};
+pub use storage::{Components, DiskCache, DiskCacheStats, Location, LocationError, OpenError, Owner, Storage, use_tls};
 pub use sweep::Swept;

@@ -53,11 +53,14 @@ pub struct Settings {
     pub uploads_max: usize,
     /// How many objects may be read at the same time; each stream holds two chunks at most, beside those in the cache.
     pub readers_max: usize,
+    /// Nodes share the storage, so that none may sweep: what one does not know of, another may need. Chunks that no version
+    /// names and uploads in parts that were never completed stay, for now.
+    pub shared: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { chunk_len: CHUNK_LEN, cache_bytes: 256 << 20, uploads_max: 64, readers_max: 256 }
+        Self { chunk_len: CHUNK_LEN, cache_bytes: 256 << 20, uploads_max: 64, readers_max: 256, shared: false }
     }
 }
 
@@ -80,7 +83,7 @@ pub struct Objects {
     pub(crate) known_labels: KnownLabels,
     uploads: Arc<Semaphore>,
     readers: Arc<Semaphore>,
-    settings: Settings,
+    pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     tasks: Tasks,
 }
@@ -300,7 +303,7 @@ impl Objects {
     pub async fn buckets(&self, tenant: &Name, after: Option<&str>, limit: usize) -> Result<BucketPage, Error> {
         let after = after.map(AgentKey::new).transpose();
         let after = after.map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
-        let found = self.engine.list(tenant, &agent::BUCKETS.name(), after.as_ref(), limit)?;
+        let found = self.engine.list(tenant, &agent::BUCKETS.name(), after.as_ref(), limit).await?;
         let last = found.last().filter(|_| found.len() == limit).map(|address| address.key.clone());
         let mut buckets = Vec::new();
         for address in found {
@@ -321,11 +324,15 @@ impl Objects {
         self.ask(tenant, bucket, CONFIGURE, &ConfigureAsked { spec, at: self.clock.timestamp() }).await
     }
 
-    /// Sweeps if something may be there that no version names, or an upload in parts may be open for too long.
+    /// Sweeps if something may be there that no version names, or an upload in parts may be open for too long; never if the
+    /// storage is shared.
     ///
     /// # Errors
     /// As [`Objects::sweep`]; it is tried again by the next call.
     pub async fn sweep_if_needed(&self) -> Result<Option<crate::Swept>, Error> {
+        if self.settings.shared {
+            return Ok(None);
+        }
         let oldest_upload = Duration::from_millis(self.oldest_upload.load(Ordering::Relaxed));
         let is_due = oldest_upload.saturating_add(OPEN_MAX) <= Duration::from_millis(self.clock.timestamp());
         if !self.garbage.swap(false, Ordering::Relaxed) && !is_due {

@@ -1,9 +1,11 @@
-//! Where chunks are kept: `chunks/TENANT/AA/HASH` in an object store, `AA` being the first two digits of the hash.
+//! Where chunks are kept: `chunks/TENANT/AA/HASH` in an object store, `AA` being the first two digits of the hash. Other
+//! things may be kept beside them, under other names.
 //!
 //! Always true: a chunk is durable when [`Storage::finish`] returns, its directory entries included; a store that does not
 //! answer is given up after [`ANSWER_MAX`], so nothing ever hangs on it.
 //! Not here: which store that is (`location`) and how it is opened (`open`); what is checked of what comes back (`chunks`).
 
+mod components;
 mod disk_cache;
 mod local;
 mod location;
@@ -22,11 +24,12 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use object_store::{
     GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
-    path::Path,
+    path::Path, prefix::PrefixStore,
 };
 use stride_ids::Name;
 use stride_sim::{Clock, Tasks};
 
+pub use components::Components;
 pub use disk_cache::{DiskCache, DiskCacheStats};
 pub(crate) use local::{entries, path_in};
 pub use location::{Location, LocationError};
@@ -84,6 +87,17 @@ impl Storage {
     #[must_use]
     pub fn with_disk_cache(self, cache: DiskCache) -> Self {
         Self { cache: Some(Arc::new(cache)), ..self }
+    }
+
+    /// The same store for something else, which has the names that begin with `name/` to itself.
+    pub fn beside(&self, name: &str) -> Arc<dyn ObjectStore> {
+        assert!(name != CHUNKS, "the chunks have these names");
+        Arc::new(PrefixStore::new(self.store.clone(), name))
+    }
+
+    /// The deployed components of a cluster, in the same store.
+    pub fn components(&self) -> Components {
+        Components::new(self.beside("components"), self.clock.clone())
     }
 
     pub(crate) fn disk_cache(&self) -> Option<&Arc<DiskCache>> {

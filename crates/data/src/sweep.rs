@@ -7,6 +7,8 @@
 //! Why nothing that is needed goes: a version that is in the index when its bucket is read is marked. One that comes later
 //! was uploaded by somebody who pinned its chunks while this sweep ran. One that somebody has just found and not pinned yet
 //! was in the index before; the sweep waits for all who are in between before it removes anything.
+//!
+//! All this is known within one node. Nodes that share a storage do not sweep ([`crate::Settings::shared`]).
 
 use std::sync::Arc;
 
@@ -39,13 +41,16 @@ pub struct Swept {
 }
 
 impl Objects {
-    /// Removes what no version names and nobody holds. One sweep runs at a time.
+    /// Removes what no version names and nobody holds. One sweep runs at a time, and none if the storage is shared.
     ///
     /// # Errors
     /// What could not be read or removed. What was not marked for certain is left.
     pub async fn sweep(&self) -> Result<Swept, Error> {
-        let _alone = self.sweeping.lock().await;
         let mut swept = Swept::default();
+        if self.settings.shared {
+            return Ok(swept);
+        }
+        let _alone = self.sweeping.lock().await;
         for tenant in self.chunks.storage().tenants().await? {
             self.sweep_tenant(&tenant, &mut swept).await?;
         }
@@ -68,7 +73,7 @@ impl Objects {
         let mut live = Vec::new();
         let mut last = None;
         loop {
-            let page = self.engine.list(tenant, &agent::BUCKETS.name(), last.as_ref(), PAGE)?;
+            let page = self.engine.list(tenant, &agent::BUCKETS.name(), last.as_ref(), PAGE).await?;
             for address in &page {
                 let bucket = agent::bucket_of(address)?;
                 self.give_up_uploads(tenant, &bucket).await?;

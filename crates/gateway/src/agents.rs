@@ -43,7 +43,7 @@ pub(crate) async fn list(
     let kind = request::kind(&kind)?;
     let after = query.after.as_deref().map(AgentKey::new).transpose().map_err(|e| request::invalid_name(&e))?;
     let limit = page_limit(query.limit)?;
-    let found = gateway.engine.list(&tenant, &kind, after.as_ref(), limit)?;
+    let found = gateway.engine.list(&tenant, &kind, after.as_ref(), limit).await?;
     let next = (found.len() == limit).then(|| found.last().map(|last| last.key.to_string())).flatten();
     let agents = found.into_iter().map(|address| ListedAgent { key: address.key.into() }).collect();
     Ok(Json(AgentList { agents, next }))

@@ -90,12 +90,15 @@ async fn tell(
     gateway.clock.timeout(deadline, work).await.map_err(|_| request::too_late(deadline))?
 }
 
-fn answered(Answer { payload, turn, replayed, timing }: Answer) -> Response {
+fn answered(Answer { payload, turn, replayed, timing, node }: Answer) -> Response {
     let mut response = payload.body.into_response();
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, content_type(&payload.content_type));
     out.insert("stride-turn", HeaderValue::from(turn));
     mark_replayed(out, replayed);
+    if let Some(node) = node.and_then(|node| HeaderValue::try_from(node).ok()) {
+        out.insert("stride-node", node);
+    }
     let phases = [("queue", timing.queue), ("start", timing.start), ("run", timing.run), ("commit", timing.commit)];
     out.insert("server-timing", server_timing(&phases));
     response

@@ -1,12 +1,15 @@
-//! `GET /v1/nodes`: the nodes and how busy they are. So far a node knows only itself. This is the operator's view and shared by
-//! all tenants, so it shows numbers only.
+//! `GET /v1/nodes`: the nodes and how busy they are. This is the operator's view and shared by all tenants, so it shows numbers
+//! only.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
 use serde::Serialize;
 
-use crate::routes::Shared;
+use crate::{
+    others::{self, OtherNode},
+    routes::Shared,
+};
 
 /// What a node says of itself, which stays as it is until it ends.
 #[derive(Clone, Debug, Serialize)]
@@ -16,7 +19,7 @@ pub struct NodeInfo {
     /// Where it listens, as a URL.
     pub address: String,
     /// Its release.
-    pub version: &'static str,
+    pub version: String,
     /// How many cores it has.
     pub cores: u32,
     /// How much memory it has, in bytes; none if that cannot be found out.
@@ -37,12 +40,10 @@ pub(crate) struct NodeList {
 #[derive(Serialize)]
 struct Listed {
     #[serde(flatten)]
-    info: NodeInfo,
-    state: &'static str,
-    calls: Calls,
-    agents_live: u64,
-    messages_waiting: u64,
-    cached_bytes: u64,
+    node: OtherNode,
+    /// What only the node itself knows; none of the others.
+    calls: Option<Calls>,
+    cached_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -52,15 +53,18 @@ struct Calls {
 }
 
 pub(crate) async fn list(State(gateway): State<Shared>) -> Json<NodeList> {
-    let (calls, turns) = (gateway.functions.stats(), gateway.engine.stats());
-    let draining = gateway.draining.load(Ordering::Relaxed);
-    let this = Listed {
-        info: gateway.info.clone(),
-        state: if draining { "draining" } else { "ready" },
-        calls: Calls { running: calls.running, waiting: calls.waiting },
-        agents_live: turns.live,
-        messages_waiting: turns.waiting,
-        cached_bytes: gateway.objects.stats().bytes,
+    let nodes = match &gateway.others {
+        Some(others) => others.nodes().await,
+        None => vec![others::alone(&gateway)],
     };
-    Json(NodeList { nodes: vec![this] })
+    let calls = gateway.functions.stats();
+    let listed = |node: OtherNode| {
+        let here = node.info.node == gateway.info.node;
+        Listed {
+            calls: here.then_some(Calls { running: calls.running, waiting: calls.waiting }),
+            cached_bytes: here.then(|| gateway.objects.stats().bytes),
+            node,
+        }
+    };
+    Json(NodeList { nodes: nodes.into_iter().map(listed).collect() })
 }

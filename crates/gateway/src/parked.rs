@@ -4,13 +4,14 @@
 use axum::{
     Json,
     extract::{Path, State},
-    http::HeaderMap,
+    http::{HeaderMap, Uri},
 };
 use serde::{Deserialize, Serialize};
 use stride_agents::ParkedMessage;
 use stride_ids::{Address, Code, Failure};
 
 use crate::{
+    others::gathered,
     problem::Problem,
     request::{self, Params},
     routes::{Shared, page_limit},
@@ -23,13 +24,13 @@ pub(crate) struct ParkedQuery {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct ParkedList {
     parked: Vec<Listed>,
     more: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Listed {
     agent: String,
     message: String,
@@ -49,15 +50,23 @@ pub(crate) struct Resumed {
 pub(crate) async fn list(
     State(gateway): State<Shared>,
     Params(query): Params<ParkedQuery>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<ParkedList>, Problem> {
     let tenant = request::tenant(&headers)?;
     let agent = query.agent.as_deref().map(|agent| named(&headers, agent)).transpose()?;
     let limit = page_limit(query.limit)?;
     let mut found = gateway.engine.parked(&tenant, agent.as_ref(), limit + 1)?;
-    let more = found.len() > limit;
+    let mut more = found.len() > limit;
     found.truncate(limit);
-    Ok(Json(ParkedList { parked: found.into_iter().map(listed).collect(), more }))
+    let mut parked: Vec<_> = found.into_iter().map(listed).collect();
+    for there in gathered::<ParkedList>(&gateway, &uri, &headers).await? {
+        more |= there.more;
+        parked.extend(there.parked);
+    }
+    more |= parked.len() > limit;
+    parked.truncate(limit);
+    Ok(Json(ParkedList { parked, more }))
 }
 
 pub(crate) async fn resume(

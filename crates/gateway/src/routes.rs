@@ -23,7 +23,9 @@ use crate::{
     deployments::{self, DEPLOYMENT_LEN_MAX},
     explain, functions, health, logs, maps,
     nodes::{self, NodeInfo},
-    objects, parked,
+    objects,
+    others::{self, Others},
+    parked,
     problem::Problem,
     state,
 };
@@ -50,6 +52,8 @@ pub struct Gateway {
     pub clock: Clock,
     /// What goes on after an answer.
     pub tasks: Tasks,
+    /// The other nodes, in a cluster.
+    pub others: Option<Arc<dyn Others>>,
     /// Set while the node finishes its last requests.
     pub draining: AtomicBool,
 }
@@ -58,15 +62,18 @@ pub(crate) type Shared = Arc<Gateway>;
 
 /// All routes of a node.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    Router::new()
-        .route("/v1/functions/{component}/{function}", post(functions::call))
-        .route("/v1/agents/{kind}", get(agents::list))
+    let of_one_agent = Router::new()
         .route("/v1/agents/{kind}/{key}", get(agents::inspect).delete(agents::remove))
         .route("/v1/agents/{kind}/{key}/state", get(state::list).put(state::replace))
         .route("/v1/agents/{kind}/{key}/state/{state_key}", get(state::read).put(state::write).delete(state::delete))
+        .route("/v1/parked/{kind}/{key}/resume", post(parked::resume))
+        .route_layer(from_fn_with_state(gateway.clone(), others::where_the_agent_is));
+    Router::new()
+        .merge(of_one_agent)
+        .route("/v1/functions/{component}/{function}", post(functions::call))
+        .route("/v1/agents/{kind}", get(agents::list))
         .route("/v1/agents/{kind}/{key}/{method}", post(ask::ask_or_tell))
         .route("/v1/parked", get(parked::list))
-        .route("/v1/parked/{kind}/{key}/resume", post(parked::resume))
         .route("/v1/objects", get(objects::buckets))
         .route("/v1/objects/{bucket}", get(objects::list).put(objects::configure))
         .route(
@@ -82,6 +89,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
             get(deployments::list).post(deployments::create).layer(DefaultBodyLimit::max(DEPLOYMENT_LEN_MAX)),
         )
         .route("/v1/cells", get(cells::list))
+        .route("/v1/cells/move", post(cells::shift))
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/explain", get(explain::explain))
         .route("/v1/logs", get(logs::read))
@@ -101,7 +109,8 @@ async fn name_the_node(
     next: Next,
 ) -> Response {
     let mut response = next.run(request).await;
-    response.headers_mut().insert("stride-node", gateway.node.clone());
+    // One that another node gave says so itself.
+    response.headers_mut().entry("stride-node").or_insert_with(|| gateway.node.clone());
     response
 }
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// How many cells an embedded node has. Fixed when a data directory is created.
 pub const CELLS_EMBEDDED: u16 = 64;
+/// How many cells a new cluster has. Fixed once it exists; enough that each of a hundred nodes has some to give.
+pub const CELLS_CLUSTER: u16 = 1024;
 
 /// The unit of ownership: every agent belongs to exactly one cell, by a hash of its address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Numbers that order things: a record in a cell, an owner of a cell, a call on a node.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,29 @@ pub struct Epoch(pub u64);
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// One start of a node: 64 random bits that tell it from every other, also of the same node. They are never zero, which
+/// stands for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation(NonZeroU64);
+
+impl Incarnation {
+    /// Of random bits. All zero is one of them as well, and becomes another.
+    pub fn of_bits(bits: u64) -> Self {
+        Self(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MAX))
+    }
+
+    /// The bits.
+    pub fn bits(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 

@@ -33,6 +33,10 @@ pub async fn all<B: Backend>(fresh: impl Fn() -> B) {
     a_receipt_names_its_record(&fresh()).await;
     cells_do_not_mix(&fresh()).await;
     a_takeover_fences_the_owner_before(&fresh()).await;
+    cells_are_taken_over_together_in_the_order_asked_for(&fresh()).await;
+    a_cell_is_taken_over_at_an_epoch_or_not_at_all(&fresh()).await;
+    a_released_cell_takes_nothing_more_and_has_all_that_it_had(&fresh()).await;
+    only_the_owner_releases(&fresh()).await;
     replay_begins_behind_what_is_asked_for(&fresh()).await;
     truncated_records_are_a_gap_and_not_silence(&fresh()).await;
     a_dropped_pending_is_committed_all_the_same(&fresh()).await;
@@ -47,7 +51,7 @@ pub async fn all<B: Backend>(fresh: impl Fn() -> B) {
 /// Appends without waiting in between; the order of calls is the order of records.
 pub async fn records_come_back_in_the_order_of_appends(backend: &dyn Backend) {
     let journal = backend.open();
-    let opened = journal.open(A).expect("open");
+    let opened = journal.open_one(A).expect("open");
     assert_eq!(opened.last, Seq::ZERO);
     let pending: Vec<_> = (1..=100).map(|n| journal.append(A, opened.epoch, record(n)).expect("append")).collect();
     for (nth, pending) in pending.into_iter().enumerate() {
@@ -61,7 +65,7 @@ pub async fn records_come_back_in_the_order_of_appends(backend: &dyn Backend) {
 /// Nobody hurries, and nothing is forgotten.
 pub async fn an_unhurried_record_comes_with_the_next_of_any_cell_and_when_asked_for(backend: &dyn Backend) {
     let journal = backend.open();
-    let (a, b) = (journal.open(A).expect("open").epoch, journal.open(B).expect("open").epoch);
+    let (a, b) = (journal.open_one(A).expect("open").epoch, journal.open_one(B).expect("open").epoch);
     journal.append(A, a, record("first")).expect("append").unhurried();
     journal.append(B, b, record("b")).expect("append").await.expect("commit");
     let first = texts(&journal.replay(A, Seq::ZERO).expect("replay"));
@@ -73,13 +77,13 @@ pub async fn an_unhurried_record_comes_with_the_next_of_any_cell_and_when_asked_
     drop(journal);
     // Whoever closes the journal waits for what is queued.
     let journal = backend.open();
-    assert_eq!(journal.open(A).expect("open").last, Seq(3));
+    assert_eq!(journal.open_one(A).expect("open").last, Seq(3));
 }
 
 /// The receipt is the proof, so it must say for what.
 pub async fn a_receipt_names_its_record(backend: &dyn Backend) {
     let journal = backend.open();
-    let epoch = journal.open(A).expect("open").epoch;
+    let epoch = journal.open_one(A).expect("open").epoch;
     let pending = journal.append(A, epoch, record("x")).expect("append");
     let receipt = pending.await.expect("commit");
     assert_eq!((receipt.cell(), receipt.epoch(), receipt.seq()), (A, epoch, Seq(1)));
@@ -88,7 +92,7 @@ pub async fn a_receipt_names_its_record(backend: &dyn Backend) {
 /// Cells share a log and nothing else.
 pub async fn cells_do_not_mix(backend: &dyn Backend) {
     let journal = backend.open();
-    let (a, b) = (journal.open(A).expect("open").epoch, journal.open(B).expect("open").epoch);
+    let (a, b) = (journal.open_one(A).expect("open").epoch, journal.open_one(B).expect("open").epoch);
     for n in 0..10 {
         let (cell, epoch) = if n % 3 == 0 { (A, a) } else { (B, b) };
         journal.append(cell, epoch, record(n)).expect("append").await.expect("commit");
@@ -102,9 +106,9 @@ pub async fn cells_do_not_mix(backend: &dyn Backend) {
 /// One owner: the older epoch can neither append nor wait, and what it ordered before the takeover stays.
 pub async fn a_takeover_fences_the_owner_before(backend: &dyn Backend) {
     let journal = backend.open();
-    let old = journal.open(A).expect("open").epoch;
+    let old = journal.open_one(A).expect("open").epoch;
     let before = journal.append(A, old, record("old")).expect("append");
-    let new = journal.open(A).expect("open again");
+    let new = journal.open_one(A).expect("open again");
     assert!(new.epoch > old);
     assert_eq!(new.last, Seq(1), "a takeover reports what was ordered before it");
     let fenced = Error::Fenced { cell: A, epoch: old, current: new.epoch };
@@ -116,10 +120,81 @@ pub async fn a_takeover_fences_the_owner_before(backend: &dyn Backend) {
     assert_eq!(both, [(1, "old".into()), (2, "new".into())]);
 }
 
+/// One call for many cells says of each what it found.
+pub async fn cells_are_taken_over_together_in_the_order_asked_for(backend: &dyn Backend) {
+    let journal = backend.open();
+    let before = journal.open(&[A, B]).expect("open");
+    for n in 0..3 {
+        journal.append(B, before[1].epoch, record(n)).expect("append").await.expect("commit");
+    }
+    let after = journal.open(&[B, A]).expect("open again");
+    assert_eq!((after[0].last, after[1].last), (Seq(3), Seq::ZERO));
+    assert!(after[0].epoch > before[1].epoch && after[1].epoch > before[0].epoch);
+    for (cell, old) in [(A, before[0].epoch), (B, before[1].epoch)] {
+        assert!(matches!(journal.append(cell, old, record("late")).map(|p| p.seq()), Err(Error::Fenced { .. })));
+    }
+    assert_eq!(journal.open(&[]).expect("open nothing"), []);
+}
+
+/// Who decided on an older epoch comes too late, and costs the owner nothing.
+pub async fn a_cell_is_taken_over_at_an_epoch_or_not_at_all(backend: &dyn Backend) {
+    let journal = backend.open();
+    let (a, b) = (journal.open_one(A).expect("open").epoch, journal.open_one(B).expect("open").epoch);
+    journal.append(A, a, record("first")).expect("append").unhurried();
+    let opened = journal.open_at(&[(B, Epoch(b.0 - 1)), (A, a)]).expect("open");
+    assert_eq!(opened[0], None, "somebody has it since");
+    let new = opened[1].expect("nobody has taken it since");
+    assert!(new.epoch > a);
+    assert_eq!(new.last, Seq(1));
+    journal.append(B, b, record("not taken")).expect("append").await.expect("commit");
+    journal.append(A, new.epoch, record("second")).expect("append").await.expect("commit");
+    assert_eq!(journal.open_at(&[(A, a)]).expect("open"), [None]);
+    journal.append(A, new.epoch, record("third")).expect("append").await.expect("commit");
+    journal.release(A, new.epoch).expect("release");
+    let released = Epoch(new.epoch.0 + 1);
+    assert!(journal.open_at(&[(A, released)]).expect("open")[0].is_some(), "a release raises the epoch by one");
+}
+
+/// The last thing that an owner does: nobody has to be asked any more, and nothing is missing for the next one.
+pub async fn a_released_cell_takes_nothing_more_and_has_all_that_it_had(backend: &dyn Backend) {
+    let journal = backend.open();
+    let (a, b) = (journal.open_one(A).expect("open").epoch, journal.open_one(B).expect("open").epoch);
+    let waited_for = journal.append(A, a, record("waited for")).expect("append");
+    journal.append(A, a, record("not waited for")).expect("append").unhurried();
+    journal.release(A, a).expect("release");
+    assert_eq!(waited_for.await.map(|r| r.seq()), Ok(Seq(1)), "it was ordered before");
+    assert_eq!(journal.replay(A, Seq::ZERO).expect("replay").len(), 2, "released means durable");
+    let refused = journal.append(A, a, record("late")).map(|p| p.seq());
+    assert!(
+        matches!(refused, Err(Error::Fenced { cell: A, epoch, current }) if epoch == a && current > a),
+        "{refused:?}"
+    );
+    assert!(matches!(journal.settled(A, a, Seq(1)).await, Err(Error::Fenced { .. })));
+    journal.append(B, b, record("another cell")).expect("append").await.expect("commit");
+    let again = journal.open_one(A).expect("open again");
+    assert!(again.epoch > a);
+    assert_eq!(again.last, Seq(2));
+    journal.append(A, again.epoch, record("third")).expect("append").await.expect("commit");
+    drop(journal);
+    let journal = backend.open();
+    assert_eq!(journal.open_one(A).expect("open").last, Seq(3));
+}
+
+/// The fence holds for giving up as well.
+pub async fn only_the_owner_releases(backend: &dyn Backend) {
+    let journal = backend.open();
+    let old = journal.open_one(A).expect("open").epoch;
+    let new = journal.open_one(A).expect("open again").epoch;
+    assert_eq!(journal.release(A, old), Err(Error::Fenced { cell: A, epoch: old, current: new }));
+    journal.append(A, new, record("still owned")).expect("append").await.expect("commit");
+    journal.release(A, new).expect("release");
+    assert!(matches!(journal.release(A, new), Err(Error::Fenced { .. })), "once is enough");
+}
+
 /// A store that holds a position asks for what is behind it.
 pub async fn replay_begins_behind_what_is_asked_for(backend: &dyn Backend) {
     let journal = backend.open();
-    let epoch = journal.open(A).expect("open").epoch;
+    let epoch = journal.open_one(A).expect("open").epoch;
     for n in 1..=5 {
         journal.append(A, epoch, record(n)).expect("append").await.expect("commit");
     }
@@ -131,7 +206,7 @@ pub async fn replay_begins_behind_what_is_asked_for(backend: &dyn Backend) {
 /// What was given up is never passed over.
 pub async fn truncated_records_are_a_gap_and_not_silence(backend: &dyn Backend) {
     let journal = backend.open();
-    let epoch = journal.open(A).expect("open").epoch;
+    let epoch = journal.open_one(A).expect("open").epoch;
     for n in 1..=5 {
         journal.append(A, epoch, record(n)).expect("append").await.expect("commit");
     }
@@ -150,20 +225,20 @@ pub async fn truncated_records_are_a_gap_and_not_silence(backend: &dyn Backend) 
 /// Once ordered, a record is committed, whether or not somebody waits.
 pub async fn a_dropped_pending_is_committed_all_the_same(backend: &dyn Backend) {
     let journal = backend.open();
-    let epoch = journal.open(A).expect("open").epoch;
+    let epoch = journal.open_one(A).expect("open").epoch;
     drop(journal.append(A, epoch, record("unwatched")).expect("append"));
     journal.settled(A, epoch, Seq(1)).await.expect("commit");
     drop(journal.append(A, epoch, record("last")).expect("append"));
     drop(journal);
     let journal = backend.open();
-    assert_eq!(journal.open(A).expect("open").last, Seq(2));
+    assert_eq!(journal.open_one(A).expect("open").last, Seq(2));
     assert_eq!(texts(&journal.replay(A, Seq::ZERO).expect("replay")).len(), 2);
 }
 
 /// A limit is checked before anything is ordered.
 pub async fn a_record_over_the_limit_is_refused_and_the_next_is_taken(backend: &dyn Backend) {
     let journal = backend.open();
-    let epoch = journal.open(A).expect("open").epoch;
+    let epoch = journal.open_one(A).expect("open").epoch;
     let len = crate::embedded::RECORD_LEN_MAX + 1;
     let refused = journal.append(A, epoch, Bytes::from(vec![0; len])).map(|p| p.seq());
     assert!(matches!(refused, Err(Error::TooLarge { len: told, max }) if told == len && max < len), "{refused:?}");
@@ -174,7 +249,7 @@ pub async fn a_record_over_the_limit_is_refused_and_the_next_is_taken(backend: &
 /// Readers wait for what they saw, and for nothing that nobody appended.
 pub async fn settled_waits_for_exactly_what_was_ordered(backend: &dyn Backend) {
     let journal = backend.open();
-    let opened = journal.open(A).expect("open");
+    let opened = journal.open_one(A).expect("open");
     let nothing = journal.settled(A, opened.epoch, opened.last).await.expect("nothing to wait for");
     assert_eq!(nothing.seq(), Seq::ZERO);
     let pending: Vec<_> = (1..=3).map(|n| journal.append(A, opened.epoch, record(n)).expect("append")).collect();
@@ -194,7 +269,7 @@ pub async fn what_was_acknowledged_survives_reopening(backend: &dyn Backend) {
     let mut expected = Vec::new();
     for round in 1..=5 {
         let journal = backend.open();
-        let opened = journal.open(A).expect("open");
+        let opened = journal.open_one(A).expect("open");
         assert_eq!(opened.last, Seq(expected.len() as u64));
         assert_eq!(texts(&journal.replay(A, Seq::ZERO).expect("replay")), expected);
         for n in 0..20 {
@@ -211,7 +286,7 @@ pub async fn epochs_only_rise(backend: &dyn Backend) {
     for _ in 0..3 {
         let journal = backend.open();
         for _ in 0..3 {
-            let epoch = journal.open(A).expect("open").epoch;
+            let epoch = journal.open_one(A).expect("open").epoch;
             assert!(epoch > before);
             before = epoch;
         }
@@ -221,7 +296,7 @@ pub async fn epochs_only_rise(backend: &dyn Backend) {
 /// Emptiness is content.
 pub async fn an_empty_record_is_a_record(backend: &dyn Backend) {
     let journal = backend.open();
-    let epoch = journal.open(A).expect("open").epoch;
+    let epoch = journal.open_one(A).expect("open").epoch;
     journal.append(A, epoch, Bytes::new()).expect("append").await.expect("commit");
     drop(journal);
     let journal = backend.open();

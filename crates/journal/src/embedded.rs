@@ -13,7 +13,7 @@
 //! Not here: what a record means, and cells on other nodes.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     io,
     path::Path,
     pin::Pin,
@@ -35,7 +35,7 @@ use self::{
     segment::Segment,
     state::Entry,
 };
-use crate::{Error, Journal, Opened, Pending, Record};
+use crate::{Error, Fenced, Journal, Opened, Pending, Record};
 
 mod check;
 mod commit;
@@ -156,13 +156,37 @@ fn check_settings(settings: &Settings) -> Result<(), Error> {
 }
 
 impl Journal for EmbeddedJournal {
-    fn open(&self, cell: CellId) -> Result<Opened, Error> {
+    fn open(&self, cells: &[CellId]) -> Result<Vec<Opened>, Error> {
+        let open = |cell: &CellId| {
+            if self.shared.threads == Threads::None {
+                self.shared.keep_all();
+            }
+            let (epoch, last, at) = self.shared.tail.lock().take_over(*cell)?;
+            self.shared.settle(*cell, epoch, last, at)?;
+            Ok(Opened { epoch, last })
+        };
+        cells.iter().map(open).collect()
+    }
+
+    fn open_at(&self, cells: &[(CellId, Epoch)]) -> Result<Vec<Option<Opened>>, Error> {
+        let open = |(cell, epoch): &(CellId, Epoch)| {
+            let still = self.shared.tail.lock().cell(*cell)?.epoch == *epoch;
+            if still { self.open_one(*cell).map(Some) } else { Ok(None) }
+        };
+        cells.iter().map(open).collect()
+    }
+
+    /// An epoch that nobody writes with.
+    fn release(&self, cell: CellId, epoch: Epoch) -> Result<(), Error> {
         if self.shared.threads == Threads::None {
             self.shared.keep_all();
         }
-        let (epoch, last, at) = self.shared.tail.lock().take_over(cell)?;
-        self.shared.settle(cell, epoch, last, at)?;
-        Ok(Opened { epoch, last })
+        let (epoch, last, at) = {
+            let mut tail = self.shared.tail.lock();
+            tail.owned(cell, epoch)?;
+            tail.take_over(cell)?
+        };
+        self.shared.settle(cell, epoch, last, at).map(drop)
     }
 
     fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error> {
@@ -229,6 +253,11 @@ impl Journal for EmbeddedJournal {
             }
             Poll::Pending
         }))
+    }
+
+    /// The lock on the directory keeps everybody else out.
+    fn lost(&self) -> Pin<Box<dyn Future<Output = Fenced> + Send + '_>> {
+        Box::pin(pending())
     }
 }
 

@@ -11,10 +11,27 @@ use stride_ids::{CellId, Epoch, Seq};
 
 /// A place where records become durable, in order, per cell.
 pub trait Journal: Send + Sync + 'static {
-    /// Takes a cell over. Whoever had it before is fenced: its appends are refused from now on.
-    /// The new epoch, and every record that was ordered before it, is durable before this returns. It blocks for about
-    /// one sync.
-    fn open(&self, cell: CellId) -> Result<Opened, Error>;
+    /// Takes cells over, each of which is named once; what was found comes in the same order. Whoever had one before is
+    /// fenced: its appends are refused from now on. The new epochs, and every record that was ordered before them, are
+    /// durable before this returns. It blocks for about one sync. After an error some may have been taken over all the same.
+    fn open(&self, cells: &[CellId]) -> Result<Vec<Opened>, Error>;
+
+    /// The same for one cell.
+    fn open_one(&self, cell: CellId) -> Result<Opened, Error> {
+        let opened = self.open(&[cell])?;
+        Ok(*opened.first().expect("every cell that is named has its answer"))
+    }
+
+    /// The same for those of the cells that still have the epoch that is given with them; none for the others, which
+    /// somebody else has taken over or released since. So who decided on what was there takes nothing from whoever came first.
+    fn open_at(&self, cells: &[(CellId, Epoch)]) -> Result<Vec<Option<Opened>>, Error>;
+
+    /// Gives a cell up: all that was ordered is durable before this returns, and appends of this epoch are refused from now
+    /// on. Nobody owns the cell then, at the epoch after this one, until somebody takes it over. It blocks for about one sync.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if somebody else owns the cell already; after any other error it is still owned.
+    fn release(&self, cell: CellId, epoch: Epoch) -> Result<(), Error>;
 
     /// Orders one record behind all that were appended to the cell before, without waiting for the disk (a backend that
     /// is overrun may hold the caller back for a moment before it refuses). The order of calls is the order of records.
@@ -41,9 +58,13 @@ pub trait Journal: Send + Sync + 'static {
     /// keep them longer.
     fn truncate(&self, cell: CellId, through: Seq) -> Result<(), Error>;
 
-    /// Resolves when the journal has stopped for good, with the reason, or with [`Error::Fenced`] when somebody else was
-    /// found to own one of its cells. A node that sees this must end: what is in its memory can no longer be made durable.
+    /// Resolves when the journal has stopped for good, with the reason. A node that sees this must end: what is in its
+    /// memory can no longer be made durable.
     fn stopped(&self) -> Pin<Box<dyn Future<Output = Error> + Send + '_>>;
+
+    /// Resolves with a cell that somebody else was found to own, each once: what is in memory for it is stale. Whoever
+    /// calls it again gets the next one. A journal that nobody shares never has one.
+    fn lost(&self) -> Pin<Box<dyn Future<Output = Fenced> + Send + '_>>;
 }
 
 /// What taking over a cell found.
@@ -53,6 +74,23 @@ pub struct Opened {
     pub epoch: Epoch,
     /// The last record of the cell, zero if it never had one.
     pub last: Seq,
+}
+
+/// A cell that was taken over by somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// The cell.
+    pub cell: CellId,
+    /// The epoch that owned it until then.
+    pub epoch: Epoch,
+    /// The epoch that was found.
+    pub current: Epoch,
+}
+
+impl From<Fenced> for Error {
+    fn from(Fenced { cell, epoch, current }: Fenced) -> Self {
+        Self::Fenced { cell, epoch, current }
+    }
 }
 
 /// A record as it comes back.
@@ -171,8 +209,8 @@ impl Future for Pending {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Somebody else owns the cell now: drop everything that is in memory for it.
-    #[error("{cell} was taken over: epoch {current} is newer than {epoch}")]
+    /// The cell was taken over or released: drop everything that is in memory for it.
+    #[error("{cell} was given to another owner: epoch {current} is newer than {epoch}")]
     Fenced {
         /// The cell.
         cell: CellId,

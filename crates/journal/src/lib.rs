@@ -12,4 +12,4 @@ mod journal;
 pub mod memory;
 pub mod postgres;
 
-pub use journal::{Error, Journal, Opened, Pending, Receipt, Record};
+pub use journal::{Error, Fenced, Journal, Opened, Pending, Receipt, Record};

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use stride_ids::{CellId, Epoch, Seq};
 
-use crate::{Error, Journal, Opened, Pending, Receipt, Record, embedded::RECORD_LEN_MAX};
+use crate::{Error, Fenced, Journal, Opened, Pending, Receipt, Record, embedded::RECORD_LEN_MAX};
 
 /// A journal in memory. Clones share their records, as journals that are opened one after the other on one disk do.
 #[derive(Clone, Debug, Default)]
@@ -46,11 +46,34 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
-    fn open(&self, cell: CellId) -> Result<Opened, Error> {
+    fn open(&self, ids: &[CellId]) -> Result<Vec<Opened>, Error> {
         let mut cells = self.0.lock();
-        let cell = cells.entry(cell).or_default();
-        cell.epoch = Epoch(cell.epoch.0 + 1);
-        Ok(Opened { epoch: cell.epoch, last: cell.last() })
+        let opened = ids.iter().map(|id| {
+            let cell = cells.entry(*id).or_default();
+            cell.epoch = Epoch(cell.epoch.0 + 1);
+            Opened { epoch: cell.epoch, last: cell.last() }
+        });
+        Ok(opened.collect())
+    }
+
+    fn open_at(&self, ids: &[(CellId, Epoch)]) -> Result<Vec<Option<Opened>>, Error> {
+        let open = |(id, epoch): &(CellId, Epoch)| {
+            let mut cells = self.0.lock();
+            let cell = cells.entry(*id).or_default();
+            (cell.epoch == *epoch).then(|| {
+                cell.epoch = Epoch(epoch.0 + 1);
+                Opened { epoch: cell.epoch, last: cell.last() }
+            })
+        };
+        Ok(ids.iter().map(open).collect())
+    }
+
+    fn release(&self, id: CellId, epoch: Epoch) -> Result<(), Error> {
+        let mut cells = self.0.lock();
+        let cell = cells.entry(id).or_default();
+        cell.check(id, epoch)?;
+        cell.epoch = Epoch(epoch.0 + 1);
+        Ok(())
     }
 
     fn append(&self, id: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error> {
@@ -96,6 +119,10 @@ impl Journal for MemoryJournal {
     }
 
     fn stopped(&self) -> Pin<Box<dyn Future<Output = Error> + Send + '_>> {
+        Box::pin(pending())
+    }
+
+    fn lost(&self) -> Pin<Box<dyn Future<Output = Fenced> + Send + '_>> {
         Box::pin(pending())
     }
 }

@@ -11,9 +11,10 @@
 //! open, replay -> control session           keeper (floors, slots that can be emptied, cells that somebody took)
 //! ```
 //! All of it runs on one thread with a runtime of its own, so that callers may block or be on any executor.
-//! Not here: who should own a cell (a later membership), and where snapshots are (the store).
+//! Not here: who is to own a cell (see `cluster`), and where its state is (the store, and snapshots of it).
 
 use std::{
+    collections::HashMap,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
@@ -25,25 +26,26 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use stride_ids::{CellId, Epoch, Seq};
-use stride_sim::{Chance, Clock};
+use stride_ids::{CellId, Epoch, Incarnation, Seq};
+use stride_sim::{Backoff, Chance, Clock};
 use tokio::{runtime, sync::Notify};
-use tokio_postgres::Config;
 
 use self::{
-    backoff::Backoff,
     schema::Identity,
-    session::{Session, Trouble, damaged},
+    session::{Session, Taken, damaged},
     tail::Tail,
 };
-use crate::{Error, Journal, Opened, Pending, Receipt, Record, journal::Outcome};
+use crate::{Error, Fenced, Journal, Opened, Pending, Receipt, Record, journal::Outcome};
 
-mod backoff;
+mod connect;
 mod keeper;
 mod lane;
 mod schema;
 mod session;
 mod tail;
+mod tls;
+
+pub use connect::{Connection, Connector, Trouble};
 
 /// How long a commit may take, or the server be away, before appends are refused.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,14 +63,15 @@ pub struct Settings {
     pub url: String,
     /// How many cells there are; fixed when the journal is begun.
     pub cells: u16,
-    /// The name of the data directory whose store has what is truncated; another one is refused.
-    pub home: String,
+    /// This start of the node: who owns a cell is said with it, and a node that starts again is somebody else.
+    pub incarnation: Incarnation,
 }
 
 impl fmt::Debug for Settings {
     /// Without the connection string: there may be a password in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("cells", &self.cells).field("home", &self.home).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Settings");
+        shown.field("cells", &self.cells).field("incarnation", &self.incarnation).finish_non_exhaustive()
     }
 }
 
@@ -81,7 +84,7 @@ pub struct PostgresJournal {
 
 /// What callers and the journal's thread share.
 struct Shared {
-    config: Config,
+    connector: Connector,
     identity: Identity,
     /// Tells this journal from every other that ever had the same epoch.
     holder: i64,
@@ -127,12 +130,11 @@ impl PostgresJournal {
         if settings.cells == 0 {
             return Err(Error::Invalid("a journal needs at least one cell".into()));
         }
-        let identity =
-            Identity { cluster: format!("clu-{:016x}", chance.next_u64()), cells: settings.cells, home: settings.home };
+        let identity = Identity { cluster: format!("clu-{:016x}", chance.next_u64()), cells: settings.cells };
         let shared = Arc::new(Shared {
-            config: session::config_of(&settings.url)?,
+            connector: Connector::new(&settings.url)?,
             identity,
-            holder: chance.next_u64() as i64,
+            holder: settings.incarnation.bits() as i64,
             cluster: OnceLock::new(),
             clock,
             chance,
@@ -191,7 +193,7 @@ async fn live(shared: &Arc<Shared>, begun: &mpsc::SyncSender<Result<(), Error>>)
 
 impl Shared {
     async fn connect(&self) -> Result<Session, Trouble> {
-        let session = Session::connect(&self.config, &self.identity, self.holder).await?;
+        let session = Session::connect(&self.connector, &self.identity, self.holder).await?;
         let first = self.cluster.get_or_init(|| session.cluster.clone());
         if *first != session.cluster {
             let other = format!(
@@ -247,36 +249,75 @@ impl Shared {
         done
     }
 
-    async fn take_over(&self, cell: CellId) -> Result<Opened, Error> {
-        self.state.lock().tail.begin_open(cell)?;
-        self.wake.notify_one();
-        let opened = async {
-            self.all_stored(cell).await?;
-            self.with_control(|session| Box::pin(session.take_over(cell))).await
-        };
-        let opened = opened.await;
+    async fn take_over(&self, cells: Vec<CellId>) -> Result<Vec<Opened>, Error> {
+        self.begin_open(&cells).await?;
+        let taken = self.with_control(|session| {
+            let cells = cells.clone();
+            Box::pin(async move { session.take_over(&cells).await })
+        });
+        let taken = taken.await.inspect_err(|_| self.not_changed(&cells))?;
         let mut state = self.state.lock();
-        match opened {
-            Ok((epoch, last, floor)) => {
-                state.tail.opened(cell, epoch, last, floor);
-                Ok(Opened { epoch, last })
-            }
-            Err(error) => {
-                state.tail.not_opened(cell);
-                drop(state);
-                self.wake.notify_one();
-                Err(error)
-            }
-        }
+        Ok(taken.into_iter().map(|taken| state.opened(taken)).collect())
     }
 
-    /// Waits until all that was ordered in a cell has its outcome.
-    async fn all_stored(&self, cell: CellId) -> Result<(), Error> {
+    async fn take_over_at(&self, cells: Vec<(CellId, Epoch)>) -> Result<Vec<Option<Opened>>, Error> {
+        // What this journal has taken over since is not what it meant; only an attempt without an answer is.
+        let asked: Vec<_> = {
+            let state = self.state.lock();
+            cells.iter().copied().filter(|(cell, epoch)| !state.tail.is_ours_since(*cell, *epoch)).collect()
+        };
+        let ids: Vec<CellId> = asked.iter().map(|(cell, _)| *cell).collect();
+        self.begin_open(&ids).await?;
+        let taken = self.with_control(|session| {
+            let asked = asked.clone();
+            Box::pin(async move { session.take_over_at(&asked).await })
+        });
+        let taken = taken.await.inspect_err(|_| self.not_changed(&ids))?;
+        let opened: HashMap<CellId, Opened> = {
+            let mut state = self.state.lock();
+            taken.into_values().map(|taken| (taken.cell, state.opened(taken))).collect()
+        };
+        // The others are whose they were.
+        let left: Vec<CellId> = ids.into_iter().filter(|id| !opened.contains_key(id)).collect();
+        self.not_changed(&left);
+        Ok(cells.iter().map(|(cell, _)| opened.get(cell).copied()).collect())
+    }
+
+    /// Nothing more is ordered in these cells, and what was is stored.
+    async fn begin_open(&self, cells: &[CellId]) -> Result<(), Error> {
+        self.state.lock().tail.begin_open(cells)?;
+        self.wake.notify_one();
+        self.all_stored(cells).await.inspect_err(|_| self.not_changed(cells))
+    }
+
+    async fn release(&self, cell: CellId, epoch: Epoch) -> Result<(), Error> {
+        self.state.lock().tail.begin_release(cell, epoch)?;
+        self.wake.notify_one();
+        let released = async {
+            self.all_stored(&[cell]).await?;
+            let floor = self.state.lock().tail.floor(cell);
+            self.with_control(|session| Box::pin(session.release(cell, epoch, floor))).await
+        };
+        let released = released.await.inspect_err(|_| self.not_changed(&[cell]))?;
+        let current = released.unwrap_or_else(|fenced| fenced.current);
+        self.state.lock().tail.gone(cell, current);
+        Ok(released.map(drop)?)
+    }
+
+    fn not_changed(&self, cells: &[CellId]) {
+        let mut state = self.state.lock();
+        cells.iter().for_each(|cell| state.tail.not_changed(*cell));
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Waits until all that was ordered in these cells has its outcome.
+    async fn all_stored(&self, cells: &[CellId]) -> Result<(), Error> {
         let stored = poll_fn(|cx| {
             let mut state = self.state.lock();
-            if state.tail.is_idle(cell) {
+            let Some(cell) = cells.iter().copied().find(|cell| !state.tail.is_idle(*cell)) else {
                 return Poll::Ready(state.tail.check_running());
-            }
+            };
             state.tail.wait_for_all(cell, cx.waker());
             Poll::Pending
         });
@@ -298,6 +339,11 @@ impl Shared {
 }
 
 impl State {
+    fn opened(&mut self, Taken { cell, epoch, last, floor }: Taken) -> Opened {
+        self.tail.opened(cell, epoch, last, floor);
+        Opened { epoch, last }
+    }
+
     /// Refuses while the server has been away for long.
     fn check_link(&self, now: Duration) -> Result<(), Error> {
         match self.link.waiting_since {
@@ -311,9 +357,19 @@ impl State {
 }
 
 impl Journal for PostgresJournal {
-    fn open(&self, cell: CellId) -> Result<Opened, Error> {
+    fn open(&self, cells: &[CellId]) -> Result<Vec<Opened>, Error> {
+        let (shared, cells) = (self.shared.clone(), cells.to_vec());
+        self.run(async move { shared.take_over(cells).await })
+    }
+
+    fn open_at(&self, cells: &[(CellId, Epoch)]) -> Result<Vec<Option<Opened>>, Error> {
+        let (shared, cells) = (self.shared.clone(), cells.to_vec());
+        self.run(async move { shared.take_over_at(cells).await })
+    }
+
+    fn release(&self, cell: CellId, epoch: Epoch) -> Result<(), Error> {
         let shared = self.shared.clone();
-        self.run(async move { shared.take_over(cell).await })
+        self.run(async move { shared.release(cell, epoch).await })
     }
 
     fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error> {
@@ -346,10 +402,16 @@ impl Journal for PostgresJournal {
         Ok(())
     }
 
-    /// Also when somebody took over one of the cells: what is in memory for it is stale.
     fn stopped(&self) -> Pin<Box<dyn Future<Output = Error> + Send + '_>> {
         Box::pin(poll_fn(|cx| match self.shared.state.lock().tail.ended(cx.waker()) {
             Some(error) => Poll::Ready(error),
+            None => Poll::Pending,
+        }))
+    }
+
+    fn lost(&self) -> Pin<Box<dyn Future<Output = Fenced> + Send + '_>> {
+        Box::pin(poll_fn(|cx| match self.shared.state.lock().tail.next_lost(cx.waker()) {
+            Some(fenced) => Poll::Ready(fenced),
             None => Poll::Pending,
         }))
     }

@@ -53,7 +53,7 @@ fn a_full_disk_refuses_at_append_loses_nothing_and_goes_on_when_there_is_space()
     let disk = sim();
     faults(&disk, 0, Some(4 * 4096));
     let journal = open(&disk, SETTINGS).unwrap();
-    let epoch = journal.open(CELL).unwrap().epoch;
+    let epoch = journal.open_one(CELL).unwrap().epoch;
     let (stored, refused) = fill(&journal, epoch);
     assert!(matches!(&refused, Error::Full(why) if why.contains("00000005.log")), "{refused}");
     assert!(stored >= 20, "all prepared space was used: {stored}");
@@ -63,7 +63,7 @@ fn a_full_disk_refuses_at_append_loses_nothing_and_goes_on_when_there_is_space()
     let receipt = block_on(journal.append(CELL, epoch, Bytes::new()).unwrap()).unwrap();
     assert_eq!(receipt.seq(), Seq(stored + 1));
     drop(journal);
-    assert_eq!(open(&disk, SETTINGS).unwrap().open(CELL).unwrap().last, Seq(stored + 1));
+    assert_eq!(open(&disk, SETTINGS).unwrap().open_one(CELL).unwrap().last, Seq(stored + 1));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn truncation_makes_room_on_a_full_disk() {
     let disk = sim();
     faults(&disk, 0, Some(4 * 4096));
     let journal = open(&disk, Settings { threads: Threads::Own, ..SETTINGS }).unwrap();
-    let epoch = journal.open(CELL).unwrap().epoch;
+    let epoch = journal.open_one(CELL).unwrap().epoch;
     let clock = stride_sim::Clock::real();
     let mut last = Seq::ZERO;
     while last < Seq(100) {
@@ -102,14 +102,14 @@ fn a_crashed_log_opens_on_a_full_disk() {
     for seed in 0..50 {
         let disk = SimDisk::new(Chance::seeded(seed));
         let journal = open(&disk, SETTINGS).unwrap();
-        let epoch = journal.open(CELL).unwrap().epoch;
+        let epoch = journal.open_one(CELL).unwrap().epoch;
         block_on(journal.append(CELL, epoch, Bytes::from(vec![7; 1000])).unwrap()).unwrap();
         disk.crash_at(disk.operations() + 1);
         let _ = block_on(journal.append(CELL, epoch, Bytes::from(vec![7; 1500])).unwrap());
         disk.crash();
         drop(journal);
         faults(&disk, 0, Some(0));
-        assert!(open(&disk, SETTINGS).unwrap().open(CELL).unwrap().last >= Seq(1));
+        assert!(open(&disk, SETTINGS).unwrap().open_one(CELL).unwrap().last >= Seq(1));
     }
 }
 
@@ -117,7 +117,7 @@ fn a_crashed_log_opens_on_a_full_disk() {
 fn a_failed_sync_stops_the_journal_for_good() {
     let disk = sim();
     let journal = open(&disk, SETTINGS).unwrap();
-    let epoch = journal.open(CELL).unwrap().epoch;
+    let epoch = journal.open_one(CELL).unwrap().epoch;
     let acknowledged = block_on(journal.append(CELL, epoch, Bytes::from("kept")).unwrap()).unwrap().seq();
     let pending: Vec<_> = (0..3).map(|_| journal.append(CELL, epoch, Bytes::from("lost?")).unwrap()).collect();
     faults(&disk, 1000, None);
@@ -127,20 +127,20 @@ fn a_failed_sync_stops_the_journal_for_good() {
     faults(&disk, 0, None);
     let after = disk.operations();
     assert!(matches!(journal.append(CELL, epoch, Bytes::new()).map(drop), Err(Error::Stopped(_))));
-    assert!(matches!(journal.open(CELL), Err(Error::Stopped(_))));
+    assert!(matches!(journal.open_one(CELL), Err(Error::Stopped(_))));
     assert!(matches!(block_on(journal.stopped()), Error::Stopped(_)));
     assert_eq!(block_on(journal.settled(CELL, epoch, acknowledged)).map(|r| r.seq()), Ok(acknowledged));
     drop(journal);
     assert_eq!(disk.operations(), after, "nothing is tried again");
     let again = open(&disk, SETTINGS).unwrap();
-    assert!(again.open(CELL).unwrap().last >= acknowledged);
+    assert!(again.open_one(CELL).unwrap().last >= acknowledged);
 }
 
 #[test]
 fn who_waits_for_the_end_is_told() {
     let disk = sim();
     let journal = open(&disk, SETTINGS).unwrap();
-    let epoch = journal.open(CELL).unwrap().epoch;
+    let epoch = journal.open_one(CELL).unwrap().epoch;
     let mut stopped = journal.stopped();
     let mut context = Context::from_waker(Waker::noop());
     assert!(stopped.as_mut().poll(&mut context).is_pending());
@@ -179,7 +179,7 @@ fn settings_that_cannot_work_are_refused() {
     let refused = open(&disk, Settings { cells: 3, ..SETTINGS }).map(drop);
     assert_eq!(refused, Err(Error::CellsFixed { stored: 2, asked: 3 }));
     let wider = open(&disk, Settings { segment_bytes: 8192, ..SETTINGS }).unwrap();
-    let unknown = wider.open(CellId(2));
+    let unknown = wider.open_one(CellId(2));
     assert_eq!(unknown, Err(Error::UnknownCell { cell: CellId(2), cells: 2 }));
 }
 
@@ -187,7 +187,7 @@ fn settings_that_cannot_work_are_refused() {
 fn damage_that_comes_while_the_node_runs_is_refused_on_replay() {
     let disk = sim();
     let journal = open(&disk, SETTINGS).unwrap();
-    let epoch = journal.open(CELL).unwrap().epoch;
+    let epoch = journal.open_one(CELL).unwrap().epoch;
     block_on(journal.append(CELL, epoch, Bytes::from(vec![7; 100])).unwrap()).unwrap();
     let file = dir().join("00000001.log");
     let at = disk.contents(&file).unwrap().iter().rposition(|b| *b != 0).unwrap() - 60;
@@ -207,7 +207,7 @@ async fn many_committers_at_once_all_get_their_receipts() {
         let journal = Arc::clone(&journal);
         async move {
             let (cell, clock) = (CellId(n), stride_sim::Clock::real());
-            let epoch = journal.open(cell).unwrap().epoch;
+            let epoch = journal.open_one(cell).unwrap().epoch;
             let mut last = Seq::ZERO;
             while last < Seq(EACH) {
                 match journal.append(cell, epoch, Bytes::from(vec![n as u8; 700])) {
@@ -246,7 +246,7 @@ async fn many_committers_at_once_all_get_their_receipts() {
     drop(journal);
     let journal = EmbeddedJournal::open(Arc::new(RealDisk), dir.path(), small_real(), Chance::seeded(1)).unwrap();
     for n in 0..8 {
-        assert_eq!(journal.open(CellId(n)).unwrap().last, Seq(EACH));
+        assert_eq!(journal.open_one(CellId(n)).unwrap().last, Seq(EACH));
         let rest = journal.replay(CellId(n), Seq(EACH / 2)).unwrap();
         assert_eq!(rest.len() as u64, EACH / 2);
         assert!(rest.iter().all(|record| record.bytes == vec![n as u8; 700]));

@@ -59,7 +59,7 @@ impl Maps {
             return Err(Failure::new(Code::InvalidRequest, message));
         }
         let _one = inner.beginning.lock().await;
-        for address in inner.addresses(tenant)? {
+        for address in inner.addresses(tenant).await? {
             match ask_of(inner, &address).await {
                 Ok(run) if run.key.as_ref() != Some(&key) => {}
                 Ok(run) if run.spec == spec => {
@@ -80,12 +80,14 @@ impl Maps {
     async fn begin_now(&self, tenant: &Name, spec: Spec, key: Option<String>) -> Result<Begun, Failure> {
         let inner = &self.0;
         let asked = inner.asked(tenant, spec, None, key).await?;
-        let id = MapId::new(inner.clock.timestamp(), &inner.chance);
-        let address = id.address(tenant);
+        let (id, address) = inner.new_map(tenant);
         let working = Working::begin(inner, &address)?;
         ask::<()>(&inner.engine, &address, BEGIN, &asked).await?;
         let status = self.status(tenant, &id).await?;
-        working.go_on();
+        // A map is worked on where its agent is; whoever has that takes it up.
+        if inner.engine.is_here(&address) {
+            working.go_on();
+        }
         Ok(Begun { status, is_replayed: false })
     }
 
@@ -98,7 +100,7 @@ impl Maps {
         let inner = &self.0;
         let asked = inner.asked(tenant, spec, notice, None).await?;
         let max = inner.settings.kept_max + inner.settings.running_max + WAITING_MAX;
-        if inner.addresses(tenant)?.len() >= max {
+        if inner.addresses(tenant).await?.len() >= max {
             let message = format!("{WAITING_MAX} maps wait already; begin this one when some have ended");
             return Err(Failure::new(Code::Overloaded, message));
         }
@@ -107,7 +109,21 @@ impl Maps {
     }
 }
 
+/// How many ids are tried for one whose agent is here.
+const TRIES: usize = 64;
+
 impl Inner {
+    /// An id for a new map, whose agent is on this node if that can be.
+    fn new_map(&self, tenant: &Name) -> (MapId, Address) {
+        let one = || {
+            let id = MapId::new(self.clock.timestamp(), &self.chance);
+            let address = id.address(tenant);
+            (id, address)
+        };
+        let here = std::iter::repeat_with(one).take(TRIES).find(|(_, address)| self.engine.is_here(address));
+        here.unwrap_or_else(one)
+    }
+
     /// What the map's agent is asked, if it can be done.
     async fn asked(
         &self,

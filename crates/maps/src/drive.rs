@@ -22,6 +22,9 @@ use crate::{
 /// read objects.
 const WIDTH_MAX: usize = 128;
 
+/// How many maps are listed at a time.
+const PAGE: usize = 256;
+
 /// Brings a map to its end, or until `signal` says stop.
 pub(crate) async fn drive(inner: &Arc<Inner>, address: &Address, signal: &Arc<Signal>) {
     let driver = Driver { inner, address, signal };
@@ -126,17 +129,21 @@ impl Inner {
     }
 
     /// All maps of a tenant, oldest first.
-    pub(crate) fn addresses(&self, tenant: &Name) -> Result<Vec<Address>, Failure> {
-        const PAGE: usize = 256;
+    pub(crate) async fn addresses(&self, tenant: &Name) -> Result<Vec<Address>, Failure> {
         let mut all: Vec<Address> = Vec::new();
         loop {
             let after = all.last().map(|address| &address.key);
-            let page = self.engine.list(tenant, &MAPS.name(), after, PAGE)?;
+            let page = self.engine.list(tenant, &MAPS.name(), after, PAGE).await?;
             let is_last = page.len() < PAGE;
             all.extend(page);
             if is_last {
                 return Ok(all);
             }
         }
+    }
+
+    /// Those that this node is to work on: where a map's agent is.
+    pub(crate) fn addresses_here(&self, tenant: &Name) -> Result<Vec<Address>, Failure> {
+        self.engine.list_here(tenant, &MAPS.name(), None, usize::MAX)
     }
 }

@@ -115,9 +115,10 @@ impl Maps {
     /// If they cannot be found.
     pub async fn take_up(&self, tenants: impl IntoIterator<Item = Name>) -> Result<(), Failure> {
         let inner = &self.0;
+        inner.leave_those_elsewhere();
         let mut there = HashSet::new();
         for tenant in tenants {
-            for address in inner.addresses(&tenant)? {
+            for address in inner.addresses_here(&tenant)? {
                 if inner.signal(&address).is_none() && !inner.settled.lock().contains(&address) {
                     match ask_of(inner, &address).await {
                         Ok(Run { state: State::Running, .. }) => match Working::begin(inner, &address) {
@@ -156,7 +157,7 @@ impl Maps {
     /// If they cannot be read.
     pub async fn list(&self, tenant: &Name) -> Result<Vec<Status>, Failure> {
         let mut all = Vec::new();
-        for address in self.0.addresses(tenant)? {
+        for address in self.0.addresses(tenant).await? {
             match self.status(tenant, &MapId::of(&address)).await {
                 Ok(status) => all.push(status),
                 // It has gone to make room meanwhile.
@@ -239,6 +240,15 @@ impl Inner {
         permit.expect("the room is never closed")
     }
 
+    /// Stops work on the maps whose agents have moved: the nodes that have them now go on.
+    fn leave_those_elsewhere(&self) {
+        for (address, signal) in self.active.lock().iter() {
+            if !self.engine.is_here(address) {
+                signal.stop();
+            }
+        }
+    }
+
     /// Waits until the node stops.
     pub(crate) async fn stopped(&self) {
         // The sender is part of this, so it cannot be gone.
@@ -247,7 +257,8 @@ impl Inner {
 
     /// Removes the oldest maps that have ended, so that as many are left as are kept.
     async fn forget(&self, tenant: &Name) -> Result<(), Failure> {
-        let ended: Vec<_> = self.addresses(tenant)?.into_iter().filter(|one| self.signal(one).is_none()).collect();
+        let ended: Vec<_> =
+            self.addresses(tenant).await?.into_iter().filter(|one| self.signal(one).is_none()).collect();
         let too_many = ended.len().saturating_sub(self.settings.kept_max);
         for address in ended.iter().take(too_many) {
             let run: Run = ask_of(self, address).await?;

@@ -45,6 +45,13 @@ pub struct Config {
     pub object_cache_mib: u64,
     /// The database that holds the journal; without it, the journal is in `data`. Since 0.2.
     pub cluster: Option<DatabaseUrl>,
+    /// Where other nodes of the cluster are listened for. Since 0.2.
+    pub peers: SocketAddr,
+    /// The host name or address under which others reach this node; unless it is said, the one that is listened on. Since 0.2.
+    pub advertise: Option<String>,
+    /// The directory with the certificates for other nodes, as `stride cluster init` makes it; without it, what goes between nodes
+    /// is not encrypted. Since 0.2.
+    pub certificates: Option<PathBuf>,
     /// Where the bytes of objects are kept; unless it is said, where the data directory was begun with, and a new one
     /// keeps them itself. Since 0.2.
     pub objects: Option<Location>,
@@ -80,6 +87,9 @@ impl Default for Config {
             journal_segment_mib: 32,
             object_cache_mib: 256,
             cluster: None,
+            peers: SocketAddr::from(([127, 0, 0, 1], 7375)),
+            advertise: None,
+            certificates: None,
             objects: None,
             object_disk_cache_mib: None,
             s3: None,
@@ -111,41 +121,67 @@ impl fmt::Debug for DatabaseUrl {
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
-#[error("configuration {path}: {why}")]
+#[error("configuration{}: {why}", .path.as_ref().map_or_else(String::new, |path| format!(" {path}")))]
 pub struct ConfigError {
-    path: String,
+    /// The file; none if it was typed.
+    path: Option<String>,
     why: String,
 }
 
 impl Config {
     /// Reads a configuration file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |why: String| ConfigError { path: path.display().to_string(), why };
+        let wrong = |why: String| ConfigError { path: Some(path.display().to_string()), why };
         let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
         let config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        config.check().map_err(|ConfigError { why, .. }| wrong(why))?;
+        Ok(config)
+    }
+
+    /// Refuses settings that cannot work, each by itself or together.
+    ///
+    /// # Errors
+    /// With what to write instead.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |why: String| ConfigError { path: None, why };
         // Each instance costs a few of the 65,530 memory mappings that the kernel allows a process.
-        if config.live_agents_max + config.running_functions_max > 5_000 {
+        if self.live_agents_max + self.running_functions_max > 5_000 {
             return Err(wrong("live_agents_max and running_functions_max together must not exceed 5000".into()));
         }
-        if config.guest_memory_mib.is_some_and(|mib| !(1..=GUEST_MEMORY_MIB_MAX).contains(&mib)) {
+        if self.guest_memory_mib.is_some_and(|mib| !(1..=GUEST_MEMORY_MIB_MAX).contains(&mib)) {
             return Err(wrong(format!("guest_memory_mib is 1 to {GUEST_MEMORY_MIB_MAX}, which is 16 TiB")));
         }
-        if config.object_cache_mib > OBJECT_CACHE_MIB_MAX {
+        if self.object_cache_mib > OBJECT_CACHE_MIB_MAX {
             return Err(wrong(format!("object_cache_mib is {OBJECT_CACHE_MIB_MAX} at most, which is 1 TiB")));
         }
-        if !(0.0..=PRICE_PER_HOUR_MAX).contains(&config.price_per_hour) {
-            return Err(wrong(format!("price_per_hour is {}; use 0 to {PRICE_PER_HOUR_MAX}", config.price_per_hour)));
+        if !(0.0..=PRICE_PER_HOUR_MAX).contains(&self.price_per_hour) {
+            return Err(wrong(format!("price_per_hour is {}; use 0 to {PRICE_PER_HOUR_MAX}", self.price_per_hour)));
         }
-        if let Some(mib @ 1..) = config.object_disk_cache_mib
+        if let Some(mib @ 1..) = self.object_disk_cache_mib
             && !(OBJECT_DISK_CACHE_MIB_MIN..=OBJECT_CACHE_MIB_MAX).contains(&mib)
         {
             let bounds = format!("{OBJECT_DISK_CACHE_MIB_MIN} to {OBJECT_CACHE_MIB_MAX}");
             return Err(wrong(format!("object_disk_cache_mib is {bounds}, or 0 for none")));
         }
-        if let Some(s3) = &config.s3 {
+        if self.advertise.is_none() && self.cluster.is_some() && self.peers.ip().is_unspecified() {
+            return Err(wrong(format!(
+                "others cannot reach this node at {}: say with advertise where it is",
+                self.peers
+            )));
+        }
+        if let Some(s3) = &self.s3 {
             s3.check().map_err(|e| wrong(format!("[s3] {e}")))?;
         }
-        Ok(config)
+        Ok(())
+    }
+
+    /// Where others reach what listens at an address.
+    pub(crate) fn reached_at(&self, listened: SocketAddr) -> String {
+        match &self.advertise {
+            Some(host) if host.contains(':') => format!("[{host}]:{}", listened.port()),
+            Some(host) => format!("{host}:{}", listened.port()),
+            None => listened.to_string(),
+        }
     }
 
     /// How many bytes of objects are kept on the local disk, with the objects at `location`.

@@ -12,6 +12,7 @@ use stride_sim::{Chance, Clock};
 
 use crate::{
     catalog::{Catalog, Entry},
+    cluster::Rollout,
     manifest::Manifest,
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct Control {
     pub(crate) catalog: Catalog,
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
+    /// The other nodes, which deploy the same; none if there are none.
+    rollout: Option<Arc<Rollout>>,
     /// One deployment at a time, so that disk and memory agree on which came last.
     deploying: tokio::sync::Mutex<()>,
     in_force: Mutex<Vec<(Name, Deployment)>>,
@@ -32,15 +35,16 @@ impl Control {
         host: Arc<Host>,
         registry: Arc<Registry>,
         catalog: Catalog,
-        clock: Clock,
-        chance: Chance,
+        rollout: Option<Arc<Rollout>>,
+        (clock, chance): (&Clock, &Chance),
     ) -> Self {
         Self {
             host,
             registry,
             catalog,
-            clock,
-            chance,
+            clock: clock.clone(),
+            chance: chance.clone(),
+            rollout,
             deploying: tokio::sync::Mutex::default(),
             in_force: Mutex::default(),
         }
@@ -151,8 +155,31 @@ impl Control {
             replaced: None,
         };
         let entry = Entry { deployment, manifest, content: content_hash(&wasm) };
+        let Some(rollout) = &self.rollout else { return self.keep(tenant, entry, component, &wasm) };
+        let id = entry.deployment.id.clone();
+        let number = rollout.publish(&tenant, &entry, wasm).await?;
+        rollout.catch_up(self).await?;
+        rollout.everywhere(number).await;
+        let deployed = self.in_force.lock().iter().find(|(_, one)| one.id == id).map(|(_, one)| one.clone());
+        deployed.ok_or_else(|| Failure::new(Code::Conflict, "another deployment of this component came right after"))
+    }
+
+    /// Whether a deployment is on disk.
+    pub(crate) fn knows(&self, tenant: &Name, id: &str) -> Result<bool, Failure> {
+        let broken = |e: std::io::Error| Failure::new(Code::Internal, format!("the deployments cannot be read: {e}"));
+        let histories = self.catalog.histories().map_err(broken)?;
+        Ok(histories.iter().any(|history| history.tenant == *tenant && history.has(id)))
+    }
+
+    /// Puts in force what another node was asked to deploy.
+    pub(crate) async fn take(&self, tenant: Name, entry: Entry, wasm: Bytes) -> Result<(), Failure> {
+        let component = self.load(tenant.clone(), &entry.manifest, wasm.clone()).await?;
+        self.keep(tenant, entry, component, &wasm).map(drop)
+    }
+
+    fn keep(&self, tenant: Name, entry: Entry, component: Component, wasm: &[u8]) -> Result<Deployment, Failure> {
         // On disk before in force: what answers now also answers after a crash.
-        let deployment = self.catalog.put(tenant.clone(), entry, &wasm).map_err(|e| {
+        let deployment = self.catalog.put(tenant.clone(), entry, wasm).map_err(|e| {
             let message = format!("the deployment cannot be stored, so nothing has changed: {e}");
             Failure::new(Code::Unavailable, message)
         })?;

@@ -62,13 +62,13 @@ pub(crate) struct OtherPlace {
 const FORMAT: u32 = 1;
 
 impl Identity {
-    /// Reads the identity of a data directory, or gives a new directory one.
-    pub(crate) fn of(dir: &Path, chance: &Chance) -> io::Result<Self> {
+    /// Reads the identity of a data directory, or gives a new directory one; whether its cells are shared with other nodes.
+    pub(crate) fn of(dir: &Path, chance: &Chance, shared: bool) -> io::Result<Self> {
         if let Some(identity) = Self::read(dir)? {
             return Ok(identity);
         }
         let node = format!("nod-{:08x}", chance.next_u64() as u32);
-        let cells = stride_ids::CELLS_EMBEDDED;
+        let cells = if shared { stride_ids::CELLS_CLUSTER } else { stride_ids::CELLS_EMBEDDED };
         let identity = Self { format: FORMAT, node, cells, cluster: None, objects: None };
         identity.write(dir)?;
         Ok(identity)
@@ -178,14 +178,14 @@ mod tests {
     #[test]
     fn a_directory_keeps_its_identity() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
-        assert_eq!(Identity::of(dir.path(), &Chance::seeded(2)).unwrap(), first);
+        let first = Identity::of(dir.path(), &Chance::seeded(1), false).unwrap();
+        assert_eq!(Identity::of(dir.path(), &Chance::seeded(2), false).unwrap(), first);
     }
 
     #[test]
     fn a_directory_belongs_to_one_journal_for_good() {
         let dir = tempfile::tempdir().unwrap();
-        let again = || Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
+        let again = || Identity::of(dir.path(), &Chance::seeded(1), false).unwrap();
         again().must_be_embedded().unwrap();
         again().may_join(dir.path()).unwrap();
         again().join(dir.path(), "clu-1").unwrap();
@@ -197,7 +197,7 @@ mod tests {
         assert!(again().must_be_embedded().unwrap_err().to_string().contains("--cluster"));
 
         let dir = tempfile::tempdir().unwrap();
-        let embedded = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
+        let embedded = Identity::of(dir.path(), &Chance::seeded(1), false).unwrap();
         std::fs::create_dir(dir.path().join("journal")).unwrap();
         assert!(embedded.may_join(dir.path()).unwrap_err().to_string().contains("without --cluster"));
     }
@@ -206,7 +206,7 @@ mod tests {
     fn a_directory_of_another_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), r#"{"format":9,"node":"nod-1","cells":64}"#).unwrap();
-        let error = Identity::of(dir.path(), &Chance::seeded(1)).unwrap_err().to_string();
+        let error = Identity::of(dir.path(), &Chance::seeded(1), false).unwrap_err().to_string();
         assert!(error.contains("format 9"), "{error}");
     }
 
@@ -214,11 +214,11 @@ mod tests {
     fn where_objects_are_is_remembered_and_another_place_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (here, there): (Location, Location) = ("s3://a/b".parse().unwrap(), "s3://a/c".parse().unwrap());
-        let mut identity = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
+        let mut identity = Identity::of(dir.path(), &Chance::seeded(1), false).unwrap();
         assert_eq!(identity.place(dir.path(), None).unwrap(), None);
         assert_eq!(identity.place(dir.path(), Some(&here)).unwrap().as_ref(), Some(&here));
         identity.settle(dir.path(), &here).unwrap();
-        let identity = Identity::of(dir.path(), &Chance::seeded(2)).unwrap();
+        let identity = Identity::of(dir.path(), &Chance::seeded(2), false).unwrap();
         for asked in [None, Some(&here)] {
             assert_eq!(identity.place(dir.path(), asked).unwrap().as_ref(), Some(&here));
         }
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_directory_that_has_chunks_of_its_own_keeps_them() {
         let dir = tempfile::tempdir().unwrap();
-        let identity = Identity::of(dir.path(), &Chance::seeded(1)).unwrap();
+        let identity = Identity::of(dir.path(), &Chance::seeded(1), false).unwrap();
         std::fs::create_dir_all(dir.path().join("objects/chunks")).unwrap();
         assert_eq!(identity.place(dir.path(), None).unwrap(), None);
         let error = identity.place(dir.path(), Some(&"s3://a/b".parse().unwrap())).unwrap_err().to_string();
@@ -240,6 +240,6 @@ mod tests {
     fn an_identity_of_the_release_before_is_read() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), r#"{"format":1,"node":"nod-1","cells":64}"#).unwrap();
-        assert_eq!(Identity::of(dir.path(), &Chance::seeded(1)).unwrap().objects, None);
+        assert_eq!(Identity::of(dir.path(), &Chance::seeded(1), false).unwrap().objects, None);
     }
 }

@@ -14,6 +14,7 @@
 
 mod calls;
 mod catalog;
+mod cluster;
 mod config;
 mod control;
 mod files;
@@ -25,4 +26,4 @@ mod node;
 pub use config::{Config, ConfigError, DatabaseUrl};
 pub use identity::{Elsewhere, WrongJournal};
 pub use manifest::{Manifest, ManifestError};
-pub use node::{Node, StartError};
+pub use node::{Ended, Node, StartError};

@@ -14,8 +14,8 @@ use std::{
 use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
 use stride_data::{BUCKETS, DiskCache, Objects, OpenError, Owner, Storage, Swept};
-use stride_gateway::{Gateway, NodeInfo, install_recorder, router};
-use stride_ids::{Code, Failure, InvalidName, Name};
+use stride_gateway::{Gateway, NodeInfo, Others, install_recorder, router};
+use stride_ids::{Code, Failure, Incarnation, InvalidName, Name};
 use stride_journal::{
     Journal,
     embedded::EmbeddedJournal,
@@ -31,6 +31,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use crate::{
     calls::Calls,
     catalog::Catalog,
+    cluster::{Member, Membership, Whereabouts},
     config::{Config, DatabaseUrl},
     control::Control,
     hardware,
@@ -49,6 +50,8 @@ const TAKE_UP_EVERY: Duration = Duration::from_millis(250);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long after an upload has found no space: what was in the midst of being written has ended then.
 const SWEEP_SOON: Duration = Duration::from_secs(1);
+/// So many rows of a cell may have changed for a snapshot to be made of those alone.
+const CHANGES_MAX: usize = 100_000;
 /// How long requests may take to finish once the node drains.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -91,6 +94,26 @@ pub enum StartError {
     /// The journal in the database refused to open.
     #[error("the journal in PostgreSQL")]
     Database(#[source] stride_journal::Error),
+    /// The address for other nodes cannot be listened on.
+    #[error("cannot listen on {listen} for other nodes; choose another address with --peers")]
+    ListenPeers {
+        /// Which.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A cluster needs a store for objects that all its nodes share.
+    #[error(
+        "a cluster keeps snapshots and objects in a store that all its nodes reach: say which with --objects s3://BUCKET/PREFIX, \
+         gs://, az://, or file:///DIR on a shared file system"
+    )]
+    NoSharedStore,
+    /// The certificates cannot be used.
+    #[error("the certificates for other nodes")]
+    Certificates(#[from] stride_net::TlsError),
+    /// The cluster does not take this node.
+    #[error("the cluster cannot be joined")]
+    Join(#[source] stride_cluster::Error),
     /// The data directory belongs to another journal.
     #[error("data directory {dir}")]
     WrongJournal {
@@ -126,12 +149,25 @@ pub enum StartError {
     Runtime(#[source] Failure),
 }
 
+/// Why a node ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// Nothing more can be made durable.
+    #[error("{0}")]
+    Journal(stride_journal::Error),
+    /// Another node has joined the cluster with this one's name.
+    #[error("another node has this one's name now")]
+    Replaced,
+}
+
 /// A running node.
 pub struct Node {
     address: SocketAddr,
     engine: Arc<Engine>,
     journal: Arc<dyn Journal>,
     gateway: Arc<Gateway>,
+    member: Option<Member>,
     clock: Clock,
     stop: watch::Sender<bool>,
     server: JoinHandle<io::Result<()>>,
@@ -151,7 +187,7 @@ impl Node {
         let (clock, chance) = (Clock::real(), Chance::from_os());
         let data_error = |source| StartError::Data { dir: config.data.clone(), source };
         std::fs::create_dir_all(&config.data).map_err(data_error)?;
-        let mut identity = Identity::of(&config.data, &chance).map_err(data_error)?;
+        let mut identity = Identity::of(&config.data, &chance, config.cluster.is_some()).map_err(data_error)?;
         let catalog = Catalog::open(&config.data).map_err(data_error)?;
         // Bound first, so that a second node on the same address says so at once.
         let listen_error = |source| StartError::Listen { listen: config.listen, source };
@@ -162,9 +198,18 @@ impl Node {
             None => None,
         };
 
+        let incarnation = Incarnation::of_bits(chance.next_u64());
+        let journal = open_journal(&config, &mut identity, incarnation, &clock, &chance).await?;
         let storage = open_storage(&config, &mut identity, &clock).await?;
-        let journal = open_journal(&config, &mut identity, &clock, &chance).await?;
         let store = open_store(&config, &identity)?;
+        let site = site(&config, &identity)?;
+        let membership = match config.cluster.as_ref().zip(identity.cluster.as_deref()) {
+            Some((url, cluster)) => {
+                let at = Whereabouts { http: address, site: &site, incarnation, cluster };
+                Some(Membership::prepare(&config, &url.0, &storage, at, (&clock, &chance)).await?)
+            }
+            None => None,
+        };
         let settings = stride_runtime::Settings {
             instances_max: u32::try_from(config.live_agents_max + config.running_functions_max).unwrap_or(u32::MAX),
             memory_max: guest_memory_max(&config),
@@ -173,8 +218,12 @@ impl Node {
         let host = Host::new(&settings, clock.clone(), chance.clone()).map_err(StartError::Runtime)?;
         let host = Arc::new(host);
         let registry = Arc::new(Registry::new(host.clone()));
-        let control = Control::new(host.clone(), registry.clone(), catalog, clock.clone(), chance.clone());
+        let rollout = membership.as_ref().map(|membership| membership.rollout.clone());
+        let control = Control::new(host.clone(), registry.clone(), catalog, rollout.clone(), (&clock, &chance));
         control.restore().await.map_err(StartError::Runtime)?;
+        if let Some(rollout) = &rollout {
+            rollout.catch_up(&control).await.map_err(StartError::Runtime)?;
+        }
 
         let settings = stride_agents::Settings {
             cells: identity.cells,
@@ -182,6 +231,7 @@ impl Node {
             ..stride_agents::Settings::default()
         };
         let surroundings = Surroundings {
+            cluster: membership.as_ref().map(|membership| membership.surroundings(&storage, &store, &chance)),
             journal: journal.clone(),
             store,
             bodies: Arc::new(NativeTypes::new([BUCKETS, MAPS]).beside(registry.clone())),
@@ -191,7 +241,6 @@ impl Node {
         };
         let engine = Engine::open(surroundings, settings).await?;
         let objects = Arc::new(open_objects(&config, engine.clone(), storage, &clock));
-        let site = site(&config, &identity)?;
         let info = info(&site, address, config.price_per_hour);
         host.bring_objects(&objects, site);
         let functions = Arc::new(Functions::new(registry, engine.clone()));
@@ -213,10 +262,16 @@ impl Node {
             clock: clock.clone(),
             tasks: Tasks::real(),
             draining: AtomicBool::new(false),
+            others: membership.as_ref().map(|membership| membership.switchboard.clone() as Arc<dyn Others>),
         });
+        let router = router(gateway.clone());
+        let member = match membership {
+            Some(membership) => Some(membership.join(engine.clone(), control.clone(), router.clone()).await?),
+            None => None,
+        };
 
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, router(gateway.clone()), stopped.clone()));
+        let server = tokio::spawn(serve(listener, router, stopped.clone()));
         let s3 = s3_listener.zip(config.s3).map(|(listener, s3)| {
             let router = stride_s3::router(objects.clone(), &s3.keys, clock.clone());
             tokio::spawn(serve(listener, router, stopped.clone()))
@@ -224,7 +279,7 @@ impl Node {
         let mapping = tokio::spawn(take_up(gateway.maps.clone(), control, clock.clone(), stopped.clone()));
         let sweeping = tokio::spawn(sweep(objects, clock.clone(), stopped.clone()));
         let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
-        Ok(Self { address, engine, journal, gateway, clock, stop, server, s3, mapping, sweeping, maintenance })
+        Ok(Self { address, engine, journal, gateway, member, clock, stop, server, s3, mapping, sweeping, maintenance })
     }
 
     /// Where it listens.
@@ -233,13 +288,37 @@ impl Node {
     }
 
     /// Waits until the node cannot go on, and says why.
-    pub async fn failed(&self) -> stride_journal::Error {
-        self.journal.stopped().await
+    pub async fn failed(&self) -> Ended {
+        let lost = async {
+            loop {
+                let fenced = self.journal.lost().await;
+                match &self.member {
+                    Some(_) => self.engine.lose(fenced.cell),
+                    // It has no others that could go on without it.
+                    None => return stride_journal::Error::from(fenced),
+                }
+            }
+        };
+        let replaced = async {
+            match &self.member {
+                Some(member) => member.replaced().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            stopped = self.journal.stopped() => Ended::Journal(stopped),
+            error = lost => Ended::Journal(error),
+            () = replaced => Ended::Replaced,
+        }
     }
 
     /// Takes no new requests, finishes those that run, and leaves everything in the store.
     pub async fn drain(self) {
         self.gateway.draining.store(true, Ordering::Relaxed);
+        if let Some(member) = &self.member {
+            // Before anything else ends: requests are still taken, and handed to whoever has the cells by then.
+            member.leave().await;
+        }
         self.stop.send_replace(true);
         self.gateway.maps.stop();
         let servers = futures::future::join_all([Some(self.server), self.s3].into_iter().flatten());
@@ -270,6 +349,9 @@ impl Node {
         if let Err(failure) = stored {
             tracing::warn!(%failure, "not everything reached the store; the journal has it, so the next start takes longer");
         }
+        if let Some(member) = self.member {
+            member.close().await;
+        }
     }
 }
 
@@ -294,13 +376,14 @@ async fn take_up(maps: Arc<Maps>, control: Arc<Control>, clock: Clock, mut stopp
 async fn open_journal(
     config: &Config,
     identity: &mut Identity,
+    incarnation: Incarnation,
     clock: &Clock,
     chance: &Chance,
 ) -> Result<Arc<dyn Journal>, StartError> {
     let wrong = |source| StartError::WrongJournal { dir: config.data.clone(), source };
     if let Some(url) = &config.cluster {
         identity.may_join(&config.data).map_err(wrong)?;
-        let journal = open_postgres(url, identity, clock, chance).await?;
+        let journal = open_postgres(url, identity, incarnation, clock, chance).await?;
         identity.join(&config.data, journal.cluster()).map_err(wrong)?;
         return Ok(Arc::new(journal));
     }
@@ -321,10 +404,11 @@ async fn open_journal(
 async fn open_postgres(
     url: &DatabaseUrl,
     identity: &Identity,
+    incarnation: Incarnation,
     clock: &Clock,
     chance: &Chance,
 ) -> Result<PostgresJournal, StartError> {
-    let settings = postgres::Settings { url: url.0.clone(), cells: identity.cells, home: identity.node.clone() };
+    let settings = postgres::Settings { url: url.0.clone(), cells: identity.cells, incarnation };
     let (clock, chance) = (clock.clone(), chance.clone());
     let open = move || PostgresJournal::open(settings, clock, chance);
     Tasks::real().blocking(open).await.map_err(StartError::Database)
@@ -332,7 +416,9 @@ async fn open_postgres(
 
 fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartError> {
     let dir = config.data.join("store");
-    let store = Store::open(&dir, identity.cells, stride_store::Settings::default());
+    let changes_max = if identity.cluster.is_some() { CHANGES_MAX } else { 0 };
+    let settings = stride_store::Settings { changes_max, ..Default::default() };
+    let store = Store::open(&dir, identity.cells, settings);
     store.map(Arc::new).map_err(|source| StartError::Store { dir, source })
 }
 
@@ -361,7 +447,7 @@ fn info(site: &Site, address: SocketAddr, price_per_hour: f64) -> NodeInfo {
     NodeInfo {
         node: site.node.to_string(),
         address: format!("http://{address}"),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         cores: site.cores,
         memory_bytes: hardware::memory_bytes(),
         hardware: site.hardware.iter().map(ToString::to_string).collect(),
@@ -374,13 +460,19 @@ fn info(site: &Site, address: SocketAddr, price_per_hour: f64) -> NodeInfo {
 async fn open_storage(config: &Config, identity: &mut Identity, clock: &Clock) -> Result<Storage, StartError> {
     let other_place = |e| StartError::OtherPlace { dir: config.data.clone(), source: Box::new(e) };
     let Some(location) = identity.place(&config.data, config.objects.as_ref()).map_err(other_place)? else {
+        if identity.cluster.is_some() {
+            return Err(StartError::NoSharedStore);
+        }
         let dir = config.data.join("objects");
         return Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source });
     };
     let environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let owner = Owner(identity.node.clone());
+    let owner = match &identity.cluster {
+        Some(cluster) => Owner::cluster(cluster.clone(), identity.node.clone()),
+        None => Owner::node(identity.node.clone()),
+    };
     let storage = Storage::open(&location, &environment, &owner, clock.clone(), Tasks::real()).await?;
     let data_error = |source| StartError::Data { dir: config.data.clone(), source };
     identity.settle(&config.data, &location).map_err(data_error)?;
@@ -396,6 +488,7 @@ async fn open_storage(config: &Config, identity: &mut Identity, clock: &Clock) -
 fn open_objects(config: &Config, engine: Arc<Engine>, storage: Storage, clock: &Clock) -> Objects {
     let settings = stride_data::Settings {
         cache_bytes: usize::try_from(config.object_cache_mib << 20).unwrap_or(usize::MAX),
+        shared: config.cluster.is_some(),
         ..Default::default()
     };
     Objects::new(engine, storage, settings, clock.clone(), Tasks::real())

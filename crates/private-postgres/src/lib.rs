@@ -10,7 +10,10 @@ use std::{
     fs,
     io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -63,6 +66,8 @@ pub struct Server {
     programs: Programs,
     dir: PathBuf,
     port: u16,
+    /// In a process group of its own.
+    apart: bool,
     process: Option<Child>,
     clock: Clock,
     databases: AtomicU32,
@@ -84,12 +89,24 @@ impl Server {
     /// # Errors
     /// If there is no PostgreSQL, with what to install; or if it does not start.
     pub fn start() -> Result<Self, Error> {
+        Self::new(false)
+    }
+
+    /// The same, but a Ctrl-C on the terminal does not reach it: whoever holds this says when it ends.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_apart() -> Result<Self, Error> {
+        Self::new(true)
+    }
+
+    fn new(apart: bool) -> Result<Self, Error> {
         let programs = Programs::find()?;
         let (home, dir) = programs.home()?;
         let mut initdb = programs.command("initdb");
         initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "--username", USER]);
         run(initdb.arg("--pgdata").arg(&dir))?;
-        Self::begin(programs, home, dir)
+        Self::begin(programs, home, dir, apart)
     }
 
     /// A standby of this one. It is synchronous once [`Server::require_standby`] was called.
@@ -102,14 +119,14 @@ impl Server {
         let mut copy = programs.command("pg_basebackup");
         copy.args(["--host=127.0.0.1", "--port", &self.port.to_string(), "--username", USER, "--no-sync"]);
         run(copy.args(["--checkpoint=fast", "--write-recovery-conf", "--pgdata"]).arg(&dir))?;
-        Self::begin(programs, home, dir)
+        Self::begin(programs, home, dir, self.apart)
     }
 
-    fn begin(programs: Programs, home: tempfile::TempDir, dir: PathBuf) -> Result<Self, Error> {
+    fn begin(programs: Programs, home: tempfile::TempDir, dir: PathBuf, apart: bool) -> Result<Self, Error> {
         // Free now; whoever takes it before the server does makes the start fail, which is said.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let (clock, databases) = (Clock::real(), AtomicU32::new(0));
-        let mut server = Self { programs, dir, port, process: None, clock, databases, _home: home };
+        let mut server = Self { programs, dir, port, apart, process: None, clock, databases, _home: home };
         server.resume()?;
         Ok(server)
     }
@@ -134,6 +151,9 @@ impl Server {
                 postgres.args(["-c", setting]);
             }
             postgres.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            if self.apart {
+                postgres.process_group(0);
+            }
             let mut process = postgres.spawn()?;
             // After a kill the processes of the one before may take a moment to notice.
             while self.clock.now() - began < START_MAX && process.try_wait()?.is_none() {
@@ -191,6 +211,25 @@ impl Server {
         psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "-d", database]);
         psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1"]);
         Ok(text(&run_with(&mut psql, sql)?.stdout))
+    }
+
+    /// From now on new connections may use TLS, with this certificate and key in PEM.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn serve_tls(&self, certificate: &str, key: &str) -> Result<(), Error> {
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.dir.join(name);
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            if let Some((user, group)) = self.programs.user {
+                chown(&path, Some(user), Some(group))?;
+            }
+        }
+        let loaded = "SELECT pg_conf_load_time()";
+        let before = self.psql("postgres", loaded)?;
+        self.psql("postgres", "ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()")?;
+        self.until(&format!("SELECT pg_conf_load_time() <> '{before}' AND current_setting('ssl') = 'on'"), "t")
     }
 
     /// From now on a commit waits for a standby.

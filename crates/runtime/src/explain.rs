@@ -98,7 +98,7 @@ impl Functions {
             }
             (Err(_), Some((component, address))) => {
                 let status = self.engine.inspect(&address).await.ok();
-                let cells = u16::try_from(self.engine.cells().len()).unwrap_or(u16::MAX);
+                let cells = self.engine.cell_count();
                 let work = Work::Agent {
                     cell: address.cell(cells),
                     is_live: status.as_ref().is_some_and(|status| status.live),

@@ -26,7 +26,7 @@ pub struct Clock(Kind);
 enum Kind {
     Real { origin: Instant },
     Manual { now: Arc<Mutex<Duration>> },
-    Simulated { origin: tokio::time::Instant },
+    Simulated { origin: tokio::time::Instant, per_mille: u32 },
 }
 
 /// The day on which simulations begin, in milliseconds since 1970.
@@ -45,7 +45,20 @@ impl Clock {
 
     /// The paused time of the Tokio runtime of this thread: it jumps to the next timer when nothing else can go on.
     pub fn simulated() -> Self {
-        Self(Kind::Simulated { origin: tokio::time::Instant::now() })
+        Self::drifting(1000)
+    }
+
+    /// The same, as a clock shows it that counts so many milliseconds in each second: one that runs slow, or fast.
+    pub fn drifting(per_mille: u32) -> Self {
+        Self(Kind::Simulated { origin: tokio::time::Instant::now(), per_mille })
+    }
+
+    /// How long it takes until this clock has moved on by `duration`.
+    fn takes(&self, duration: Duration) -> Duration {
+        match &self.0 {
+            Kind::Simulated { per_mille, .. } if *per_mille != 1000 => duration * 1000 / *per_mille,
+            _ => duration,
+        }
     }
 
     /// Monotonic time since the clock was made.
@@ -53,7 +66,7 @@ impl Clock {
         match &self.0 {
             Kind::Real { origin } => origin.elapsed(),
             Kind::Manual { now } => *now.lock(),
-            Kind::Simulated { origin } => origin.elapsed(),
+            Kind::Simulated { origin, per_mille } => origin.elapsed() * *per_mille / 1000,
         }
     }
 
@@ -64,7 +77,9 @@ impl Clock {
                 SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(0))
             }
             Kind::Manual { now } => u64::try_from(now.lock().as_millis()).unwrap_or(0),
-            Kind::Simulated { origin } => SIMULATED_START + u64::try_from(origin.elapsed().as_millis()).unwrap_or(0),
+            Kind::Simulated { origin, .. } => {
+                SIMULATED_START + u64::try_from(origin.elapsed().as_millis()).unwrap_or(0)
+            }
         }
     }
 
@@ -81,7 +96,7 @@ impl Clock {
 
     /// Waits. Under Tokio's paused test time this takes no real time.
     pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        tokio::time::sleep(self.takes(duration)).await;
     }
 
     /// Blocks this thread, for threads that are not part of the async runtime.
@@ -91,7 +106,7 @@ impl Clock {
 
     /// Gives `future` at most `limit`, if there is one.
     pub fn timeout<F: Future>(&self, limit: impl Into<Option<Duration>>, future: F) -> Timeout<F> {
-        let deadline = limit.into().map(|limit| tokio::time::Instant::now() + limit);
+        let deadline = limit.into().map(|limit| tokio::time::Instant::now() + self.takes(limit));
         Timeout { future, deadline, timer: None }
     }
 }
@@ -144,6 +159,14 @@ mod tests {
         assert_eq!(clock.timeout(limit, clock.sleep(limit * 2)).await, Err(Elapsed));
         assert_eq!(clock.timeout(limit, std::future::pending::<()>()).await, Err(Elapsed));
         assert_eq!(clock.timeout(None, clock.sleep(limit * 2)).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drifting_clock_waits_as_long_as_it_says() {
+        let (right, slow, second) = (Clock::simulated(), Clock::drifting(800), Duration::from_secs(1));
+        slow.sleep(second).await;
+        assert_eq!((right.now(), slow.now()), (second * 5 / 4, second));
+        assert_eq!(slow.timeout(second, right.sleep(second)).await, Ok(()));
     }
 
     #[test]

@@ -5,11 +5,13 @@
 // This crate is the seam: the bans of clippy.toml hold everywhere else.
 #![allow(clippy::disallowed_methods)]
 
+mod backoff;
 mod chance;
 mod clock;
 pub mod disk;
 mod tasks;
 
+pub use backoff::Backoff;
 pub use chance::Chance;
 pub use clock::{Clock, Elapsed, Timeout, Timestamp};
 pub use tasks::Tasks;

@@ -130,7 +130,7 @@ fn persist_some(store: &Store, last: &mut [Seq], agents: u64, chance: &Chance, c
 }
 
 fn open_fjall(dir: &Path) -> (fjall::Database, fjall::Keyspace) {
-    let Settings { cache_bytes, memtable_bytes } = Settings::default();
+    let Settings { cache_bytes, memtable_bytes, .. } = Settings::default();
     let database = fjall::Database::builder(dir).cache_size(cache_bytes).worker_threads(1).open().unwrap();
     let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
     let rows = database.keyspace("rows", options).unwrap();

@@ -1,6 +1,6 @@
 //! Verifying a store offline.
 
-use std::{collections::HashSet, fmt, ops::Bound, path::Path};
+use std::{collections::HashSet, fmt, ops::Bound, path::Path, sync::Arc};
 
 use stride_ids::{Address, CellId, Seq};
 
@@ -57,7 +57,7 @@ pub fn check(dir: &Path) -> Result<Report, Error> {
     if !Tree::exists(dir)? {
         return Ok(report);
     }
-    let tree = Tree::open(dir, 1 << 20)?;
+    let tree = Arc::new(Tree::open(dir, 1 << 20)?);
     tree.verify_tables(|damage| report.damage.push(damage.to_string()));
     let cells = match created_with(&tree) {
         Ok(cells) => cells.unwrap_or(0),
@@ -72,7 +72,7 @@ pub fn check(dir: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
-fn check_cell(tree: &Tree, cell: CellId, cells: u16, report: &mut Report) {
+fn check_cell(tree: &Arc<Tree>, cell: CellId, cells: u16, report: &mut Report) {
     let prefix = cell.0.to_be_bytes();
     let end = key::after_all(&prefix);
     let rows = tree.snapshot().range(Bound::Included(&prefix[..]), Bound::Excluded(&end));

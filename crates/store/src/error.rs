@@ -2,6 +2,8 @@
 
 use std::{io, path::Path};
 
+use stride_ids::CellId;
+
 /// Why the store could not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +31,14 @@ pub enum Error {
         what: String,
         /// What cannot be read because of it.
         at_risk: String,
+    },
+    /// Rows cannot be imported into a cell, because of what they are or of what else happens to the cell.
+    #[error("rows of {cell} cannot be imported: {why}")]
+    Import {
+        /// The cell.
+        cell: CellId,
+        /// Why.
+        why: String,
     },
     /// The file system refused (a full disk, say). What was staged stays in memory; try again.
     #[error("the store cannot {doing}: {why}")]

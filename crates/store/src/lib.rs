@@ -3,6 +3,7 @@
 //! ```text
 //! stage ─► active ─ freeze ─► frozen ─ materialise ─► memtable ─ persist ─► sorted tables on disk
 //! get   ─► active, then frozen, then the tree (memtable, tables)
+//! export ─► the rows of a cell in the tree, or what changed of them ─► import, on another node
 //! ```
 //! Always true: rows and the position that they belong to reach the disk in one table, named by one checksummed
 //! manifest; so whatever the store loses shows as an older position, which the journal replays or refuses. A row that
@@ -14,9 +15,12 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod changes;
 mod check;
 mod compactor;
 mod error;
+mod export;
+mod import;
 mod key;
 mod manifest;
 mod scan;
@@ -28,5 +32,7 @@ mod value;
 
 pub use check::{Report, check};
 pub use error::Error;
+pub use export::{Export, Row};
+pub use import::Import;
 pub use key::{RowKey, Rows};
 pub use store::{Settings, Store, Write};

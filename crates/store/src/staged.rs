@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, iter::Peekable, ops::Bound, sync::Arc};
 use bytes::Bytes;
 use stride_ids::{CellId, Seq};
 
-use crate::scan::StagedRow;
+use crate::{key, scan::StagedRow};
 
 /// Rows by encoded key; none is a deletion.
 pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 /// Rows that belong together: all of them, up to these positions.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Generation {
     pub(crate) rows: Rows,
     pub(crate) positions: BTreeMap<CellId, Seq>,
@@ -29,6 +29,19 @@ impl Generation {
             Some(old) => self.bytes = self.bytes + new_len - len(&old),
             None => self.bytes += key_len + new_len + ROW_OVERHEAD,
         }
+    }
+
+    fn remove(&mut self, cell: CellId) {
+        if self.positions.remove(&cell).is_none() {
+            return;
+        }
+        self.rows.retain(|key, value| {
+            let stays = key::cell_of(key) != Some(cell);
+            if !stays {
+                self.bytes -= key.len() + value.as_ref().map_or(0, Bytes::len) + ROW_OVERHEAD;
+            }
+            stays
+        });
     }
 }
 
@@ -58,6 +71,21 @@ impl Staged {
             found.push((key.clone(), value.clone()));
         }
         found
+    }
+
+    /// Whether something of a cell is staged.
+    pub(crate) fn has(&self, cell: CellId) -> bool {
+        let frozen = self.frozen.as_ref().is_some_and(|frozen| frozen.positions.contains_key(&cell));
+        frozen || self.active.positions.contains_key(&cell)
+    }
+
+    /// Takes away what is staged of a cell.
+    pub(crate) fn remove(&mut self, cell: CellId) {
+        self.active.remove(cell);
+        if let Some(frozen) = &mut self.frozen {
+            Arc::make_mut(frozen).remove(cell);
+        }
+        self.frozen.take_if(|frozen| frozen.positions.is_empty());
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BTreeSet, BinaryHeap},
     ops::Bound,
     path::Path,
     sync::{
@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use stride_ids::{Address, AgentKey, CellId, Name, Seq};
 
 use crate::{
+    changes::Changes,
     compactor::Compactor,
     error::Error,
     key::{self, RowKey, Rows},
@@ -33,11 +34,14 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// For materialised rows before they are written into a table on disk, in bytes.
     pub memtable_bytes: u64,
+    /// Of how many rows of each cell it is remembered that they changed, so that an export need not have all rows; zero if
+    /// nobody exports.
+    pub changes_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, memtable_bytes: 8 << 20 }
+        Self { cache_bytes: 16 << 20, memtable_bytes: 8 << 20, changes_max: 0 }
     }
 }
 
@@ -54,13 +58,17 @@ pub struct Write {
 pub struct Store {
     // Dropped first: its thread works on the tree.
     compactor: Compactor,
-    tree: Arc<Tree>,
-    cells: u16,
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) cells: u16,
     memtable_bytes: u64,
-    staged: RwLock<Staged>,
-    summaries: RwLock<Vec<Summary>>,
+    pub(crate) staged: RwLock<Staged>,
+    pub(crate) summaries: RwLock<Vec<Summary>>,
+    /// What changed since when, if anybody wants to know.
+    pub(crate) changes: Option<Mutex<Changes>>,
+    /// The cells into which rows are being imported.
+    pub(crate) importing: Mutex<BTreeSet<CellId>>,
     /// One writer at a time.
-    writing: Mutex<()>,
+    pub(crate) writing: Mutex<()>,
     abandoned: AtomicBool,
 }
 
@@ -81,6 +89,7 @@ impl Store {
     /// [`Error::Damaged`] if what is there cannot be trusted.
     pub fn open(dir: &Path, cells: u16, settings: Settings) -> Result<Self, Error> {
         let store = Self::load(dir, cells, settings)?;
+        store.remove_broken_imports()?;
         store.compactor.nudge();
         Ok(store)
     }
@@ -101,6 +110,8 @@ impl Store {
             return Err(Error::CellsFixed { dir: dir.display().to_string(), stored, asked: cells });
         }
         let summaries = (0..cells).map(|cell| read_summary(&tree, CellId(cell))).collect::<Result<Vec<_>, _>>()?;
+        let changes = (settings.changes_max > 0)
+            .then(|| Mutex::new(Changes::new(settings.changes_max, summaries.iter().map(|summary| summary.seq))));
         let compactor = Compactor::start(tree.clone()).map_err(|e| Error::from_io("start its thread", dir, &e))?;
         Ok(Self {
             compactor,
@@ -109,9 +120,22 @@ impl Store {
             memtable_bytes: settings.memtable_bytes,
             staged: RwLock::default(),
             summaries: RwLock::new(summaries),
+            changes,
+            importing: Mutex::default(),
             writing: Mutex::default(),
             abandoned: AtomicBool::new(false),
         })
+    }
+
+    /// The rows of a cell at position zero are what is left of an import that a crash cut off.
+    fn remove_broken_imports(&self) -> Result<(), Error> {
+        for cell in (0..self.cells).map(CellId) {
+            let Summary { seq, rows, .. } = self.summaries.read()[usize::from(cell.0)];
+            if seq == Seq::ZERO && rows > 0 {
+                self.forget(cell)?;
+            }
+        }
+        Ok(())
     }
 
     /// The last record of a cell that is materialised.
@@ -164,7 +188,8 @@ impl Store {
         self.scan(&full, after.as_deref(), limit).take(limit).map(entry).collect()
     }
 
-    /// The agents of a type over all cells, in key order, after `after`.
+    /// The agents of a type over all cells for which `among` holds, in key order, after `after`. A store may have cells whose
+    /// newest rows are elsewhere.
     ///
     /// # Errors
     /// As [`Store::get`].
@@ -174,8 +199,10 @@ impl Store {
         kind: &Name,
         after: Option<&AgentKey>,
         limit: usize,
+        among: impl Fn(CellId) -> bool,
     ) -> Result<Vec<Address>, Error> {
-        let prefixes = (0..self.cells).map(|cell| key::headers_of(CellId(cell), tenant, kind));
+        let cells = (0..self.cells).map(CellId).filter(|cell| among(*cell));
+        let prefixes = cells.map(|cell| key::headers_of(cell, tenant, kind));
         let mut scans: Vec<_> = {
             // All cells at one moment.
             let staged = self.staged.read();
@@ -185,20 +212,21 @@ impl Store {
             };
             prefixes.map(from).collect()
         };
-        let mut next_of = |cell: usize| -> Result<Option<Reverse<(AgentKey, usize)>>, Error> {
-            let Some((key, _)) = scans[cell].next().transpose()? else { return Ok(None) };
+        let count = scans.len();
+        let mut next_of = |scan: usize| -> Result<Option<Reverse<(AgentKey, usize)>>, Error> {
+            let Some((key, _)) = scans[scan].next().transpose()? else { return Ok(None) };
             let Some(RowKey::Header(agent)) = RowKey::decode(&key) else { return Err(value::damaged(&key)) };
-            Ok(Some(Reverse((agent.key, cell))))
+            Ok(Some(Reverse((agent.key, scan))))
         };
         let mut heads = BinaryHeap::new();
-        for cell in 0..usize::from(self.cells) {
-            heads.extend(next_of(cell)?);
+        for scan in 0..count {
+            heads.extend(next_of(scan)?);
         }
         let mut found = Vec::new();
         while found.len() < limit {
-            let Some(Reverse((key, cell))) = heads.pop() else { break };
+            let Some(Reverse((key, scan))) = heads.pop() else { break };
             found.push(Address { tenant: tenant.clone(), kind: kind.clone(), key });
-            heads.extend(next_of(cell)?);
+            heads.extend(next_of(scan)?);
         }
         Ok(found)
     }
@@ -276,6 +304,9 @@ impl Store {
         let created = (&key::CREATED[..], Some(value::seal(&key::CREATED, &created(self.cells))));
         self.tree.insert(rows.chain(positions).chain([created]));
         *self.summaries.write() = summaries;
+        if let Some(changes) = &self.changes {
+            changes.lock().note(&frozen);
+        }
         self.staged.write().frozen = None;
         self.make_room()
     }
@@ -300,7 +331,7 @@ impl Store {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    fn make_room(&self) -> Result<(), Error> {
+    pub(crate) fn make_room(&self) -> Result<(), Error> {
         if self.tree.unflushed_bytes() >= self.memtable_bytes { self.flush() } else { Ok(()) }
     }
 
@@ -346,7 +377,7 @@ impl Store {
 /// What a store is created with: the version of its format, and the cells.
 const FORMAT: u8 = 1;
 
-fn created(cells: u16) -> [u8; 3] {
+pub(crate) fn created(cells: u16) -> [u8; 3] {
     let [high, low] = cells.to_be_bytes();
     [FORMAT, high, low]
 }

@@ -17,6 +17,11 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// The same rows as those of another record.
+    pub(crate) fn at(self, seq: Seq) -> Self {
+        Self { seq, ..self }
+    }
+
     pub(crate) fn add(&mut self, checksum: u32) {
         self.rows = self.rows.wrapping_add(1);
         self.digest = self.digest.wrapping_add(spread(checksum));

@@ -105,11 +105,11 @@ impl Tree {
     }
 
     /// What is complete now. Ranges have to be made before the snapshot is dropped; they outlive it.
-    pub(crate) fn snapshot(&self) -> Snapshot<'_> {
+    pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
         let mut snapshots = self.snapshots.lock();
         let seqno = self.visible.get();
         *snapshots.entry(seqno).or_default() += 1;
-        Snapshot { tree: self, seqno }
+        Snapshot { tree: self.clone(), seqno }
     }
 
     /// Bytes that are in memory only.
@@ -216,12 +216,17 @@ impl Tree {
 }
 
 /// A moment of the tree.
-pub(crate) struct Snapshot<'a> {
-    tree: &'a Tree,
+pub(crate) struct Snapshot {
+    tree: Arc<Tree>,
     seqno: SeqNo,
 }
 
-impl Snapshot<'_> {
+impl Snapshot {
+    /// The value that a key had.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Slice>, Error> {
+        self.tree.tree.get(key, self.seqno).map_err(|e| Error::from_tree("read", &self.tree.dir, &e))
+    }
+
     /// Rows between two keys, in order.
     pub(crate) fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range {
         let rows = self.tree.tree.range::<&[u8], _>((from, to), self.seqno, None);
@@ -229,7 +234,7 @@ impl Snapshot<'_> {
     }
 }
 
-impl Drop for Snapshot<'_> {
+impl Drop for Snapshot {
     fn drop(&mut self) {
         let mut snapshots = self.tree.snapshots.lock();
         if let Some(readers) = snapshots.get_mut(&self.seqno) {

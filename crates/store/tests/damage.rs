@@ -113,7 +113,7 @@ fn read(store: &Store, truth: &Truth) -> Outcome {
             }
         }
     }
-    let listed = store.list_agents(&Name::default_tenant(), &Name::new("counter").unwrap(), None, usize::MAX);
+    let listed = store.list_agents(&Name::default_tenant(), &Name::new("counter").unwrap(), None, usize::MAX, |_| true);
     match listed {
         Ok(agents) if worst == Outcome::Right => assert_eq!(agents.len() as u64, AGENTS),
         Ok(_) => {}

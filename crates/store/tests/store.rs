@@ -170,7 +170,7 @@ fn agents_are_listed_over_all_cells_in_the_order_of_their_keys() {
     let (tenant, kind) = (Name::default_tenant(), Name::new("counter").unwrap());
     let list = |after: Option<&str>, limit| {
         let after = after.map(|key| AgentKey::new(key).unwrap());
-        store.list_agents(&tenant, &kind, after.as_ref(), limit).unwrap()
+        store.list_agents(&tenant, &kind, after.as_ref(), limit, |_| true).unwrap()
     };
     let expected: Vec<&str> = keys.iter().map(String::as_str).filter(|key| *key != "k050").collect();
     assert_eq!(names(&list(None, 1000)), expected);
@@ -358,7 +358,7 @@ fn apply(model: &mut BTreeMap<RowKey, Bytes>, writes: &[Write]) {
 fn random_run(seed: u64) {
     let chance = Chance::seeded(seed);
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings { cache_bytes: 64 << 10, memtable_bytes: 8 << 10 };
+    let settings = Settings { cache_bytes: 64 << 10, memtable_bytes: 8 << 10, changes_max: 0 };
     let mut store = Store::open(dir.path(), CELLS, settings.clone()).unwrap();
     let mut journal: Journal = vec![Vec::new(); usize::from(CELLS)];
     let mut model = BTreeMap::new();

@@ -37,6 +37,9 @@ pub(crate) struct NodeArgs {
 pub(crate) enum Command {
     /// Run a node in the foreground
     Up(commands::up::Up),
+    /// Prepare a cluster of several nodes
+    #[command(subcommand)]
+    Cluster(commands::cluster::Cluster),
     /// Start a project from a template
     New(commands::new::New),
     /// Compile a project, as its stride.toml says

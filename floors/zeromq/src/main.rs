@@ -1,6 +1,6 @@
-//! The floor of `stride bench prediction`: libzmq's REQ and REP sockets with the native model between them, and nothing else.
+//! The floor of `stride bench prediction` and `stride bench peers`: libzmq's REQ and REP sockets, and nothing else.
 //!
-//! `serve DIR` answers batches with the model in `DIR/words`, and prints where. `ask DIR ENDPOINT` sends the batches in
+//! `serve DIR` answers batches with the model in `DIR/words`, `echo` with what they are; both print where. `ask DIR ENDPOINT` sends the batches in
 //! `DIR/batches` over and over: for each line on its stdin, as many as the line says, and it prints one line with the nanoseconds
 //! that each took. Two processes, because what they are compared with is two as well.
 #![allow(clippy::disallowed_methods, reason = "nothing here is ever simulated, and stride-sim stays out of this build")]
@@ -19,21 +19,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["serve", dir] => serve(Path::new(dir)),
+        ["serve", dir] => {
+            let model = Blacklist::new(&fs::read_to_string(Path::new(dir).join("words"))?);
+            serve(|batch| model.clean(batch))
+        }
+        ["echo"] => serve(|_| {}),
         ["ask", dir, endpoint] => ask(Path::new(dir), endpoint),
-        _ => Err("serve DIR, or ask DIR ENDPOINT".into()),
+        _ => Err("serve DIR, echo, or ask DIR ENDPOINT".into()),
     }
 }
 
-fn serve(dir: &Path) -> Result<(), Box<dyn Error>> {
-    let model = Blacklist::new(&fs::read_to_string(dir.join("words"))?);
+fn serve(answer: impl Fn(&mut [u8])) -> Result<(), Box<dyn Error>> {
     let socket = zmq::Context::new().socket(zmq::REP)?;
     socket.bind("tcp://127.0.0.1:*")?;
     let endpoint = socket.get_last_endpoint()?.map_err(|_| "libzmq names no endpoint")?;
     writeln!(stdout(), "zeromq ready {endpoint}")?;
     loop {
         let mut batch = socket.recv_bytes(0)?;
-        model.clean(&mut batch);
+        answer(&mut batch);
         socket.send(batch, 0)?;
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stride_agents::{Ask, Engine};
-use stride_ids::Payload;
+use stride_ids::{Address, Payload};
 use stride_sim::Clock;
 use todc_utils::{
     linearizability::{
@@ -62,15 +62,27 @@ async fn read(engine: &Arc<Engine>, key: &str) -> (i64, Entries) {
     let ask = Ask { address: address.clone(), method: "get".into(), input, idempotency_key: None, trace: None };
     let balance = engine.ask(ask).await.unwrap().payload;
     let balance = std::str::from_utf8(&balance.body).unwrap().parse().unwrap();
+    // Timers go on ticking: until nothing came in between, what was read is not of one moment.
+    let mut entries = read_entries(engine, &address).await;
+    loop {
+        let again = read_entries(engine, &address).await;
+        if again == entries {
+            return (balance, entries);
+        }
+        entries = again;
+    }
+}
+
+async fn read_entries(engine: &Arc<Engine>, address: &Address) -> Entries {
     let mut entries = Entries::new();
     // An account that never committed a turn has no state.
-    if let Ok(page) = engine.state(&address, "", None, usize::MAX).await {
+    if let Ok(page) = engine.state(address, "", None, usize::MAX).await {
         for entry in page.entries {
-            let value = engine.state_entry(&address, &entry.key).await.unwrap();
+            let value = engine.state_entry(address, &entry.key).await.unwrap();
             entries.insert(entry.key, std::str::from_utf8(&value).unwrap().parse().unwrap());
         }
     }
-    (balance, entries)
+    entries
 }
 
 /// An operation that was acknowledged happened once with all that follows, one that failed did not happen at all.

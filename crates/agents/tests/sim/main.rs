@@ -1,4 +1,4 @@
-//! The whole protocol of one node under a seed: turns, messages, deduplication, timers, parking, upgrades, recovery.
+//! The whole protocol under a seed: turns, messages, deduplication, timers, parking, upgrades, recovery.
 //!
 //! A run is a number of lives of one node on one simulated disk. Each life ends in a crash at some await, but for the last one;
 //! the clients go on where they were, repeating what was not answered under the same idempotency keys. The disk tears, loses what
@@ -10,10 +10,12 @@
 //! - a timer rings once, a repeating one misses no time without counting it;
 //! - nothing waits without being looked at again.
 //!
-//! `cargo xtask sim --seed N` replays a run and prints its trace.
+//! `cargo xtask sim --seed N` replays a run and prints its trace. `nodes` does the same with several nodes, between which cells move
+//! (`cargo xtask sim --nodes --seed N`).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod check;
+mod nodes;
 mod plan;
 mod run;
 mod town;
@@ -28,9 +30,13 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 fn must_hold(seed: u64, outcome: &Outcome) {
+    held(&format!("--seed {seed}"), outcome);
+}
+
+fn held(flags: &str, outcome: &Outcome) {
     assert!(
         outcome.broken.is_empty(),
-        "seed {seed} breaks a promise; replay with: cargo xtask sim --seed {seed}\n{}",
+        "a promise is broken; replay with: cargo xtask sim {flags}\n{}",
         outcome.broken.join("\n")
     );
 }
@@ -69,6 +75,42 @@ fn the_same_seed_gives_the_same_trace() {
         assert_eq!(first.polls, second.polls, "seed {seed}");
     }
     assert_ne!(run(Setup::random(1)).trace, run(Setup::random(2)).trace);
+}
+
+/// How many seeds are run with several nodes, unless `STRIDE_SIM_SEEDS` says otherwise.
+const SEEDS_OF_NODES: u64 = 1_000;
+
+#[test]
+fn every_promise_holds_while_cells_move_between_nodes_that_die() {
+    if let Some(seed) = setting("STRIDE_SIM_NODES_SEED") {
+        let outcome = nodes::run(nodes::Setup::random(seed));
+        println!("{}", outcome.trace.join("\n"));
+        return held(&format!("--nodes --seed {seed}"), &outcome);
+    }
+    let (seeds, mut moves) = (setting("STRIDE_SIM_SEEDS").unwrap_or(SEEDS_OF_NODES), 0);
+    for seed in 0..seeds {
+        let outcome = nodes::run(nodes::Setup::random(seed));
+        held(&format!("--nodes --seed {seed}"), &outcome);
+        moves += outcome.crashes;
+    }
+    println!("{seeds} seeds, {moves} moves, every promise held");
+}
+
+#[test]
+fn several_nodes_have_the_same_trace_under_the_same_seed() {
+    for seed in 0..20 {
+        let [first, second] = [(); 2].map(|()| nodes::run(nodes::Setup::random(seed)));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_node_that_reads_what_is_no_longer_its_own_is_caught() {
+    let shows = |seed| {
+        let setup = nodes::Setup { reads_unasked: true, ..nodes::Setup::random(seed) };
+        nodes::run(setup).broken.iter().any(|broken| broken.contains("not linearizable"))
+    };
+    assert!((0..500).any(shows));
 }
 
 /// Whether a planted bug shows in one of some seeds.

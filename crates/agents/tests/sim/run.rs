@@ -16,7 +16,7 @@ use serde_json::Value;
 use stride_agents::{Ask, Engine, OpenError, Settings, Surroundings, Tell};
 use stride_ids::{CellId, Code, Epoch, Failure, Payload, Seq};
 use stride_journal::{
-    Error, Journal, Opened, Pending, Record,
+    Error, Fenced, Journal, Opened, Pending, Record,
     embedded::{self, EmbeddedJournal, Threads},
 };
 use stride_sim::{
@@ -31,7 +31,7 @@ use crate::{
     town::{Town, account},
 };
 
-const CELLS: u16 = 4;
+pub(crate) const CELLS: u16 = 4;
 
 /// A bug that is put in on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,15 +83,37 @@ pub(crate) struct Clients {
     operations: Mutex<Vec<Vec<Operation>>>,
     order: AtomicU64,
     pub(crate) trace: Mutex<Vec<String>>,
-    busy: AtomicU64,
+    pub(crate) busy: AtomicU64,
 }
 
 impl Clients {
+    pub(crate) fn with(operations: Vec<Vec<Operation>>) -> Arc<Self> {
+        Arc::new(Self {
+            operations: Mutex::new(operations),
+            order: AtomicU64::new(0),
+            trace: Mutex::default(),
+            busy: AtomicU64::new(0),
+        })
+    }
+
+    /// Sets all of them to work; each takes the engine that `pick` names for every attempt.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        tasks: &Tasks,
+        clock: &Clock,
+        pick: impl Fn() -> Arc<Engine> + Clone + Send + Sync + 'static,
+    ) {
+        for client in 0..self.operations.lock().len() {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+            tasks.spawn(work(self.clone(), client, pick.clone(), clock.clone()));
+        }
+    }
+
     fn tick(&self) -> u64 {
         self.order.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn note(&self, clock: &Clock, what: impl std::fmt::Display) {
+    pub(crate) fn note(&self, clock: &Clock, what: impl std::fmt::Display) {
         self.trace.lock().push(format!("{:?} {what}", clock.now()));
     }
 
@@ -117,12 +139,7 @@ pub(crate) fn run(setup: Setup) -> Outcome {
     let chance = Chance::seeded(setup.seed);
     let disk = SimDisk::new(Chance::seeded(chance.next_u64()));
     let dir = tempfile::tempdir().unwrap();
-    let clients = Arc::new(Clients {
-        operations: Mutex::new(plan(&chance, setup.clients, setup.operations)),
-        order: AtomicU64::new(0),
-        trace: Mutex::default(),
-        busy: AtomicU64::new(0),
-    });
+    let clients = Clients::with(plan(&chance, setup.clients, setup.operations));
     let failures = Arc::default();
     let (mut broken, mut polls, mut version) = (Vec::new(), None, 0);
     for life in 0..=setup.crashes {
@@ -188,6 +205,7 @@ impl Life<'_> {
                 clock: clock.clone(),
                 chance: self.chance.clone(),
                 tasks,
+                cluster: None,
             };
             let settings = Settings { cells: CELLS, backoff: Duration::from_millis(20), ..Settings::default() };
             if let Some(planted) = planted {
@@ -200,10 +218,8 @@ impl Life<'_> {
                 Err(error) => return Err(error.to_string()),
             };
             self.tasks.spawn(maintain(engine.clone(), clock.clone()));
-            for client in 0..self.clients.operations.lock().len() {
-                self.clients.busy.fetch_add(1, Ordering::Relaxed);
-                self.tasks.spawn(work(self.clients.clone(), client, engine.clone(), clock.clone()));
-            }
+            let only = engine.clone();
+            self.clients.begin(&self.tasks, &clock, move || only.clone());
             let crash = async {
                 tokio::select! {
                     biased;
@@ -234,11 +250,14 @@ impl Life<'_> {
     }
 }
 
+/// How long a client waits before it asks again.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
 /// Within how many seconds everything has to be done.
 const QUIET_WITHIN: u64 = 300;
 
 /// Waits until all clients are done and nothing waits; false if that takes too long.
-async fn quiet(clients: &Clients, engine: &Arc<Engine>, clock: &Clock) -> bool {
+pub(crate) async fn quiet(clients: &Clients, engine: &Arc<Engine>, clock: &Clock) -> bool {
     let mut resumed = false;
     for _ in 0..QUIET_WITHIN {
         clock.sleep(Duration::from_secs(1)).await;
@@ -267,7 +286,7 @@ async fn quiet(clients: &Clients, engine: &Arc<Engine>, clock: &Clock) -> bool {
     false
 }
 
-async fn maintain(engine: Arc<Engine>, clock: Clock) {
+pub(crate) async fn maintain(engine: Arc<Engine>, clock: Clock) {
     let mut passes = 0u64;
     loop {
         clock.sleep(Duration::from_millis(50)).await;
@@ -281,7 +300,7 @@ async fn maintain(engine: Arc<Engine>, clock: Clock) {
 }
 
 /// One client does what it has left to do.
-async fn work(clients: Arc<Clients>, client: usize, engine: Arc<Engine>, clock: Clock) {
+async fn work(clients: Arc<Clients>, client: usize, pick: impl Fn() -> Arc<Engine>, clock: Clock) {
     loop {
         let next = {
             let mut operations = clients.operations.lock();
@@ -290,7 +309,9 @@ async fn work(clients: Arc<Clients>, client: usize, engine: Arc<Engine>, clock: 
             operation.called.get_or_insert_with(|| clients.tick());
             operation.clone()
         };
-        let outcome = perform(&engine, &next).await;
+        // A node that stands still answers nobody.
+        let outcome = clock.timeout(ANSWER_MAX, perform(&pick(), &next)).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(Failure::new(Code::DeadlineExceeded, "no answer")));
         clients.note(&clock, format_args!("{} {}/{} {outcome:?}", next.id, next.agent, next.method));
         let (answer, failed) = match outcome {
             Ok(answer) => (answer, false),
@@ -335,7 +356,7 @@ async fn plant(planted: Planted, surroundings: Surroundings, settings: Settings)
             Planted::LostTimer => Rows::Due(cell),
             Planted::EarlyReply => return,
         };
-        let Ok(opened) = journal.open(cell) else { return };
+        let Ok(opened) = journal.open_one(cell) else { return };
         let found: Vec<(RowKey, Bytes)> = store.rows(rows, None, usize::MAX).unwrap();
         let gone = found.into_iter().map(|(row, _)| Write { row, value: None }).collect();
         store.stage(cell, opened.last, gone);
@@ -343,14 +364,14 @@ async fn plant(planted: Planted, surroundings: Surroundings, settings: Settings)
 }
 
 /// The real log on the simulated disk, whose receipts take their time.
-struct SlowJournal {
+pub(crate) struct SlowJournal {
     log: EmbeddedJournal,
     chance: Chance,
     clock: Clock,
 }
 
 impl SlowJournal {
-    fn open(disk: &SimDisk, chance: &Chance, clock: &Clock) -> Result<Self, Error> {
+    pub(crate) fn open(disk: &SimDisk, chance: &Chance, clock: &Clock) -> Result<Self, Error> {
         let settings = embedded::Settings { cells: CELLS, segment_bytes: 256 << 10, threads: Threads::None };
         let chance = Chance::seeded(chance.next_u64());
         let log = EmbeddedJournal::open(Arc::new(disk.clone()), Path::new("/log"), settings, chance.clone())?;
@@ -366,8 +387,16 @@ impl SlowJournal {
 }
 
 impl Journal for SlowJournal {
-    fn open(&self, cell: CellId) -> Result<Opened, Error> {
-        self.log.open(cell)
+    fn open(&self, cells: &[CellId]) -> Result<Vec<Opened>, Error> {
+        self.log.open(cells)
+    }
+
+    fn open_at(&self, cells: &[(CellId, Epoch)]) -> Result<Vec<Option<Opened>>, Error> {
+        self.log.open_at(cells)
+    }
+
+    fn release(&self, cell: CellId, epoch: Epoch) -> Result<(), Error> {
+        self.log.release(cell, epoch)
     }
 
     fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error> {
@@ -388,5 +417,9 @@ impl Journal for SlowJournal {
 
     fn stopped(&self) -> std::pin::Pin<Box<dyn Future<Output = Error> + Send + '_>> {
         self.log.stopped()
+    }
+
+    fn lost(&self) -> std::pin::Pin<Box<dyn Future<Output = Fenced> + Send + '_>> {
+        self.log.lost()
     }
 }

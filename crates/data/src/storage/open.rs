@@ -1,7 +1,7 @@
 //! Opening a store by where it is, and finding out at once whether it can be used.
 //!
 //! Always true: a store that is opened has a bucket, lets chunks be written, read, listed and deleted, and belongs to this
-//! owner alone: two that sweep the same chunks would each remove what the other needs.
+//! owner alone, a node or a cluster: two that sweep the same chunks would each remove what the other needs.
 //! What the standard environment variables say (`AWS_*`, `GOOGLE_*`, `AZURE_*`) is read by `object_store` itself.
 
 use std::{error::Error as StdError, io, sync::Arc, time::Duration};
@@ -24,7 +24,7 @@ use super::{
 
 /// What says, in the store, whose it is.
 const OWNER: &str = "stride-owner";
-/// What is written, read and deleted to see whether that is possible; its name ends with the owner's, who may not be alone.
+/// What is written, read and deleted to see whether that is possible; its name ends with the node's, which may not be alone.
 const PROBE: &str = "stride-probe";
 /// How long a store may take to be found usable.
 const OPEN_MAX: Duration = Duration::from_secs(60);
@@ -39,9 +39,25 @@ fn retries() -> RetryConfig {
     RetryConfig { backoff, max_retries: 5, retry_timeout: Duration::from_secs(15) }
 }
 
-/// Whose chunks a store holds: the name of a node, or of what shares it.
+/// Whose chunks a store holds: a node's own, or those of a cluster, whose nodes share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner(pub String);
+pub struct Owner {
+    name: String,
+    node: String,
+}
+
+impl Owner {
+    /// A node that has a store to itself.
+    pub fn node(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { node: name.clone(), name }
+    }
+
+    /// A node of a cluster whose nodes share a store.
+    pub fn cluster(name: impl Into<String>, node: impl Into<String>) -> Self {
+        Self { name: name.into(), node: node.into() }
+    }
+}
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +245,7 @@ impl Check<'_> {
     }
 
     async fn can_be_used(&self, store: &dyn ObjectStore, owner: &Owner) -> Result<(), OpenError> {
-        let (path, bytes) = (Path::from(format!("{PROBE}-{}", owner.0)), Bytes::from_static(b"may be deleted"));
+        let (path, bytes) = (Path::from(format!("{PROBE}-{}", owner.node)), Bytes::from_static(b"may be deleted"));
         let written = store.put(&path, PutPayload::from_bytes(bytes.clone())).await;
         written.map_err(|e| self.failed("write", &e))?;
         let read = async { store.get(&path).await?.bytes().await }.await.map_err(|e| self.failed("read", &e))?;
@@ -249,7 +265,7 @@ impl Check<'_> {
         let found = match read().await {
             Err(object_store::Error::NotFound { .. }) => {
                 let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-                match store.put_opts(&path, PutPayload::from(owner.0.clone()), create).await {
+                match store.put_opts(&path, PutPayload::from(owner.name.clone()), create).await {
                     Ok(_)
                     | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
                     Err(e) => return Err(self.failed("write", &e)),
@@ -260,13 +276,13 @@ impl Check<'_> {
             found => found,
         };
         let found = found.map_err(|e| self.failed("read", &e))?;
-        if found == owner.0.as_bytes() {
+        if found == owner.name.as_bytes() {
             return Ok(());
         }
         Err(OpenError::Owned {
             location: self.location.to_string(),
             owner: String::from_utf8_lossy(&found).trim().chars().take(80).collect(),
-            asking: owner.0.clone(),
+            asking: owner.name.clone(),
         })
     }
 

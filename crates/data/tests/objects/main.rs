@@ -6,6 +6,7 @@ mod damage;
 mod disk_cache;
 mod model;
 mod parts;
+mod shared;
 mod stores;
 mod sweep;
 mod versions;

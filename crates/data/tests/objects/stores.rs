@@ -42,7 +42,7 @@ impl Place {
 }
 
 async fn open(url: &str, environment: &[(String, String)], owned_by: &str) -> Result<Storage, OpenError> {
-    let (location, owner) = (url.parse().unwrap(), Owner(owned_by.to_owned()));
+    let (location, owner) = (url.parse().unwrap(), Owner::node(owned_by));
     Storage::open(&location, environment, &owner, Clock::real(), Tasks::real()).await
 }
 

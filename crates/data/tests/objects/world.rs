@@ -57,6 +57,7 @@ async fn open(
         clock: clock.clone(),
         chance: Chance::seeded(1),
         tasks: Tasks::real(),
+        cluster: None,
     };
     let engine = Engine::open(surroundings, engine_settings).await.unwrap();
     let storage = storage.unwrap_or_else(|| Storage::local(&dir.join("objects"), Tasks::real()).unwrap());

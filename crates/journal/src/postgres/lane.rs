@@ -6,11 +6,9 @@
 
 use std::sync::Arc;
 
-use super::{
-    CLOSE_MAX, Shared,
-    backoff::Backoff,
-    session::{Session, Trouble},
-};
+use stride_sim::Backoff;
+
+use super::{CLOSE_MAX, Shared, connect::Trouble, session::Session};
 use crate::Error;
 
 /// Runs until the journal is closed and everything is stored, or nothing more can be.

@@ -6,14 +6,15 @@
 
 use tokio_postgres::{Client, Transaction};
 
-use super::session::Trouble;
+use super::connect::Trouble;
 use crate::Error;
 
 /// How many partitions the records lie in.
 pub(crate) const SLOTS: i32 = 4;
 
 /// What each version adds. The version of a database is how many of them it has had.
-const MIGRATIONS: [&str; 1] = [r"
+const MIGRATIONS: [&str; 2] = [
+    r"
 CREATE TABLE stride.meta (
     single bool PRIMARY KEY DEFAULT true CHECK (single),
     cluster text NOT NULL,
@@ -44,7 +45,9 @@ CREATE TABLE stride.records_0 PARTITION OF stride.records FOR VALUES IN (0) WITH
 CREATE TABLE stride.records_1 PARTITION OF stride.records FOR VALUES IN (1) WITH (autovacuum_enabled = false);
 CREATE TABLE stride.records_2 PARTITION OF stride.records FOR VALUES IN (2) WITH (autovacuum_enabled = false);
 CREATE TABLE stride.records_3 PARTITION OF stride.records FOR VALUES IN (3) WITH (autovacuum_enabled = false);
-"];
+",
+    "ALTER TABLE stride.meta DROP COLUMN home",
+];
 
 /// Of all sessions that migrate at the same time, one does.
 const LOCK: i64 = 0x5354_5249_4445;
@@ -55,8 +58,6 @@ pub(crate) struct Identity {
     /// The name that the database gets if it has none.
     pub(crate) cluster: String,
     pub(crate) cells: u16,
-    /// Whose store the truncated records are in.
-    pub(crate) home: String,
 }
 
 /// Brings the tables to this release's version, makes them if there are none, and says which cluster they are of.
@@ -78,25 +79,17 @@ pub(crate) async fn prepare(client: &mut Client, identity: &Identity) -> Result<
     if version < ours {
         transaction.execute("UPDATE stride.version SET version = $1", &[&ours]).await?;
     }
-    let begun = "INSERT INTO stride.meta (cluster, cells, home) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let begun = "INSERT INTO stride.meta (cluster, cells) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     let cells = i32::from(identity.cells);
-    if transaction.execute(begun, &[&identity.cluster, &cells, &identity.home]).await? == 1 {
+    if transaction.execute(begun, &[&identity.cluster, &cells]).await? == 1 {
         let rows = "INSERT INTO stride.cells (cell) SELECT generate_series(0, $1 - 1)";
         transaction.execute(rows, &[&cells]).await?;
     }
-    let meta = transaction.query_one("SELECT cluster, cells, home FROM stride.meta", &[]).await?;
-    let (cluster, stored, home): (String, i32, String) = (meta.get(0), meta.get(1), meta.get(2));
+    let meta = transaction.query_one("SELECT cluster, cells FROM stride.meta", &[]).await?;
+    let (cluster, stored): (String, i32) = (meta.get(0), meta.get(1));
     if stored != cells {
         let stored = usize::try_from(stored).unwrap_or(0);
         return Err(Error::CellsFixed { stored, asked: identity.cells }.into());
-    }
-    if home != identity.home {
-        return Err(Error::Unfit(format!(
-            "it holds the journal of the data directory of {home}, whose store has what was truncated; this one is {}: start \
-             with that directory, or use another database",
-            identity.home
-        ))
-        .into());
     }
     transaction.commit().await?;
     Ok(cluster)

@@ -1,53 +1,24 @@
-//! One connection to the server: how it is made and checked, the statements on it, and what its errors mean.
+//! One session of the journal: what it checks, the statements in it, and what their answers mean.
 //!
-//! Always true: a session commits synchronously whatever the server's default is; a warning of the server in a session
-//! makes everything in flight in it doubtful, because a commit that "might not have been replicated" is reported as a
-//! success with a warning; no statement is ever cancelled.
+//! Always true: what a warning makes doubtful is not handed on (see `connect`); no statement is ever cancelled.
 //! Not here: when what is sent (see `lane`), and what is made of it (see `tail`).
 
-use std::{
-    fmt::Write as _,
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::future::{try_join_all, try_join3};
 use stride_ids::{CellId, Epoch, Seq};
-use tokio::task::JoinHandle;
-use tokio_postgres::{
-    AsyncMessage, Client, Config, NoTls, Statement,
-    config::{SslMode, TargetSessionAttrs},
-    error::Severity,
-    types::ToSql,
-};
+use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{
+    connect::{Connection, Connector, Trouble},
     schema::{self, Identity, SLOTS},
     tail::{Batch, Ordered, Status},
 };
-use crate::{Error, Record};
+use crate::{Error, Fenced, Record};
 
-/// How long connecting to one host may take.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How long a host may be silent before its connection counts as broken.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// The oldest server that has everything the statements use.
 const VERSION_MIN: i32 = 130_000;
-
-/// What a session needs that it does not have by itself. `set_config` on what the server knows, so that each version gets
-/// only what it has.
-const SET_UP: &str = "
-SELECT set_config(name, wanted, false) FROM (VALUES
-    ('default_transaction_isolation', 'read committed'), ('plan_cache_mode', 'force_generic_plan'),
-    ('client_min_messages', 'warning'), ('statement_timeout', '0'), ('lock_timeout', '0'),
-    ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), ('transaction_timeout', '0')
-) AS w(name, wanted) JOIN pg_settings USING (name);
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply'";
 
 const CHECK: &str = "SELECT current_setting('server_version_num')::int4, current_setting('fsync'),
     current_setting('full_page_writes'), current_setting('synchronous_standby_names'),
@@ -86,8 +57,27 @@ WHERE c.cell = a.cell RETURNING c.cell, c.epoch, c.holder, c.last";
 
 const OWN_LAST: &str = "SELECT max(seq) FROM stride.records WHERE cell = $1 AND epoch = $2 AND holder = $3";
 
-const TAKE_OVER: &str =
-    "UPDATE stride.cells SET epoch = epoch + 1, holder = $2 WHERE cell = $1 RETURNING epoch, last, floor";
+/// The rows are locked in one order by all, so that two who take over the same cells do not wait for each other.
+const TAKE_OVER: &str = "
+WITH locked AS (SELECT cell FROM stride.cells WHERE cell = ANY($1::int4[]) ORDER BY cell FOR UPDATE)
+UPDATE stride.cells c SET epoch = c.epoch + 1, holder = $2 FROM locked
+WHERE c.cell = locked.cell RETURNING c.cell, c.epoch, c.last, c.floor";
+
+/// The same for those that have the epoch that was seen; or that we have already, if the answer to an attempt was lost.
+const TAKE_OVER_AT: &str = "
+WITH locked AS (
+    SELECT c.cell FROM stride.cells c JOIN unnest($1::int4[], $3::int8[]) AS a(cell, epoch) USING (cell)
+    WHERE c.epoch = a.epoch OR (c.epoch > a.epoch AND c.holder = $2::int8) ORDER BY c.cell FOR UPDATE OF c
+)
+UPDATE stride.cells c SET epoch = c.epoch + 1, holder = $2 FROM locked
+WHERE c.cell = locked.cell RETURNING c.cell, c.epoch, c.last, c.floor";
+
+/// A takeover by nobody. The floor goes along, for the next owner.
+const RELEASE: &str = "
+UPDATE stride.cells SET epoch = epoch + 1, holder = 0, floor = greatest(floor, $4)
+WHERE cell = $1 AND epoch = $2 AND holder = $3";
+
+const OWNER: &str = "SELECT epoch, holder FROM stride.cells WHERE cell = $1";
 
 const REPLAY: &str = "
 SELECT c.floor, c.last, r.seq, r.epoch, r.crc, r.bytes
@@ -103,78 +93,9 @@ const TAKEN: &str = "
 SELECT c.cell FROM stride.cells c JOIN unnest($2::int4[], $3::int8[]) AS o(cell, epoch) USING (cell)
 WHERE c.epoch <> o.epoch OR c.holder <> $1";
 
-/// Why a statement or a connection failed.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// Trying again may help.
-    Passing(String),
-    /// The server does not let us in. Whoever begins has to change something; who was in before waits until it does again.
-    Refused(String),
-    /// It will not help, until somebody does something.
-    Lasting(Error),
-}
-
-impl From<tokio_postgres::Error> for Trouble {
-    fn from(error: tokio_postgres::Error) -> Self {
-        // Authorization, unknown database, and whatever a role may not do.
-        let refused = |code: &str| code.starts_with("28") || code.starts_with("3D") || code == "42501";
-        match error.code() {
-            Some(state) if refused(state.code()) => Self::Refused(described(&error)),
-            _ => Self::Passing(described(&error)),
-        }
-    }
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Lasting(error)
-    }
-}
-
-/// An error with its causes: the driver keeps what the server said out of its own message.
-fn described(error: &tokio_postgres::Error) -> String {
-    if let Some(said) = error.as_db_error() {
-        let hint = said.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        return format!("the server says: {}{hint} ({})", said.message(), said.code().code());
-    }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        // Writing to a string cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// Reads a connection string; what the journal cannot do without is set, whatever it says.
-pub(crate) fn config_of(url: &str) -> Result<Config, Error> {
-    let wrong =
-        |why: String| Error::Invalid(format!("{why}; a database is named as in postgres://USER@HOST:5432/DATABASE"));
-    let mut config: Config = url.parse().map_err(|e: tokio_postgres::Error| wrong(described(&e)))?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(wrong("the connection string names no host".into()));
-    }
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(Error::Invalid("sslmode=require: connections with TLS are not there yet".into()));
-    }
-    config.target_session_attrs(TargetSessionAttrs::ReadWrite).application_name("stride");
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_MAX);
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(SILENCE_MAX);
-    }
-    config.keepalives_idle(SILENCE_MAX / 2).keepalives_interval(SILENCE_MAX / 5).keepalives_retries(3);
-    Ok(config)
-}
-
 /// A connection with its statements.
 pub(crate) struct Session {
-    client: Client,
-    /// Ends with the connection.
-    driver: JoinHandle<()>,
-    warned: Arc<AtomicBool>,
+    connection: Connection,
     holder: i64,
     statements: Statements,
     /// What the server's settings put at risk.
@@ -189,62 +110,31 @@ struct Statements {
     ask: Statement,
     own_last: Statement,
     take_over: Statement,
+    take_over_at: Statement,
+    release: Statement,
+    owner: Statement,
     replay: Statement,
     floors: Statement,
     taken: Statement,
 }
 
 impl Session {
-    pub(crate) async fn connect(config: &Config, identity: &Identity, holder: i64) -> Result<Self, Trouble> {
-        let (mut client, mut connection) = config.connect(NoTls).await?;
-        let warned = Arc::new(AtomicBool::new(false));
-        let driver = tokio::spawn({
-            let warned = warned.clone();
-            async move {
-                while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
-                    match message {
-                        Ok(AsyncMessage::Notice(notice)) => {
-                            // Read before the answer that it belongs to is handed on.
-                            if notice.parsed_severity() == Some(Severity::Warning) {
-                                tracing::warn!(server = notice.message(), "the database warns");
-                                warned.store(true, Ordering::SeqCst);
-                            }
-                        }
-                        Ok(_) => {}
-                        Err(error) => {
-                            tracing::debug!(error = described(&error), "a connection to the database ended");
-                            return;
-                        }
-                    }
-                }
-            }
-        });
-        client.batch_execute(SET_UP).await?;
-        let risks = check(&client).await?;
-        let cluster = schema::prepare(&mut client, identity).await?;
-        let statements = Statements::prepare(&client).await?;
-        warned.store(false, Ordering::SeqCst);
-        Ok(Self { client, driver, warned, holder, statements, risks, cluster })
+    pub(crate) async fn connect(connector: &Connector, identity: &Identity, holder: i64) -> Result<Self, Trouble> {
+        let mut connection = connector.connect().await?;
+        let risks = check(connection.client()).await?;
+        let cluster = schema::prepare(connection.client_mut(), identity).await?;
+        let statements = Statements::prepare(connection.client()).await?;
+        connection.forget_warnings();
+        Ok(Self { connection, holder, statements, risks, cluster })
     }
 
     /// Resolves when the connection has ended.
     pub(crate) async fn ended(&mut self) {
-        if !self.driver.is_finished() {
-            // Whichever way it ended.
-            let _ = (&mut self.driver).await;
-        }
+        self.connection.ended().await;
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.client.is_closed()
-    }
-
-    /// The answer, unless the server warned while it was on its way.
-    fn certain<T>(&self, answer: T) -> Result<T, Trouble> {
-        if self.warned.swap(false, Ordering::SeqCst) {
-            return Err(Trouble::Passing("the server warned that a commit may not have been replicated".into()));
-        }
-        Ok(answer)
+        self.connection.is_closed()
     }
 
     /// Stores a batch and says for which cells.
@@ -265,8 +155,8 @@ impl Session {
         let bytes: Vec<&[u8]> = records.iter().map(|record| &record.bytes[..]).collect();
         let all: [&(dyn ToSql + Sync); 9] =
             [&self.holder, &cells, &epochs, &befores, &lasts, &record_cells, &seqs, &crcs, &bytes];
-        let rows = self.client.query(&self.statements.store[slot], &all).await?;
-        self.certain(rows.iter().map(|row| cell_of(row.get(0))).collect())
+        let rows = self.connection.client().query(&self.statements.store[slot], &all).await?;
+        self.connection.certain(rows.iter().map(|row| cell_of(row.get(0))).collect())
     }
 
     async fn store_one(&self, record: &Ordered, slot: usize) -> Result<Vec<CellId>, Trouble> {
@@ -274,14 +164,14 @@ impl Session {
         let crc = crc(*cell, *epoch, *seq, bytes);
         let (id, epoch, seq) = (i32::from(cell.0), epoch.0 as i64, seq.0 as i64);
         let all: [&(dyn ToSql + Sync); 6] = [&self.holder, &id, &epoch, &seq, &crc, &&bytes[..]];
-        let stored = self.client.execute(&self.statements.store_one[slot], &all).await?;
-        self.certain(if stored == 1 { vec![*cell] } else { Vec::new() })
+        let stored = self.connection.client().execute(&self.statements.store_one[slot], &all).await?;
+        self.connection.certain(if stored == 1 { vec![*cell] } else { Vec::new() })
     }
 
     /// What the server holds of cells that are in doubt.
     pub(crate) async fn ask(&self, doubts: &[(CellId, Epoch)]) -> Result<Vec<Status>, Trouble> {
         let cells: Vec<i32> = doubts.iter().map(|(cell, _)| i32::from(cell.0)).collect();
-        let rows = self.client.query(&self.statements.ask, &[&cells]).await?;
+        let rows = self.connection.client().query(&self.statements.ask, &[&cells]).await?;
         let mut statuses = Vec::with_capacity(rows.len());
         for row in rows {
             let cell = cell_of(row.get(0));
@@ -291,27 +181,60 @@ impl Session {
             let own_last = if owned { None } else { self.own_last(cell, *asked).await? };
             statuses.push(Status { cell, epoch, owned, last: Seq(row.get::<_, i64>(3) as u64), own_last });
         }
-        self.certain(statuses)
+        self.connection.certain(statuses)
     }
 
     async fn own_last(&self, cell: CellId, epoch: Epoch) -> Result<Option<Seq>, Trouble> {
         let asked: [&(dyn ToSql + Sync); 3] = [&i32::from(cell.0), &(epoch.0 as i64), &self.holder];
-        let row = self.client.query_one(&self.statements.own_last, &asked).await?;
+        let row = self.connection.client().query_one(&self.statements.own_last, &asked).await?;
         Ok(row.get::<_, Option<i64>>(0).map(|seq| Seq(seq as u64)))
     }
 
-    /// Takes a cell over: its new epoch, its last record, and up to where records are given up.
-    pub(crate) async fn take_over(&self, cell: CellId) -> Result<(Epoch, Seq, Seq), Trouble> {
-        let row = self.client.query_one(&self.statements.take_over, &[&i32::from(cell.0), &self.holder]).await?;
-        let number = |at| row.get::<_, i64>(at) as u64;
-        self.certain((Epoch(number(0)), Seq(number(1)), Seq(number(2))))
+    /// Takes cells over.
+    pub(crate) async fn take_over(&self, cells: &[CellId]) -> Result<Vec<Taken>, Trouble> {
+        let ids: Vec<i32> = cells.iter().map(|cell| i32::from(cell.0)).collect();
+        let rows = self.connection.client().query(&self.statements.take_over, &[&ids, &self.holder]).await?;
+        let taken = Taken::by_cell(&rows);
+        let in_order = cells.iter().map(|cell| taken.get(cell).copied().ok_or_else(|| no_row(*cell)));
+        self.connection.certain(in_order.collect::<Result<_, Error>>()?)
+    }
+
+    /// Takes those cells over that still have these epochs.
+    pub(crate) async fn take_over_at(&self, cells: &[(CellId, Epoch)]) -> Result<HashMap<CellId, Taken>, Trouble> {
+        let ids: Vec<i32> = cells.iter().map(|(cell, _)| i32::from(cell.0)).collect();
+        let epochs: Vec<i64> = cells.iter().map(|(_, epoch)| epoch.0 as i64).collect();
+        let all: [&(dyn ToSql + Sync); 3] = [&ids, &self.holder, &epochs];
+        let rows = self.connection.client().query(&self.statements.take_over_at, &all).await?;
+        self.connection.certain(Taken::by_cell(&rows))
+    }
+
+    /// Gives a cell up, and says which epoch it has now; or an error if it is somebody else's.
+    pub(crate) async fn release(
+        &self,
+        cell: CellId,
+        epoch: Epoch,
+        floor: Seq,
+    ) -> Result<Result<Epoch, Fenced>, Trouble> {
+        let (id, asked) = (i32::from(cell.0), epoch.0 as i64);
+        let all: [&(dyn ToSql + Sync); 4] = [&id, &asked, &self.holder, &(floor.0 as i64)];
+        let released = self.connection.client().execute(&self.statements.release, &all).await?;
+        if released == 1 {
+            return self.connection.certain(Ok(Epoch(epoch.0 + 1)));
+        }
+        // Somebody has it, or the answer to an attempt before this one was lost.
+        let row =
+            self.connection.client().query_opt(&self.statements.owner, &[&id]).await?.ok_or_else(|| no_row(cell))?;
+        let (current, holder) = (Epoch(row.get::<_, i64>(0) as u64), row.get::<_, i64>(1));
+        let ours = holder == 0 && current == Epoch(epoch.0 + 1);
+        self.connection.certain(if ours { Ok(current) } else { Err(Fenced { cell, epoch, current }) })
     }
 
     /// The records of a cell after `after`; or the first that is missing, with where the cell's records begin and end.
     pub(crate) async fn replay(&self, cell: CellId, after: Seq) -> Result<Result<Vec<Record>, Hole>, Trouble> {
-        let rows = self.client.query(&self.statements.replay, &[&i32::from(cell.0), &(after.0 as i64)]).await?;
+        let rows =
+            self.connection.client().query(&self.statements.replay, &[&i32::from(cell.0), &(after.0 as i64)]).await?;
         let Some(first) = rows.first() else {
-            return Err(Error::Unfit(format!("its tables have no row for {cell}; restore them from a backup")).into());
+            return Err(no_row(cell).into());
         };
         let (floor, last) = (Seq(first.get::<_, i64>(0) as u64), Seq(first.get::<_, i64>(1) as u64));
         let mut records = Vec::with_capacity(rows.len());
@@ -337,7 +260,7 @@ impl Session {
         let cells: Vec<i32> = floors.iter().map(|(cell, ..)| i32::from(cell.0)).collect();
         let epochs: Vec<i64> = floors.iter().map(|(_, epoch, _)| epoch.0 as i64).collect();
         let seqs: Vec<i64> = floors.iter().map(|(.., seq)| seq.0 as i64).collect();
-        self.client.execute(&self.statements.floors, &[&self.holder, &cells, &epochs, &seqs]).await?;
+        self.connection.client().execute(&self.statements.floors, &[&self.holder, &cells, &epochs, &seqs]).await?;
         Ok(())
     }
 
@@ -345,21 +268,38 @@ impl Session {
     pub(crate) async fn taken(&self, ours: &[(CellId, Epoch)]) -> Result<Vec<CellId>, Trouble> {
         let cells: Vec<i32> = ours.iter().map(|(cell, _)| i32::from(cell.0)).collect();
         let epochs: Vec<i64> = ours.iter().map(|(_, epoch)| epoch.0 as i64).collect();
-        let rows = self.client.query(&self.statements.taken, &[&self.holder, &cells, &epochs]).await?;
+        let rows = self.connection.client().query(&self.statements.taken, &[&self.holder, &cells, &epochs]).await?;
         Ok(rows.iter().map(|row| cell_of(row.get(0))).collect())
     }
 
     /// For statements that only the keeper has.
     pub(crate) fn client(&mut self) -> &mut Client {
-        &mut self.client
+        self.connection.client_mut()
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        // The connection would live on until its last answer; nobody waits for one.
-        self.driver.abort();
+/// What taking over a cell found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) cell: CellId,
+    pub(crate) epoch: Epoch,
+    pub(crate) last: Seq,
+    /// Up to where records are given up.
+    pub(crate) floor: Seq,
+}
+
+impl Taken {
+    fn by_cell(rows: &[Row]) -> HashMap<CellId, Self> {
+        let taken = rows.iter().map(|row| {
+            let (cell, number) = (cell_of(row.get(0)), |at| row.get::<_, i64>(at) as u64);
+            (cell, Self { cell, epoch: Epoch(number(1)), last: Seq(number(2)), floor: Seq(number(3)) })
+        });
+        taken.collect()
     }
+}
+
+fn no_row(cell: CellId) -> Error {
+    Error::Unfit(format!("its tables have no row for {cell}; restore them from a backup"))
 }
 
 /// Records are missing.
@@ -398,12 +338,16 @@ impl Statements {
         let (store, store_one, others) = try_join3(
             try_join_all(many.iter().map(|sql| client.prepare(sql))),
             try_join_all(one.iter().map(|sql| client.prepare(sql))),
-            try_join_all([ASK, OWN_LAST, TAKE_OVER, REPLAY, FLOORS, TAKEN].map(|sql| client.prepare(sql))),
+            try_join_all(
+                [ASK, OWN_LAST, TAKE_OVER, TAKE_OVER_AT, RELEASE, OWNER, REPLAY, FLOORS, TAKEN]
+                    .map(|sql| client.prepare(sql)),
+            ),
         )
         .await?;
-        let [ask, own_last, take_over, replay, floors, taken] = <[Statement; 6]>::try_from(others)
-            .map_err(|_| Trouble::Passing("not all statements were prepared".into()))?;
-        Ok(Self { store, store_one, ask, own_last, take_over, replay, floors, taken })
+        let [ask, own_last, take_over, take_over_at, release, owner, replay, floors, taken] =
+            <[Statement; 9]>::try_from(others)
+                .map_err(|_| Trouble::Passing("not all statements were prepared".into()))?;
+        Ok(Self { store, store_one, ask, own_last, take_over, take_over_at, release, owner, replay, floors, taken })
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use stride_ids::{CellId, Epoch, Seq};
 
-use crate::{Error, Receipt, embedded::RECORD_LEN_MAX};
+use crate::{Error, Fenced, Receipt, embedded::RECORD_LEN_MAX};
 
 /// The most bytes that may wait to be stored.
 pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
@@ -80,6 +80,8 @@ enum Owner {
     Us,
     /// This journal, which is about to raise the epoch.
     Opening,
+    /// This journal, which is about to give the cell up.
+    Releasing,
     /// Somebody else, with this epoch.
     Other(Epoch),
 }
@@ -123,7 +125,7 @@ impl Cell {
 
     fn current(&self) -> Epoch {
         match self.owner {
-            Owner::Us | Owner::Opening => self.epoch,
+            Owner::Us | Owner::Opening | Owner::Releasing => self.epoch,
             Owner::Other(epoch) => epoch,
         }
     }
@@ -147,9 +149,10 @@ pub(crate) struct Tail {
     waiting_bytes: usize,
     /// Somebody waits for something in the queue.
     hurried: bool,
-    /// The first cell that somebody else was found to own.
-    lost: Option<Error>,
+    /// The cells that somebody else was found to own, until somebody is told.
+    lost: VecDeque<Fenced>,
     stopped: Option<Error>,
+    /// Who waits for the end, or for a cell that is lost.
     mourners: Vec<Waker>,
 }
 
@@ -161,7 +164,7 @@ impl Tail {
             sent: Vec::new(),
             waiting_bytes: 0,
             hurried: false,
-            lost: None,
+            lost: VecDeque::new(),
             stopped: None,
             mourners: Vec::new(),
         }
@@ -188,6 +191,7 @@ impl Tail {
             Owner::Opening if cell.epoch == epoch => {
                 Err(Error::Busy(format!("{id} is being taken over; the epoch after this one is on its way")))
             }
+            Owner::Releasing if cell.epoch == epoch => Err(Error::Busy(format!("{id} is being released"))),
             _ => Err(Error::Fenced { cell: id, epoch, current: cell.current() }),
         }
     }
@@ -233,7 +237,7 @@ impl Tail {
             return Some(Err(why));
         }
         match cell.owner {
-            Owner::Us | Owner::Opening if epoch == cell.epoch => None,
+            Owner::Us | Owner::Opening | Owner::Releasing if epoch == cell.epoch => None,
             _ => Some(Err(Error::Fenced { cell: id, epoch, current: cell.current() })),
         }
     }
@@ -374,13 +378,18 @@ impl Tail {
             cell.durable = cell.durable.max(stored.min(cell.last));
         }
         if !status.owned {
-            let fenced = Error::Fenced { cell: status.cell, epoch: cell.epoch, current: status.epoch };
+            let fenced = Fenced { cell: status.cell, epoch: cell.epoch, current: status.epoch };
             cell.owner = Owner::Other(status.epoch);
-            self.lost.get_or_insert(fenced);
-            self.wake_mourners();
+            self.lose(fenced);
         }
         self.known(status.cell).wake();
         Ok(())
+    }
+
+    fn lose(&mut self, fenced: Fenced) {
+        self.lost.retain(|known| known.cell != fenced.cell);
+        self.lost.push_back(fenced);
+        self.wake_mourners();
     }
 
     /// Takes back what is not stored of a cell that is not ours any more.
@@ -402,16 +411,36 @@ impl Tail {
         self.waiting_bytes -= freed;
     }
 
-    /// A takeover by this journal begins: nothing more is ordered in the cell until it ends.
-    pub(crate) fn begin_open(&mut self, id: CellId) -> Result<(), Error> {
+    /// A takeover by this journal begins: nothing more is ordered in the cells until it ends. All of them or none.
+    pub(crate) fn begin_open(&mut self, ids: &[CellId]) -> Result<(), Error> {
         self.check_running()?;
-        self.hurry();
-        let cell = self.cell(id)?;
-        match cell.owner {
-            Owner::Opening => return Err(Error::Busy(format!("{id} is being taken over already"))),
-            Owner::Us => cell.owner = Owner::Opening,
-            Owner::Other(_) => {}
+        for id in ids {
+            match self.cell(*id)?.owner {
+                Owner::Opening => return Err(Error::Busy(format!("{id} is being taken over already"))),
+                Owner::Releasing => return Err(Error::Busy(format!("{id} is being released"))),
+                Owner::Us | Owner::Other(_) => {}
+            }
         }
+        self.hurry();
+        for id in ids {
+            let cell = self.known(*id);
+            if cell.owner == Owner::Us {
+                cell.owner = Owner::Opening;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this journal owns a cell, and took it over after `epoch`.
+    pub(crate) fn is_ours_since(&self, id: CellId, epoch: Epoch) -> bool {
+        self.cells.get(usize::from(id.0)).is_some_and(|cell| cell.owner == Owner::Us && cell.epoch > epoch)
+    }
+
+    /// A release begins: nothing more is ordered in the cell.
+    pub(crate) fn begin_release(&mut self, id: CellId, epoch: Epoch) -> Result<(), Error> {
+        self.check_running()?;
+        self.owned(id, epoch)?.owner = Owner::Releasing;
+        self.hurry();
         Ok(())
     }
 
@@ -420,6 +449,13 @@ impl Tail {
     pub(crate) fn is_idle(&mut self, id: CellId) -> bool {
         let waits = self.known(id).in_doubt || self.queue.iter().chain(&self.sent).any(|record| record.cell == id);
         self.stopped.is_some() || !waits
+    }
+
+    /// The cell is nobody's now, or somebody else's, with this epoch.
+    pub(crate) fn gone(&mut self, id: CellId, current: Epoch) {
+        let cell = self.known(id);
+        cell.owner = Owner::Other(current);
+        cell.wake();
     }
 
     /// The takeover succeeded.
@@ -444,10 +480,10 @@ impl Tail {
         }
     }
 
-    /// The takeover failed. The server may have made it nonetheless, so it is asked.
-    pub(crate) fn not_opened(&mut self, id: CellId) {
+    /// The takeover or release failed. The server may have made it nonetheless, so it is asked.
+    pub(crate) fn not_changed(&mut self, id: CellId) {
         let cell = self.known(id);
-        if cell.owner == Owner::Opening {
+        if matches!(cell.owner, Owner::Opening | Owner::Releasing) {
             cell.owner = Owner::Us;
             cell.in_doubt = true;
         }
@@ -458,6 +494,11 @@ impl Tail {
         let cell = self.cell(id)?;
         cell.floor = cell.floor.max(through.min(cell.durable));
         Ok(())
+    }
+
+    /// Up to where the records of a cell are given up.
+    pub(crate) fn floor(&mut self, id: CellId) -> Seq {
+        self.known(id).floor
     }
 
     /// The floors that the server does not know yet, of the cells that are ours.
@@ -499,13 +540,28 @@ impl Tail {
         self.wake_mourners();
     }
 
-    /// Why a node on this journal cannot go on: it stopped, or somebody else owns one of its cells.
+    /// Why nothing can be made durable any more.
     pub(crate) fn ended(&mut self, waker: &Waker) -> Option<Error> {
-        let ended = self.check_running().err().or_else(|| self.lost.clone());
-        if ended.is_none() && !self.mourners.iter().any(|known| known.will_wake(waker)) {
-            self.mourners.push(waker.clone());
+        let ended = self.stopped.clone();
+        if ended.is_none() {
+            self.mourn(waker);
         }
         ended
+    }
+
+    /// The next cell that somebody else was found to own.
+    pub(crate) fn next_lost(&mut self, waker: &Waker) -> Option<Fenced> {
+        let lost = self.lost.pop_front();
+        if lost.is_none() {
+            self.mourn(waker);
+        }
+        lost
+    }
+
+    fn mourn(&mut self, waker: &Waker) {
+        if !self.mourners.iter().any(|known| known.will_wake(waker)) {
+            self.mourners.push(waker.clone());
+        }
     }
 
     fn wake_mourners(&mut self) {

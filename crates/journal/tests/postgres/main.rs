@@ -7,4 +7,5 @@ mod refusals;
 mod space;
 mod support;
 mod takeovers;
+mod tls;
 mod writers;

@@ -58,7 +58,7 @@ async fn a_fail_over_to_a_synchronous_standby_under_load_loses_and_doubles_nothi
 async fn what_is_ordered_while_the_server_is_away_waits_new_appends_are_refused_and_order_is_kept() {
     let mut server = Server::start().unwrap();
     let journal = journal(server.url("postgres"));
-    let epoch = journal.open(CELL).unwrap().epoch;
+    let epoch = journal.open_one(CELL).unwrap().epoch;
     journal.append(CELL, epoch, Bytes::from("1")).unwrap().await.unwrap();
     server.kill();
     let (clock, mut waiting) = (Clock::real(), Vec::new());
@@ -93,7 +93,7 @@ async fn a_commit_that_may_not_have_been_replicated_is_not_acknowledged_until_it
     let primary = Server::start().unwrap();
     let standby = primary.start_standby().unwrap();
     let journal = journal(primary.url("postgres"));
-    let epoch = journal.open(CELL).unwrap().epoch;
+    let epoch = journal.open_one(CELL).unwrap().epoch;
     primary.require_standby().unwrap();
     standby.freeze(true).unwrap();
     let mut pending = journal.append(CELL, epoch, Bytes::from("1")).unwrap();
@@ -123,11 +123,11 @@ fn closing_waits_for_what_is_queued_and_a_dead_server_holds_nobody_up_for_long()
     let mut server = Server::start().unwrap();
     let url = server.url("postgres");
     let first = open(url.clone()).unwrap();
-    let epoch = Journal::open(&first, CELL).unwrap().epoch;
+    let epoch = first.open_one(CELL).unwrap().epoch;
     first.append(CELL, epoch, Bytes::from("queued")).unwrap().unhurried();
     drop(first);
     let second = PostgresJournal::open(settings(url), Clock::real(), Chance::from_os()).unwrap();
-    let opened = Journal::open(&second, CELL).unwrap();
+    let opened = second.open_one(CELL).unwrap();
     assert_eq!(opened.last, Seq(1));
     server.kill();
     let pending = second.append(CELL, opened.epoch, Bytes::from("never")).unwrap();

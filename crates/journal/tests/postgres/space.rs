@@ -15,7 +15,7 @@ async fn a_long_partition_is_left_and_emptied_once_nothing_in_it_is_wanted() {
     let database = server.fresh_database().unwrap();
     let journal = open(server.url(&database)).unwrap();
     let (a, b) = (CellId(0), CellId(1));
-    let (in_a, in_b) = (Journal::open(&journal, a).unwrap().epoch, Journal::open(&journal, b).unwrap().epoch);
+    let (in_a, in_b) = (journal.open_one(a).unwrap().epoch, journal.open_one(b).unwrap().epoch);
     journal.append(b, in_b, Bytes::from("wanted for long")).unwrap().await.unwrap();
     let large = Bytes::from(vec![7; 8 << 20]);
     let clock = Clock::real();
@@ -49,7 +49,7 @@ async fn a_long_partition_is_left_and_emptied_once_nothing_in_it_is_wanted() {
     assert!(matches!(journal.replay(a, Seq(9)), Err(Error::Gap { .. })));
     drop(journal);
     let journal = open(server.url(&database)).unwrap();
-    assert_eq!(Journal::open(&journal, a).unwrap().last, last, "positions go on");
+    assert_eq!(journal.open_one(a).unwrap().last, last, "positions go on");
     assert_eq!(journal.replay(a, last).unwrap(), []);
-    assert_eq!(Journal::open(&journal, b).unwrap().last, Seq(1));
+    assert_eq!(journal.open_one(b).unwrap().last, Seq(1));
 }

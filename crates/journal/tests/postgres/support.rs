@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use stride_ids::Incarnation;
 use stride_journal::{
     Error,
     postgres::{PostgresJournal, Settings},
@@ -38,7 +39,7 @@ mod parking {
 }
 
 pub(crate) fn settings(url: String) -> Settings {
-    Settings { url, cells: 8, home: "nod-test".into() }
+    Settings { url, cells: 8, incarnation: Incarnation::of_bits(Chance::from_os().next_u64()) }
 }
 
 pub(crate) fn open(url: String) -> Result<PostgresJournal, Error> {

@@ -40,7 +40,7 @@ impl Writers {
         let load = Arc::new(Load::default());
         let mut tasks = Vec::new();
         for cell in (0..CELLS).map(CellId) {
-            let epoch = journal.open(cell).unwrap().epoch;
+            let epoch = journal.open_one(cell).unwrap().epoch;
             for writer in 0..PER_CELL {
                 tasks.push(tokio::spawn(write(journal.clone(), load.clone(), cell, epoch, writer)));
             }

@@ -48,7 +48,7 @@ impl Model {
 }
 
 fn check_cell(journal: &dyn Journal, cell: CellId, promised: &Promised) -> Result<(Epoch, Seq), String> {
-    let opened = journal.open(cell).map_err(|e| format!("{cell}: open: {e}"))?;
+    let opened = journal.open_one(cell).map_err(|e| format!("{cell}: open: {e}"))?;
     if opened.epoch <= promised.epoch {
         return Err(format!("{cell}: epoch {} was handed out before", opened.epoch));
     }

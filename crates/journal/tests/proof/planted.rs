@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use bytes::Bytes;
 use stride_ids::{CellId, Epoch, Seq};
-use stride_journal::{Error, Journal, Opened, Pending, Record, embedded::EmbeddedJournal};
+use stride_journal::{Error, Fenced, Journal, Opened, Pending, Record, embedded::EmbeddedJournal};
 use stride_sim::{Chance, disk::Disk as _};
 
 use crate::{
@@ -29,8 +29,14 @@ fn a_log_that_cuts_at_the_first_bad_frame_is_caught() {
 struct Forgetful(EmbeddedJournal);
 
 impl Journal for Forgetful {
-    fn open(&self, cell: CellId) -> Result<Opened, Error> {
-        self.0.open(cell)
+    fn open(&self, cells: &[CellId]) -> Result<Vec<Opened>, Error> {
+        self.0.open(cells)
+    }
+    fn open_at(&self, cells: &[(CellId, Epoch)]) -> Result<Vec<Option<Opened>>, Error> {
+        self.0.open_at(cells)
+    }
+    fn release(&self, cell: CellId, epoch: Epoch) -> Result<(), Error> {
+        self.0.release(cell, epoch)
     }
     fn append(&self, cell: CellId, epoch: Epoch, record: Bytes) -> Result<Pending, Error> {
         self.0.append(cell, epoch, record)
@@ -48,6 +54,9 @@ impl Journal for Forgetful {
     }
     fn stopped(&self) -> Pin<Box<dyn Future<Output = Error> + Send + '_>> {
         self.0.stopped()
+    }
+    fn lost(&self) -> Pin<Box<dyn Future<Output = Fenced> + Send + '_>> {
+        self.0.lost()
     }
 }
 

@@ -211,6 +211,7 @@ async fn engine(dir: &Path, journal: Arc<dyn Journal>, clock: &Clock) -> Arc<Eng
         clock: clock.clone(),
         chance: Chance::seeded(1),
         tasks: Tasks::real(),
+        cluster: None,
     };
     Engine::open(surroundings, settings).await.unwrap()
 }

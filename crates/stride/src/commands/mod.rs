@@ -7,6 +7,7 @@ pub(crate) mod build;
 pub(crate) mod call;
 pub(crate) mod cells;
 pub(crate) mod check;
+pub(crate) mod cluster;
 pub(crate) mod deploy;
 pub(crate) mod deployments;
 pub(crate) mod explain;
@@ -35,6 +36,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let client = || Client::new(&cli.node);
     match cli.command {
         Command::Up(up) => up.run().await,
+        Command::Cluster(cluster) => cluster.run().await,
         Command::New(new) => new.run(),
         Command::Build(build) => build.run(),
         Command::Deploy(deploy) => deploy.run(&client()?).await,

@@ -32,10 +32,13 @@ struct Node {
     hardware: Vec<String>,
     labels: BTreeMap<String, String>,
     price_per_hour: f64,
-    calls: Calls,
+    cells: u32,
     agents_live: u64,
     messages_waiting: u64,
-    cached_bytes: u64,
+    silent_ms: u64,
+    /// Only of the node that answers.
+    calls: Option<Calls>,
+    cached_bytes: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,8 +54,8 @@ impl Nodes {
             return output::json(&nodes);
         }
         let mut table = output::table(&[
-            "NODE", "ADDRESS", "VERSION", "STATE", "CORES", "MEMORY", "HARDWARE", "LABELS", "PRICE/H", "CALLS",
-            "AGENTS", "MESSAGES", "CACHED",
+            "NODE", "ADDRESS", "VERSION", "STATE", "HEARD", "CORES", "MEMORY", "HARDWARE", "LABELS", "PRICE/H",
+            "CELLS", "CALLS", "AGENTS", "MESSAGES", "CACHED",
         ]);
         for node in nodes {
             table.add_row(row(&node));
@@ -61,21 +64,23 @@ impl Nodes {
     }
 }
 
-fn row(node: &Node) -> [String; 13] {
+fn row(node: &Node) -> [String; 15] {
     let labels: Vec<_> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     [
         node.node.clone(),
         node.address.clone(),
         node.version.clone(),
         node.state.clone(),
+        format!("{:.1} s ago", node.silent_ms as f64 / 1e3),
         node.cores.to_string(),
         node.memory_bytes.map_or("?".into(), |bytes| ByteSize(bytes).to_string()),
         node.hardware.join(","),
         output::printable(&labels.join(",")),
         node.price_per_hour.to_string(),
-        format!("{}+{}", node.calls.running, node.calls.waiting),
+        node.cells.to_string(),
+        node.calls.as_ref().map_or_else(String::new, |calls| format!("{}+{}", calls.running, calls.waiting)),
         node.agents_live.to_string(),
         node.messages_waiting.to_string(),
-        ByteSize(node.cached_bytes).to_string(),
+        node.cached_bytes.map_or_else(String::new, |bytes| ByteSize(bytes).to_string()),
     ]
 }

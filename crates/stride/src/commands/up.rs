@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use stride_data::Location;
 use stride_journal::Error;
-use stride_node::{Config, DatabaseUrl, Node};
+use stride_node::{Config, DatabaseUrl, Ended, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -20,9 +20,18 @@ pub(crate) struct Up {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7373]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// The PostgreSQL database that holds the journal, as postgres://USER@HOST/DATABASE [default: the journal is in DIR]
+    /// The PostgreSQL database of the cluster to join, as postgres://USER@HOST/DATABASE [default: this node is alone]
     #[arg(long, env = "STRIDE_CLUSTER", hide_env_values = true, value_name = "URL")]
     cluster: Option<DatabaseUrl>,
+    /// Where other nodes of the cluster are listened for; port 0 takes a free one [default: 127.0.0.1:7375]
+    #[arg(long, value_name = "ADDR")]
+    peers: Option<SocketAddr>,
+    /// The host name or address under which clients and other nodes reach this one [default: what is listened on]
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+    /// Certificates for other nodes, as `stride cluster init` makes them [default: what goes between nodes is not encrypted]
+    #[arg(long, value_name = "DIR")]
+    certificates: Option<PathBuf>,
     /// Where the bytes of objects are kept: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR, with
     /// credentials in AWS_*, GOOGLE_* or AZURE_* [default: the data directory]
     #[arg(long, value_name = "URL")]
@@ -51,6 +60,16 @@ impl Up {
         if self.objects.is_some() {
             config.objects = self.objects;
         }
+        if let Some(peers) = self.peers {
+            config.peers = peers;
+        }
+        if self.advertise.is_some() {
+            config.advertise = self.advertise;
+        }
+        if self.certificates.is_some() {
+            config.certificates = self.certificates;
+        }
+        config.check()?;
         // Listened to from the beginning: who stops a node that is still starting must not be ignored.
         let (mut interrupt, mut terminate) = (signals(SignalKind::interrupt())?, signals(SignalKind::terminate())?);
         let node = tokio::select! {
@@ -60,8 +79,8 @@ impl Up {
         output::line(format_args!("stride ready http://{}", node.address()))?;
 
         tokio::select! {
-            error = node.failed() => {
-                return Err(stopped(&error).into());
+            ended = node.failed() => {
+                return Err(stopped(&ended).into());
             }
             () = either(&mut interrupt, &mut terminate) => {}
         }
@@ -75,15 +94,24 @@ impl Up {
 }
 
 /// Why the node ended by itself, and what to do.
-fn stopped(error: &Error) -> Trouble {
-    Trouble::failed("the node had to stop").why(error.to_string()).next(match error {
+fn stopped(ended: &Ended) -> Trouble {
+    let next = match ended {
+        Ended::Journal(error) => next_after(error),
+        _ => "give each node a data directory of its own; nothing acknowledged is lost",
+    };
+    Trouble::failed("the node had to stop").why(ended.to_string()).next(next)
+}
+
+/// What to do when the journal has stopped.
+fn next_after(error: &Error) -> &'static str {
+    match error {
         Error::Fenced { .. } => {
             "another node runs on the same data and has taken over: let only one run; nothing acknowledged is lost"
         }
         Error::Lost(_) => "bring back the server that has the newest records, then start the node again",
         Error::Unfit(_) => "change that, then start the node again; nothing acknowledged is lost",
         _ => "free the disk if it is full, then start the node again; nothing acknowledged is lost",
-    })
+    }
 }
 
 fn signals(kind: SignalKind) -> anyhow::Result<Signal> {

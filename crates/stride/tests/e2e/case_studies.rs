@@ -33,3 +33,9 @@ fn all_ways_of_a_training_have_the_same_losses() {
         &["native", "agent, local objects", "functions, batch", "process that fetches", "paper: EC2"],
     );
 }
+
+#[test]
+fn every_election_ends_with_one_leader_whom_all_follow() {
+    let ways = ["election of 3, the next notices: told", "election of 3, the lowest notices: polled", "lease", "paper"];
+    are_there(&rows("election"), &ways);
+}

@@ -17,22 +17,22 @@ async fn put(node: &Node, name: impl AsRef<str>, body: String) {
 }
 
 /// Many objects, `data/in/0000` and so on.
-async fn put_many(node: &Node, count: u64, body: impl Fn(u64) -> String) {
+pub(crate) async fn put_many(node: &Node, count: u64, body: impl Fn(u64) -> String) {
     let puts = stream::iter((0..count).map(|n| put(node, format!("data/in/{n:04}"), body(n))));
     puts.buffer_unordered(16).collect::<()>().await;
 }
 
-async fn begin(node: &Node, spec: &Value) -> String {
+pub(crate) async fn begin(node: &Node, spec: &Value) -> String {
     let begun = Reply::of(node.request(Method::POST, "/v1/maps").json(spec)).await.json_of(StatusCode::CREATED);
     begun["id"].as_str().unwrap().to_owned()
 }
 
-async fn status(node: &Node, id: &str) -> Value {
+pub(crate) async fn status(node: &Node, id: &str) -> Value {
     node.get(&format!("/v1/maps/{id}")).await.json()
 }
 
 /// All lines of a map, once it has ended.
-async fn results(node: &Node, id: &str) -> Vec<Value> {
+pub(crate) async fn results(node: &Node, id: &str) -> Vec<Value> {
     let reply = node.get(&format!("/v1/maps/{id}/results")).await;
     assert_eq!(
         (reply.status, &reply.headers["content-type"]),

@@ -23,7 +23,22 @@ pub(crate) fn examples() -> PathBuf {
             let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
-                .args(["-p", "audit", "-p", "bank", "-p", "counter", "-p", "echo", "-p", "faulty", "-p", "thumbnails"])
+                .args([
+                    "-p",
+                    "audit",
+                    "-p",
+                    "bank",
+                    "-p",
+                    "counter",
+                    "-p",
+                    "echo",
+                    "-p",
+                    "election",
+                    "-p",
+                    "faulty",
+                    "-p",
+                    "thumbnails",
+                ])
                 .args(["-p", "words"])
                 .current_dir(root())
                 .status()
@@ -46,7 +61,6 @@ pub(crate) fn replaced(component: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 /// A node as a process. Dropping it kills the process.
 pub(crate) struct Node {
     process: Child,
-    stderr: PathBuf,
     pub(crate) url: String,
     pub(crate) http: Client,
 }
@@ -107,7 +121,7 @@ impl Node {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         match line.trim().strip_prefix("stride ready ") {
-            Some(url) => Ok(Self { process, stderr: stderr_path, url: url.to_owned(), http: Client::new() }),
+            Some(url) => Ok(Self { process, url: url.to_owned(), http: Client::new() }),
             None => {
                 process.wait().unwrap();
                 Err(std::fs::read_to_string(&stderr_path).unwrap())
@@ -125,12 +139,6 @@ impl Node {
     pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
         self.send_signal("-TERM");
         self.process.wait().unwrap()
-    }
-
-    /// Waits until the process has ended by itself, and returns what it wrote to stderr.
-    pub(crate) fn wait_for_end(mut self) -> String {
-        assert!(!self.process.wait().unwrap().success());
-        std::fs::read_to_string(&self.stderr).unwrap()
     }
 
     /// Sends the process a signal, as `kill` names it.

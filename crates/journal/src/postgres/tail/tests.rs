@@ -64,7 +64,7 @@ impl Server {
 }
 
 fn open(tail: &mut Tail, server: &mut Server, cell: CellId) -> Epoch {
-    tail.begin_open(cell).unwrap();
+    tail.begin_open(&[cell]).unwrap();
     let (epoch, last) = server.take_over(cell, US);
     tail.opened(cell, epoch, last, Seq::ZERO);
     epoch
@@ -161,8 +161,10 @@ fn who_was_taken_over_keeps_what_was_stored_and_is_refused_the_rest() {
     assert!(tail.outcome(CELL, epoch, Seq(2)).unwrap().is_ok(), "it was stored before the takeover");
     let fenced = Error::Fenced { cell: CELL, epoch, current };
     assert_eq!(tail.outcome(CELL, epoch, Seq(3)), Some(Err(fenced.clone())));
-    assert_eq!(tail.append(CELL, epoch, bytes(4)), Err(fenced.clone()));
-    assert_eq!(tail.ended(Waker::noop()), Some(fenced));
+    assert_eq!(tail.append(CELL, epoch, bytes(4)), Err(fenced));
+    assert_eq!(tail.next_lost(Waker::noop()), Some(Fenced { cell: CELL, epoch, current }));
+    assert_eq!(tail.next_lost(Waker::noop()), None, "once is enough");
+    assert_eq!(tail.ended(Waker::noop()), None, "other cells go on");
     assert!(tail.is_empty() && tail.waiting_bytes == 0);
     // After another takeover of our own, what was refused stays refused, although its position is filled by then.
     server.row(CELL).records.push((current, 2, bytes("theirs")));
@@ -253,15 +255,15 @@ fn what_waits_is_bounded_and_a_refusal_leaves_no_trace() {
 #[test]
 fn nothing_is_ordered_while_a_takeover_is_on_its_way() {
     let (mut tail, mut server, epoch) = with_records(1);
-    tail.begin_open(CELL).unwrap();
+    tail.begin_open(&[CELL]).unwrap();
     assert!(matches!(tail.append(CELL, epoch, bytes(2)), Err(Error::Busy(_))));
-    assert!(matches!(tail.begin_open(CELL), Err(Error::Busy(_))));
+    assert!(matches!(tail.begin_open(&[CELL]), Err(Error::Busy(_))));
     assert!(!tail.is_idle(CELL));
     let batch = tail.next_batch().unwrap();
     let stored = server.store(US, &batch);
     tail.answered(&batch, &stored);
     assert!(tail.is_idle(CELL));
-    tail.not_opened(CELL);
+    tail.not_changed(CELL);
     let statuses = server.ask(US, &tail.doubts());
     tail.resolve(&statuses);
     assert_eq!(tail.append(CELL, epoch, bytes(2)), Ok(Seq(2)));
@@ -271,7 +273,7 @@ fn nothing_is_ordered_while_a_takeover_is_on_its_way() {
 fn a_takeover_waits_until_the_server_is_not_being_asked_about_the_cell() {
     let (mut tail, mut server, _) = with_records(0);
     tail.doubt(&[CELL]);
-    tail.begin_open(CELL).unwrap();
+    tail.begin_open(&[CELL]).unwrap();
     assert!(!tail.is_idle(CELL));
     tail.doubt(&[CELL, CellId(1)]);
     assert_eq!(tail.doubts().len(), 1, "only cells of ours are asked about");
@@ -359,13 +361,13 @@ fn run(seed: u64) {
             }
             9 if chance.hits(300) => {
                 let cell = CellId(chance.below(u64::from(CELLS)) as u16);
-                if tail.begin_open(cell).is_ok() {
+                if tail.begin_open(&[cell]).is_ok() {
                     if tail.is_idle(cell) {
                         let (epoch, last) = server.take_over(cell, US);
                         tail.opened(cell, epoch, last, Seq::ZERO);
                         epochs[usize::from(cell.0)] = epoch;
                     } else {
-                        tail.not_opened(cell);
+                        tail.not_changed(cell);
                     }
                 }
             }
@@ -399,4 +401,47 @@ fn run(seed: u64) {
         let ours: Vec<u64> = texts(&mut server, cell).iter().filter_map(|text| text.parse().ok()).collect();
         assert!(ours.is_sorted_by(|a, b| a < b), "seed {seed}: {ours:?}");
     }
+}
+
+#[test]
+fn a_cell_that_is_being_released_takes_nothing_and_one_that_could_not_be_is_still_ours() {
+    let (mut tail, mut server, epoch) = with_records(2);
+    assert!(matches!(tail.begin_release(CELL, Epoch(9)), Err(Error::Fenced { .. })));
+    tail.begin_release(CELL, epoch).unwrap();
+    assert!(matches!(tail.append(CELL, epoch, bytes(3)), Err(Error::Busy(_))));
+    assert!(matches!(tail.begin_open(&[CellId(1), CELL]), Err(Error::Busy(_))));
+    assert!(!tail.is_idle(CELL));
+    let batch = tail.next_batch().expect("a release hurries what it waits for");
+    let stored = server.store(US, &batch);
+    tail.answered(&batch, &stored);
+    assert!(tail.is_idle(CELL));
+    tail.not_changed(CELL);
+    assert_eq!(tail.doubts(), [(CELL, epoch)], "it may have been released all the same");
+    let statuses = server.ask(US, &tail.doubts());
+    tail.resolve(&statuses);
+    assert_eq!(tail.append(CELL, epoch, bytes(3)), Ok(Seq(3)));
+}
+
+#[test]
+fn a_release_whose_answer_was_lost_is_found_out_and_what_was_stored_stays_acknowledged() {
+    let (mut tail, mut server, epoch) = with_records(2);
+    tail.begin_release(CELL, epoch).unwrap();
+    let batch = tail.next_batch().unwrap();
+    server.store(US, &batch);
+    tail.unanswered();
+    // Nobody takes it over, which raises the epoch as anybody would.
+    let (current, _) = server.take_over(CELL, 0);
+    tail.not_changed(CELL);
+    let statuses = server.ask(US, &tail.doubts());
+    tail.resolve(&statuses);
+    assert!(tail.outcome(CELL, epoch, Seq(2)).unwrap().is_ok());
+    assert_eq!(tail.append(CELL, epoch, bytes(3)), Err(Error::Fenced { cell: CELL, epoch, current }));
+    assert!(tail.check_running().is_ok(), "a release is nothing that the server has lost");
+}
+
+#[test]
+fn a_takeover_of_several_cells_begins_for_all_or_for_none() {
+    let (mut tail, _, epoch) = with_records(0);
+    assert!(matches!(tail.begin_open(&[CELL, CellId(7)]), Err(Error::UnknownCell { .. })));
+    assert_eq!(tail.append(CELL, epoch, bytes(1)), Ok(Seq(1)), "nothing has begun");
 }

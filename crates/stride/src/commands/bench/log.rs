@@ -41,7 +41,7 @@ fn open(dir: &Path) -> anyhow::Result<EmbeddedJournal> {
 
 async fn alone(clock: &Clock, figures: &mut Figures, dir: &Path) -> anyhow::Result<()> {
     let (mut log, journal, record) = (BareLog::create(&dir.join("bare"))?, open(&dir.join("alone"))?, record());
-    let epoch = journal.open(CellId(0))?.epoch;
+    let epoch = journal.open_one(CellId(0))?.epoch;
     let (mut bare, mut append) = (Latencies::new(), Latencies::new());
     for _ in 0..ROUNDS {
         log.time(clock, &record, APPENDS, &mut bare)?;
@@ -79,7 +79,7 @@ pub(crate) async fn journal_burst(clock: &Clock, dir: &Path) -> anyhow::Result<f
     let journal = Arc::new(open(dir)?);
     let mut committers = Vec::new();
     for cell in (0..COMMITTERS).map(CellId) {
-        let (journal, epoch, record) = (journal.clone(), journal.open(cell)?.epoch, record());
+        let (journal, epoch, record) = (journal.clone(), journal.open_one(cell)?.epoch, record());
         committers.push(move || {
             let pending = journal.append(cell, epoch, record.clone());
             async move { pending?.await.map(drop).context("an append failed") }

@@ -5,6 +5,7 @@
 mod density;
 mod documents;
 mod echo;
+mod election;
 mod floor;
 mod functions;
 mod log;
@@ -12,6 +13,7 @@ mod maps;
 mod messages;
 mod node;
 mod objects;
+mod peers;
 mod populate;
 mod postgres;
 mod prediction;
@@ -25,6 +27,8 @@ mod turns;
 mod turns_in_process;
 mod watched;
 mod zeromq;
+
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -44,6 +48,11 @@ pub(crate) struct Bench {
     /// A hundredth of the work of a case study, so that a test can run it; its figures say nothing
     #[arg(long, hide = true)]
     tiny: bool,
+    /// The certificates of the bare peer server
+    #[arg(long, hide = true)]
+    certificates: Option<PathBuf>,
+    #[command(flatten)]
+    election: election::Options,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,6 +69,8 @@ enum Case {
     Log,
     /// The journal in PostgreSQL against the bare fenced transaction, on a server of its own, which needs PostgreSQL on this machine
     Postgres,
+    /// A call of 1 KB between two nodes against a bare ZeroMQ server, without and with TLS; needs a C++ compiler
+    Peers,
     /// An object of 1 GB in and out against cp and fsync, and ranges of a cached chunk
     Objects,
     /// A map over 10,000 small objects: what an item costs, and how much of the CPUs is left to the function
@@ -74,15 +85,23 @@ enum Case {
     Prediction,
     /// The paper's training case: an agent beside its data against native code, and against functions that are sent the data
     Training,
+    /// The paper's leader election: candidates that tell each other, that poll a table, and a lease
+    Election,
     /// Only the bare echo server, for the other cases
     #[value(hide = true)]
     EchoServer,
+    /// Only the bare peer server, for the case of peers
+    #[value(hide = true)]
+    PeerServer,
 }
 
 impl Bench {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         if self.case == Some(Case::EchoServer) {
             return echo::serve().await;
+        }
+        if self.case == Some(Case::PeerServer) {
+            return peers::serve(self.certificates.as_deref()).await;
         }
         let clock = Clock::real();
         let cases = match self.case {
@@ -94,6 +113,7 @@ impl Bench {
                 Case::Turns,
                 Case::Messages,
                 Case::Timers,
+                Case::Peers,
                 Case::Objects,
                 Case::Map,
                 Case::Density,
@@ -101,6 +121,7 @@ impl Bench {
                 Case::Recovery,
                 Case::Prediction,
                 Case::Training,
+                Case::Election,
             ],
         };
         let mut figures = Figures::default();
@@ -114,6 +135,7 @@ impl Bench {
                 },
                 Case::Messages => messages::measure(&clock, &mut figures).await,
                 Case::Timers => timers::measure(&clock, &mut figures).await,
+                Case::Peers => peers::measure(&clock, &mut figures).await,
                 Case::Objects => objects::measure(&clock, &mut figures).await,
                 Case::Map => maps::measure(&clock, &mut figures).await,
                 Case::Postgres => postgres::measure(&clock, &mut figures).await,
@@ -123,7 +145,8 @@ impl Bench {
                 Case::Recovery => start::measure_a_million(&clock, &mut figures).await,
                 Case::Prediction => prediction::measure(&clock, &mut figures, self.tiny).await,
                 Case::Training => training::measure(&clock, &mut figures, self.tiny).await,
-                Case::EchoServer => Ok(()),
+                Case::Election => election::measure(&clock, &mut figures, &self.election, self.tiny).await,
+                Case::EchoServer | Case::PeerServer => Ok(()),
             }
             .with_context(|| format!("cannot measure {case:?}"))?;
         }

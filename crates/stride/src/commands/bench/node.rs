@@ -25,6 +25,16 @@ impl Server {
         Self::start(Command::new(std::env::current_exe()?).args(["bench", "echo-server"]))
     }
 
+    /// A peer that answers with what it is sent, with TLS if it gets certificates.
+    pub(crate) fn peer(certificates: Option<&Path>) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "peer-server"]);
+        if let Some(certificates) = certificates {
+            command.arg("--certificates").arg(certificates);
+        }
+        Self::start(&mut command)
+    }
+
     /// A node on `data`.
     pub(crate) fn node(data: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
@@ -52,11 +62,7 @@ impl Server {
 
     /// Builds and deploys an example of the checkout that this binary was built from.
     pub(crate) async fn deploy(&self, example: &str) -> anyhow::Result<()> {
-        let (project, component) = build_example(example)?;
-        let form = Form::new().text("manifest", project.manifest).part("component", Part::bytes(component));
-        let url = format!("http://{}/v1/deployments", self.address);
-        reqwest::Client::new().post(url).multipart(form).send().await?.error_for_status()?;
-        Ok(())
+        deploy(&format!("http://{}", self.address), example).await
     }
 
     /// Resident memory in bytes, each page that is shared counted once (`Pss`): all bodies of a component share the pages of
@@ -93,6 +99,14 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Builds an example of the checkout that this binary was built from, and deploys it to the node at `url`.
+pub(crate) async fn deploy(url: &str, example: &str) -> anyhow::Result<()> {
+    let (project, component) = build_example(example)?;
+    let form = Form::new().text("manifest", project.manifest).part("component", Part::bytes(component));
+    reqwest::Client::new().post(format!("{url}/v1/deployments")).multipart(form).send().await?.error_for_status()?;
+    Ok(())
 }
 
 /// The component of an example.

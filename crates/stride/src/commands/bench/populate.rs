@@ -35,6 +35,7 @@ pub(crate) async fn populate(clock: &Clock, data: &Path, agents: u64) -> anyhow:
         clock: clock.clone(),
         chance: Chance::from_os(),
         tasks: Tasks::real(),
+        cluster: None,
     };
     let engine = Engine::open(surroundings, settings).await?;
     let progress = ProgressBar::new(agents);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use stride_ids::{CELLS_EMBEDDED, CellId, Epoch};
+use stride_ids::{CELLS_EMBEDDED, CellId, Epoch, Incarnation};
 use stride_journal::{
     Journal as _,
     postgres::{PostgresJournal, Settings},
@@ -34,10 +34,10 @@ pub(crate) async fn measure(clock: &Clock, figures: &mut Figures) -> anyhow::Res
     let server = Server::start()?;
     let url = server.url("postgres");
     let bare = Bare::connect(&url).await?;
-    let settings = Settings { url: url.clone(), cells: CELLS_EMBEDDED, home: "bench".into() };
+    let settings = Settings { url: url.clone(), cells: CELLS_EMBEDDED, incarnation: Incarnation::of_bits(1) };
     let journal = Arc::new(PostgresJournal::open(settings, clock.clone(), Chance::from_os())?);
     let epochs =
-        (0..COMMITTERS).map(|cell| Ok(journal.open(CellId(cell))?.epoch)).collect::<anyhow::Result<Vec<_>>>()?;
+        (0..COMMITTERS).map(|cell| Ok(journal.open_one(CellId(cell))?.epoch)).collect::<anyhow::Result<Vec<_>>>()?;
 
     alone(clock, figures, &bare, &journal, epochs[0]).await?;
     let (mut on_one, mut on_many, mut ours) = (Vec::new(), Vec::new(), Vec::new());

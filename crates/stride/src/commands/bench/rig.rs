@@ -51,6 +51,7 @@ impl Rig {
             clock: clock.clone(),
             chance: Chance::from_os(),
             tasks: Tasks::real(),
+            cluster: None,
         };
         let engine = Engine::open(surroundings, settings).await?;
         let maintenance = Maintenance::of(&engine, clock);

@@ -1,4 +1,4 @@
-//! The bare ZeroMQ server of the prediction case, and its client.
+//! A bare ZeroMQ server, and its client.
 //!
 //! They are a program of their own (`floors/zeromq`), built by Cargo when they are measured: libzmq is under the MPL-2.0, which
 //! nothing may be that Stride is built from, and a feature of this binary would put it into every lock file and every review.
@@ -24,16 +24,26 @@ pub(crate) struct ZeroMq {
 }
 
 impl ZeroMq {
-    /// Builds both, and starts them in `dir`, which gets the words and the batches.
-    pub(crate) fn start(dir: &Path, words: &str, batches: &[Vec<u8>]) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir.join("batches"))?;
+    /// One that answers with the model of the prediction case. `dir` gets the words and the batches.
+    pub(crate) fn predicting(dir: &Path, words: &str, batches: &[Vec<u8>]) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)?;
         std::fs::write(dir.join("words"), words)?;
+        Self::start(dir, floor("run").args(["--", "serve"]).arg(dir), batches)
+    }
+
+    /// One that answers with what it is sent. `dir` gets the batches.
+    pub(crate) fn echoing(dir: &Path, batches: &[Vec<u8>]) -> anyhow::Result<Self> {
+        Self::start(dir, floor("run").args(["--", "echo"]), batches)
+    }
+
+    fn start(dir: &Path, server: &mut Command, batches: &[Vec<u8>]) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir.join("batches"))?;
         for (n, batch) in batches.iter().enumerate() {
             std::fs::write(dir.join(format!("batches/{n:04}")), batch)?;
         }
         let built = floor("build").status().context("Cargo cannot be run")?;
         ensure!(built.success(), "floors/zeromq does not build; libzmq needs a C++ compiler");
-        let mut server = Process::start(floor("run").args(["--", "serve"]).arg(dir))?;
+        let mut server = Process::start(server)?;
         let ready = BufReader::new(server.0.stdout.take().context("a piped stdout is there")?).lines().next();
         let ready = ready.context("the ZeroMQ server did not start")??;
         let endpoint = ready.strip_prefix("zeromq ready ").context("the ZeroMQ server did not start")?;

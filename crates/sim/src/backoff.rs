@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use stride_sim::Chance;
+use crate::Chance;
 
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Doubles with every attempt, up to a bound.
+/// Doubles with every attempt, from 20 ms up to a second.
 #[derive(Debug)]
-pub(crate) struct Backoff(Duration);
+pub struct Backoff(Duration);
 
 impl Default for Backoff {
     fn default() -> Self {
@@ -19,7 +19,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// Between half and all of the current step.
-    pub(crate) fn next(&mut self, chance: &Chance) -> Duration {
+    pub fn next(&mut self, chance: &Chance) -> Duration {
         let half = self.0 / 2;
         let jitter = chance.below(u64::try_from(half.as_micros()).unwrap_or(1).max(1));
         self.0 = LONGEST.min(self.0 * 2);

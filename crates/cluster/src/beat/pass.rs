@@ -1,0 +1,168 @@
+//! One pass of the beat.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use stride_ids::{CellId, Failure};
+
+use super::{LEASE, RELEASES_MAX, Shared, steady::Steady};
+use crate::{
+    Load, NodeName, assign,
+    steps::{Steps, steps},
+    tables::{Error, News, Pulse, World},
+};
+
+/// After how many passes the sizes of cells are told, and who reconciles looks at all of them again: about ten seconds.
+const PASSES_PER_SIZES: u64 = 32;
+
+/// What one pass hands on to the next.
+#[derive(Default)]
+pub(super) struct Pass {
+    number: u64,
+    /// What there was when `world` was read; none before that.
+    known: Option<News>,
+    world: World,
+    steady: Steady,
+    /// Something has changed since this node has decided last who is to own what.
+    undecided: bool,
+}
+
+impl Pass {
+    /// Beats, looks, reconciles if it is this node's turn, and has done what follows.
+    pub(super) async fn make(&mut self, shared: &Arc<Shared>) -> Result<(), Error> {
+        let with_sizes = self.number.is_multiple_of(PASSES_PER_SIZES);
+        let news = self.beat(shared, with_sizes).await?;
+        self.number += 1;
+        let changed = self.known.is_none_or(|known| !known.same_world(&news));
+        if changed {
+            self.look(shared, news).await?;
+        }
+        self.undecided |= changed || with_sizes;
+        self.reconcile(shared, news).await?;
+        self.act(shared);
+        Ok(())
+    }
+
+    /// A pass was not made.
+    pub(super) fn interrupted(&mut self) {
+        self.steady.interrupted();
+    }
+
+    async fn beat(&mut self, shared: &Shared, with_sizes: bool) -> Result<News, Error> {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let load = shared.cells.load();
+        let pulse = Pulse {
+            incarnation: shared.spec.incarnation,
+            draining: shared.draining.load(Relaxed),
+            cells: u32::try_from(shared.cells.owned().len()).unwrap_or(u32::MAX),
+            bytes: load.bytes(),
+            deployed: shared.deployed.load(Relaxed),
+            load: if with_sizes { load } else { Load { cells: Vec::new(), ..load } },
+        };
+        let sent = shared.clock.now();
+        let news = shared.call(shared.tables.beat(&pulse)).await?;
+        // Nobody takes a cell from a node that lives. So it is enough to know that this one does.
+        shared.lease.extend(sent, LEASE);
+        self.steady.heard(shared.clock.now(), news.now);
+        shared.deployments.send_if_modified(|known| std::mem::replace(known, news.deployments) != news.deployments);
+        Ok(news)
+    }
+
+    async fn look(&mut self, shared: &Shared, news: News) -> Result<(), Error> {
+        self.world = shared.call(shared.tables.world()).await?;
+        self.known = Some(news);
+        shared.map.send_replace(Arc::new(self.world.map()));
+        Ok(())
+    }
+
+    async fn reconcile(&mut self, shared: &Shared, news: News) -> Result<(), Error> {
+        let (me, judge) = (shared.spec.incarnation, self.steady.may_judge(shared.clock.now()));
+        match shared.call(shared.tables.reconcile(me, LEASE, judge)).await? {
+            Some(judged) if judged > 0 || self.undecided => {}
+            _ => return Ok(()),
+        }
+        // Somebody was declared dead, or sizes have changed.
+        self.look(shared, news).await?;
+        let changes = assign(&self.world);
+        self.undecided = !changes.is_empty();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if shared.call(shared.tables.want(me, self.world.version, &changes)).await? {
+            tracing::info!(cells = changes.len(), first = %changes[0].why, "cells are to be owned by others");
+        }
+        // Whether or not it was written, the world is another one.
+        shared.nudge.notify_one();
+        Ok(())
+    }
+
+    /// Begins what follows from the world.
+    fn act(&self, shared: &Arc<Shared>) {
+        let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
+        let owned = shared.cells.owned();
+        let Steps { acquire, release, lose } = {
+            let busy = shared.busy.lock();
+            steps(&self.world, shared.spec.incarnation, &owned, &busy.cells, draining)
+        };
+        for cell in lose {
+            tracing::warn!(%cell, "another node has taken this cell over");
+            shared.cells.lose(cell);
+        }
+        if !acquire.is_empty() {
+            let begun = Begun::new(shared, acquire.iter().map(|(cell, _)| *cell).collect(), 0);
+            shared.work.spawn(async move {
+                let done = begun.shared.cells.acquire(acquire).await;
+                begun.end(done, "cells cannot be acquired");
+            });
+        }
+        let room = RELEASES_MAX.saturating_sub(shared.busy.lock().releases);
+        for (cell, to) in release.into_iter().take(room) {
+            release_one(shared, cell, to);
+        }
+    }
+}
+
+fn release_one(shared: &Arc<Shared>, cell: CellId, to: Option<NodeName>) {
+    let begun = Begun::new(shared, BTreeSet::from([cell]), 1);
+    shared.work.spawn(async move {
+        let done = begun.shared.cells.release(cell, to).await;
+        begun.end(done, "a cell cannot be released");
+    });
+}
+
+/// Cells that are being acquired or released, until this is dropped.
+struct Begun {
+    shared: Arc<Shared>,
+    cells: BTreeSet<CellId>,
+    releases: usize,
+}
+
+impl Begun {
+    fn new(shared: &Arc<Shared>, cells: BTreeSet<CellId>, releases: usize) -> Self {
+        let mut busy = shared.busy.lock();
+        busy.cells.extend(&cells);
+        busy.releases += releases;
+        drop(busy);
+        Self { shared: shared.clone(), cells, releases }
+    }
+
+    /// What went well is looked at now; what did not is begun again with the next beat.
+    fn end(self, done: Result<(), Failure>, what: &str) {
+        let shared = self.shared.clone();
+        drop(self);
+        match done {
+            Ok(()) => shared.nudge.notify_one(),
+            Err(failure) => tracing::warn!(%failure, "{what}; it is tried again"),
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut busy = self.shared.busy.lock();
+        busy.cells.retain(|cell| !self.cells.contains(cell));
+        busy.releases -= self.releases;
+        drop(busy);
+        self.shared.idle.notify_waiters();
+    }
+}

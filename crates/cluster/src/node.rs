@@ -1,0 +1,90 @@
+//! What a node says of itself, and what the others see of it.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use stride_ids::{CellId, Incarnation, Name};
+
+/// The name of a node. It keeps it over restarts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeName(pub Name);
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a node says when it joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: NodeName,
+    /// This start of it: what it owns cells with.
+    pub incarnation: Incarnation,
+    /// Its data directory, in words that no other directory has (see [`home_of`](crate::home_of)); none if it is not locked.
+    pub home: Option<String>,
+    /// Where requests of users go.
+    pub http: String,
+    /// Where other nodes reach it.
+    pub peer: String,
+    /// What its operator says about it.
+    pub labels: BTreeMap<String, String>,
+    /// What an hour of one of its cores costs, in millionths.
+    pub price: u64,
+    /// Its cores: how much it is to own, against the others.
+    pub cores: u32,
+    /// Its memory, in bytes.
+    pub memory_bytes: u64,
+    /// The release that it runs.
+    pub release: String,
+}
+
+/// How much a node has to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Agents in memory.
+    pub agents: u64,
+    /// Turns and calls that wait.
+    pub queue: u64,
+    /// How much state each of its cells has, in bytes.
+    pub cells: Vec<(CellId, u64)>,
+}
+
+impl Load {
+    /// The state of all its cells, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.cells.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// A node as the others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRow {
+    /// What it said when it joined.
+    pub spec: NodeSpec,
+    /// How long ago its last beat was, by the database's clock.
+    pub silent: Duration,
+    /// It was declared dead and has not come back.
+    pub dead: bool,
+    /// It is to own nothing more.
+    pub draining: bool,
+    /// Cells that it owned with its last beat.
+    pub cells: u32,
+    /// Agents in memory.
+    pub agents: u64,
+    /// Turns and calls that wait.
+    pub queue: u64,
+    /// The state of its cells, in bytes.
+    pub bytes: u64,
+    /// The newest deployment that it has loaded.
+    pub deployed: u64,
+}
+
+impl NodeRow {
+    /// Whether it may be given cells.
+    pub fn is_open(&self) -> bool {
+        !self.dead && !self.draining
+    }
+}

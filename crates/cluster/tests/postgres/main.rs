@@ -1,0 +1,218 @@
+//! Two nodes with real journals on a real server: one is killed, and the other has everything.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use stride_cluster::{Beat, Cells, Load, NodeName, NodeSpec, PostgresTables, Tables as _};
+use stride_ids::{CellId, Code, Epoch, Failure, Incarnation, Name, Seq};
+use stride_journal::{
+    Error, Journal,
+    postgres::{PostgresJournal, Settings},
+};
+use stride_private_postgres::Server;
+use stride_sim::{Chance, Clock, Tasks};
+
+const CELLS: u16 = 64;
+
+/// What an engine does with cells, without agents: takes over, replays, appends, gives up.
+struct Engine {
+    journal: Arc<PostgresJournal>,
+    owned: Mutex<BTreeMap<CellId, (Epoch, Seq)>>,
+}
+
+fn failure(error: Error) -> Failure {
+    Failure::new(Code::Unavailable, error.to_string())
+}
+
+impl Cells for Engine {
+    fn owned(&self) -> Vec<(CellId, Epoch)> {
+        self.owned.lock().iter().map(|(cell, (epoch, _))| (*cell, *epoch)).collect()
+    }
+
+    fn acquire(&self, cells: Vec<(CellId, Epoch)>) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let journal = self.journal.clone();
+            let tasks = Tasks::real();
+            let opened = tasks.blocking(move || {
+                let opened = journal.open_at(&cells)?;
+                let taken = cells.iter().zip(opened).filter_map(|((cell, _), opened)| Some((*cell, opened?)));
+                let replay = |(cell, opened): (CellId, stride_journal::Opened)| {
+                    let records = journal.replay(cell, Seq::ZERO)?;
+                    assert_eq!(records.len() as u64, opened.last.0, "the tail is there as a whole");
+                    Ok((cell, (opened.epoch, opened.last)))
+                };
+                taken.map(replay).collect::<Result<Vec<_>, Error>>()
+            });
+            let opened = opened.await.map_err(failure)?;
+            self.owned.lock().extend(opened);
+            Ok(())
+        })
+    }
+
+    fn release(&self, cell: CellId, _: Option<NodeName>) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let Some((epoch, _)) = self.owned.lock().remove(&cell) else { return Ok(()) };
+            let journal = self.journal.clone();
+            Tasks::real().blocking(move || journal.release(cell, epoch)).await.map_err(failure)
+        })
+    }
+
+    fn lose(&self, cell: CellId) {
+        self.owned.lock().remove(&cell);
+    }
+
+    fn load(&self) -> Load {
+        Load::default()
+    }
+}
+
+struct Node {
+    beat: Beat,
+    engine: Arc<Engine>,
+    journal: Arc<PostgresJournal>,
+    clock: Clock,
+}
+
+async fn start(url: &str, name: &str) -> Node {
+    let (clock, chance) = (Clock::real(), Chance::from_os());
+    let incarnation = Incarnation::of_bits(chance.next_u64());
+    let settings = Settings { url: url.into(), cells: CELLS, incarnation };
+    let journal = {
+        let clock = clock.clone();
+        Tasks::real().blocking(move || PostgresJournal::open(settings, clock, chance)).await.unwrap()
+    };
+    let journal = Arc::new(journal);
+    let engine = Arc::new(Engine { journal: journal.clone(), owned: Mutex::default() });
+    let spec = NodeSpec {
+        name: NodeName(Name::new(name).unwrap()),
+        incarnation,
+        home: None,
+        http: String::new(),
+        peer: format!("{name}:1"),
+        labels: BTreeMap::new(),
+        price: 0,
+        cores: 2,
+        memory_bytes: 0,
+        release: String::new(),
+    };
+    let tables = Arc::new(PostgresTables::new(url).unwrap());
+    let beat = Beat::start(spec, tables, engine.clone(), clock.clone()).await.unwrap();
+    Node { beat, engine, journal, clock }
+}
+
+impl Node {
+    fn owns(&self) -> usize {
+        self.engine.owned.lock().len()
+    }
+
+    /// Writes a record into each of its cells.
+    async fn write(&self, text: &str) -> usize {
+        let owned: Vec<_> = self.engine.owned.lock().iter().map(|(cell, (epoch, _))| (*cell, *epoch)).collect();
+        for (cell, epoch) in &owned {
+            let pending = loop {
+                match self.journal.append(*cell, *epoch, Bytes::from(text.to_owned())) {
+                    Ok(pending) => break pending,
+                    // It finds out a moment later than the beat that the server is back.
+                    Err(Error::Unavailable(_)) => self.clock.sleep(Duration::from_millis(20)).await,
+                    Err(error) => panic!("{cell}: {error}"),
+                }
+            };
+            pending.await.unwrap();
+        }
+        owned.len()
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) -> Duration {
+    let clock = Clock::real();
+    let began = clock.now();
+    while !condition() {
+        assert!(clock.now() - began < Duration::from_secs(60), "never: {what}");
+        clock.sleep(Duration::from_millis(5)).await;
+    }
+    clock.now() - began
+}
+
+const ALL: usize = CELLS as usize;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_killed_is_replaced_and_stores_nothing_more_if_it_was_not_dead_after_all() {
+    let server = Server::start().unwrap();
+    let url = server.url("postgres");
+    let first = start(&url, "a").await;
+    until("the first has all", || first.owns() == ALL).await;
+    assert_eq!(first.write("1").await, ALL);
+    let second = start(&url, "b").await;
+    let took = until("both have half", || first.owns() == ALL / 2 && second.owns() == ALL / 2).await;
+    eprintln!("{} cells moved within {took:?} of the second node's start", ALL / 2);
+    assert_eq!(second.write("2").await, ALL / 2, "and what the first wrote is there before it");
+
+    let Node { beat, engine, journal, clock } = first;
+    let lease = beat.lease();
+    let stale: Vec<_> = engine.owned();
+    drop(beat);
+    let took = until("the second has all", || second.owns() == ALL).await;
+    eprintln!("all cells of a killed node were taken over after {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(!lease.is_valid(clock.now()), "its lease was over by then");
+    assert_eq!(second.write("3").await, ALL);
+    // Its process goes on, and does not know.
+    for (cell, epoch) in stale {
+        let stored = match journal.append(cell, epoch, Bytes::from("late")) {
+            Ok(pending) => pending.await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert!(matches!(stored, Err(Error::Fenced { .. })), "{cell}: {stored:?}");
+    }
+    for (cell, _) in second.engine.owned() {
+        let records = second.journal.replay(cell, Seq::ZERO).unwrap();
+        assert!(records.iter().all(|record| record.bytes != "late"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_drains_hands_everything_over_and_cells_go_where_they_are_pinned() {
+    let server = Server::start().unwrap();
+    let url = server.url("postgres");
+    let (first, second) = (start(&url, "a").await, start(&url, "b").await);
+    until("both have half", || first.owns() == ALL / 2 && second.owns() == ALL / 2).await;
+    let operator = PostgresTables::new(&url).unwrap();
+    let pinned: Vec<CellId> = (0..CELLS).map(CellId).collect();
+    operator.pin(&pinned, &NodeName(Name::new("a").unwrap())).await.unwrap();
+    until("the first has all", || first.owns() == ALL).await;
+    first.write("1").await;
+    let clock = Clock::real();
+    let began = clock.now();
+    first.beat.drain(Duration::from_secs(30)).await;
+    eprintln!("{ALL} cells were drained in {:?}", clock.now() - began);
+    assert_eq!(first.owns(), 0);
+    until("the second has all", || second.owns() == ALL).await;
+    assert_eq!(second.write("2").await, ALL);
+    let world = operator.world().await.unwrap();
+    assert_eq!(world.nodes.keys().map(ToString::to_string).collect::<Vec<_>>(), ["b"]);
+    assert!(world.map().cells.iter().all(|place| place.owner == place.wanted));
+}
+
+/// The data path has patience of its own; ownership must not suffer from a server that is started again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_away_for_longer_than_a_lease_takes_nobody_s_cells() {
+    let mut server = Server::start().unwrap();
+    let url = server.url("postgres");
+    let (first, second) = (start(&url, "a").await, start(&url, "b").await);
+    until("both have half", || first.owns() == ALL / 2 && second.owns() == ALL / 2).await;
+    let before = [first.engine.owned(), second.engine.owned()];
+    server.kill();
+    let answer = |node: &Node| node.beat.lease().is_valid(node.clock.now());
+    until("nobody answers", || !answer(&first) && !answer(&second)).await;
+    first.clock.sleep(Duration::from_secs(3)).await;
+    server.resume().unwrap();
+    until("both answer again", || answer(&first) && answer(&second)).await;
+    first.write("1").await;
+    second.write("2").await;
+    // Long enough for whoever would be thought dead.
+    first.clock.sleep(Duration::from_secs(4)).await;
+    assert_eq!([first.engine.owned(), second.engine.owned()], before);
+}

@@ -1,0 +1,237 @@
+//! What happens when, and how long it takes.
+
+use std::time::Duration;
+
+use stride_cluster::{Ended, Error, Tables as _, memory::Link};
+use stride_ids::CellId;
+use stride_sim::Chance;
+
+use crate::town::{CELLS, Town, ms, name};
+
+async fn town(nodes: &[&str]) -> Town {
+    let mut town = Town::new(Chance::seeded(7));
+    for node in nodes {
+        town.start(node).await;
+    }
+    town.until_settled().await;
+    town
+}
+
+const ALL: usize = CELLS as usize;
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_join_share_the_cells_and_then_nothing_moves_any_more() {
+    let mut town = town(&["a"]).await;
+    assert_eq!(town.answers("a"), ALL);
+    town.start("b").await;
+    town.start("c").await;
+    town.until_settled().await;
+    let at_rest = town.places();
+    town.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(town.places(), at_rest);
+    let map = town.tables.look().map();
+    for node in town.nodes.values() {
+        assert!(node.beat.map().cells == map.cells, "everybody knows where they are");
+        assert_eq!(*node.engine.lost.lock(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cells_of_a_node_that_is_killed_are_answered_for_within_three_seconds() {
+    let mut longest = Duration::ZERO;
+    // Whoever reconciles may be the one.
+    for victim in ["a", "b", "c"] {
+        for phase in 0..6 {
+            let mut town = town(&["a", "b", "c"]).await;
+            town.clock.sleep(ms(53 * phase)).await;
+            town.kill(victim);
+            let took = town.until("all cells are answered for", |town| town.answered() == ALL).await;
+            longest = longest.max(took);
+            town.until_settled().await;
+        }
+    }
+    eprintln!("at most {longest:?} until all cells of a killed node were answered for");
+    assert!(longest < Duration::from_secs(3), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_cut_off_answers_nothing_before_others_have_its_cells_and_has_its_share_again_when_it_is_back() {
+    for link in [Link::Cut, Link::Refused] {
+        let town = town(&["a", "b", "c"]).await;
+        town.node("b").way.set(link);
+        let silent = town.until("it has stopped to answer", |town| town.answers("b") == 0).await;
+        assert!(silent <= ms(1_500), "{silent:?}");
+        let others = town.until("the others answer for all", |town| town.answers("a") + town.answers("c") == ALL).await;
+        eprintln!("{link:?}: silent after {silent:?}, taken over {others:?} later");
+        // That nobody answered in between for what another had is what the checker is for.
+        town.node("b").way.set(Link::Up);
+        town.until_settled().await;
+        assert!(*town.node("b").engine.lost.lock() > 0, "it has given up what it had before it came back");
+    }
+}
+
+/// A connection that is dead in one direction is soon dead in both, but not at once.
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_answers_are_lost_stops_to_answer_and_loses_nothing() {
+    let town = town(&["a", "b"]).await;
+    let before = town.places();
+    town.node("b").way.set(Link::Deaf);
+    town.until("it has stopped to answer", |town| town.answers("b") == 0).await;
+    town.clock.sleep(Duration::from_secs(10)).await;
+    town.node("b").way.set(Link::Up);
+    town.until_settled().await;
+    assert_eq!(town.places(), before, "it was heard all the time");
+}
+
+/// A takeover that began before a node was declared dead, and ends after it has come back, is of what others have by then.
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_when_a_node_is_declared_dead_is_given_up_before_it_answers_again() {
+    for seed in 0..12 {
+        let mut town = Town::new(Chance::seeded(seed));
+        town.start("a").await;
+        town.until_settled().await;
+        town.start("b").await;
+        *town.node("b").engine.slow.lock() = Duration::from_secs(12);
+        let taken = |town: &Town| {
+            let map = town.tables.look().map();
+            map.cells.iter().any(|place| place.owner == Some(name("b")))
+        };
+        town.until("b has taken a cell over", taken).await;
+        town.node("b").way.set(Link::Cut);
+        town.until("a answers for all", |town| town.answers("a") == ALL).await;
+        town.node("b").way.set(Link::Up);
+        town.until_settled().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_that_are_away_for_a_minute_change_nothing() {
+    for link in [Link::Cut, Link::Refused] {
+        let town = town(&["a", "b", "c"]).await;
+        let before = town.places();
+        town.nodes.values().for_each(|node| node.way.set(link));
+        town.until("nobody answers", |town| town.answered() == 0).await;
+        town.clock.sleep(Duration::from_secs(60)).await;
+        town.nodes.values().for_each(|node| node.way.set(Link::Up));
+        let took = town.until_settled().await;
+        town.clock.sleep(Duration::from_secs(10)).await;
+        assert_eq!(town.places(), before, "nothing has changed hands");
+        assert!(town.tables.look().nodes.values().all(|node| !node.dead));
+        eprintln!("{link:?}: all answered again {took:?} after the tables were back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_that_are_slow_change_nothing() {
+    let town = town(&["a", "b", "c"]).await;
+    let before = town.places();
+    town.nodes.values().for_each(|node| node.way.set(Link::Slow(ms(150))));
+    for _ in 0..6_000 {
+        assert_eq!(town.answered(), ALL);
+        town.clock.sleep(ms(10)).await;
+    }
+    assert_eq!(town.places(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_drains_gives_all_to_the_others_and_leaves() {
+    let mut town = town(&["a", "b", "c"]).await;
+    let before = town.clock.now();
+    town.node("b").beat.drain(Duration::from_secs(30)).await;
+    eprintln!("drained in {:?}", town.clock.now() - before);
+    assert_eq!(town.node("b").beat.ended().await, Ended::Left);
+    assert!(!town.tables.look().nodes.contains_key(&name("b")));
+    assert!(!town.node("b").beat.lease().is_valid(town.clock.now()));
+    assert_eq!(*town.node("b").engine.lost.lock(), 0, "nothing was taken from it");
+    town.kill("b");
+    let took = town.until_settled().await;
+    assert!(took < ms(500), "a beat and a takeover, because nobody was nudged: {took:?}");
+    // And the last one leaves with nobody to give anything to.
+    town.node("a").beat.drain(Duration::from_secs(30)).await;
+    town.kill("a");
+    town.until_settled().await;
+    town.node("c").beat.drain(Duration::from_secs(30)).await;
+    let world = town.tables.look();
+    assert!(world.nodes.is_empty() && world.cells.iter().all(|cell| cell.holder.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_belongs_to_one_node_and_the_same_directory_has_it_at_once() {
+    let mut town = town(&["a"]).await;
+    let refused = town.try_start(town.spec("a", Some("copy")), 1000).await;
+    assert!(matches!(&refused, Err(Error::NameInUse { peer, .. }) if peer == "a:1"), "{refused:?}");
+    town.start("b").await;
+    town.until_settled().await;
+
+    // Killed and started again on another machine: it waits until nobody can think any more that the first one lives.
+    town.kill("b");
+    let began = town.clock.now();
+    town.start("b").await;
+    assert!(town.clock.now() - began > ms(900), "{:?}", town.clock.now() - began);
+    town.until_settled().await;
+
+    town.kill("b");
+    town.try_start(town.spec("b", Some("here")), 1000).await.unwrap();
+    town.until_settled().await;
+    town.kill("b");
+    let began = town.clock.now();
+    town.try_start(town.spec("b", Some("here")), 1000).await.unwrap();
+    assert_eq!(town.clock.now() - began, Duration::ZERO, "whoever had the lock on that directory has ended");
+    town.until_settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_name_was_taken_ends_and_answers_nothing() {
+    let mut town = town(&["a", "b"]).await;
+    let old = town.nodes.remove(&name("b")).unwrap();
+    old.way.set(Link::Cut);
+    town.start("b").await;
+    old.way.set(Link::Up);
+    assert_eq!(old.beat.ended().await, Ended::Replaced);
+    assert!(!old.beat.lease().is_valid(Duration::ZERO));
+    assert!(stride_cluster::Cells::owned(&*old.engine).is_empty());
+    town.until_settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cell_goes_where_somebody_asks_for_it_and_stays_there_until_that_is_taken_back() {
+    let town = town(&["a", "b", "c"]).await;
+    let (way, pinned) = (town.tables.way(), [CellId(0), CellId(1), CellId(2), CellId(3)]);
+    way.pin(&pinned, &name("b")).await.unwrap();
+    let there = |town: &Town| {
+        let map = town.tables.look().map();
+        pinned.iter().all(|cell| map.place(*cell).unwrap().owner == Some(name("b")))
+    };
+    town.until("the cells are at b", there).await;
+    way.pin(&(0..CELLS).map(CellId).collect::<Vec<_>>(), &name("c")).await.unwrap();
+    town.until("all cells are at c", |town| town.answers("c") == ALL).await;
+    way.unpin(&(0..CELLS).map(CellId).collect::<Vec<_>>()).await.unwrap();
+    town.until_settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nudge_makes_it_look_at_once() {
+    let town = town(&["a", "b"]).await;
+    let way = town.tables.way();
+    let cell = CellId(
+        (0..CELLS)
+            .find(|cell| town.tables.look().map().place(CellId(*cell)).unwrap().owner == Some(name("a")))
+            .unwrap(),
+    );
+    way.pin(&[cell], &name("b")).await.unwrap();
+    *town.node("a").engine.slow.lock() = Duration::ZERO;
+    *town.node("b").engine.slow.lock() = Duration::ZERO;
+    let mut watch = town.node("b").beat.watch();
+    let nudged = async {
+        loop {
+            town.nodes.values().for_each(|node| node.beat.look_now());
+            watch.changed().await.unwrap();
+            if watch.borrow().place(cell).unwrap().owner == Some(name("b")) {
+                return;
+            }
+        }
+    };
+    let began = town.clock.now();
+    town.clock.timeout(Duration::from_secs(5), nudged).await.unwrap();
+    assert!(town.clock.now() - began < ms(300), "{:?}", town.clock.now() - began);
+}

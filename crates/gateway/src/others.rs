@@ -1,0 +1,183 @@
+//! The other nodes of a cluster, as far as requests need them: what concerns an agent of another node goes there, once, and what
+//! concerns all of them is gathered.
+//!
+//! Asks, tells and objects are not handled here: the engine takes them to wherever they belong.
+
+use std::sync::atomic::Ordering;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{FromRequestParts as _, RawPathParams, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Response as HttpResponse, Uri, request::Parts},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use stride_ids::{CellId, Code, Failure};
+use tower::ServiceExt as _;
+
+use crate::{
+    nodes::NodeInfo,
+    problem::Problem,
+    request::{self, bytes},
+    routes::Shared,
+};
+
+/// Marks what comes from another node: it is not forwarded again.
+const FORWARDED: &str = "stride-forwarded";
+
+/// The nodes of a cluster.
+pub trait Others: Send + Sync + 'static {
+    /// Hands a request to the node that has a cell, also if that is on its way.
+    fn forward(&self, cell: CellId, call: HttpCall) -> BoxFuture<'_, Result<HttpReply, Failure>>;
+
+    /// Hands a request to every other node that lives. Each answer, or why there is none.
+    fn ask_all(&self, call: HttpCall) -> BoxFuture<'_, Vec<Result<HttpReply, Failure>>>;
+
+    /// All nodes, as the database sees them; while it is away, as they were when they were seen last.
+    fn nodes(&self) -> BoxFuture<'_, Vec<OtherNode>>;
+
+    /// Has cells owned by a node until somebody says otherwise; with no node, by whichever suits.
+    fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>>;
+}
+
+/// A node as the others see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct OtherNode {
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub info: NodeInfo,
+    /// `ready`, `draining` or `dead`.
+    pub state: &'static str,
+    /// How many cells it owns.
+    pub cells: u32,
+    /// How many agents it has in memory.
+    pub agents_live: u64,
+    /// How many messages and calls wait there.
+    pub messages_waiting: u64,
+    /// How long ago it was heard from.
+    pub silent_ms: u64,
+}
+
+/// A request on its way between nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HttpCall {
+    method: String,
+    uri: String,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Bytes,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HttpReply {
+    status: u16,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Bytes,
+}
+
+impl HttpCall {
+    fn new(method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Self {
+        let uri = uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+        Self { method: method.to_string(), uri, headers: listed(headers), body }
+    }
+
+    /// Has the routes of this node answer it.
+    ///
+    /// # Errors
+    /// If it is no request.
+    pub async fn answered_by(self, router: Router) -> Result<HttpReply, Failure> {
+        let wrong = |e: axum::http::Error| Failure::new(Code::Internal, format!("a forwarded request is none: {e}"));
+        let mut request = Request::builder().method(self.method.as_str()).uri(self.uri);
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.header(FORWARDED, "true").body(Body::from(self.body)).map_err(wrong)?;
+        let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await;
+        let body = body.map_err(|e| Failure::new(Code::Internal, format!("an answer broke off: {e}")))?.to_bytes();
+        Ok(HttpReply { status: parts.status.as_u16(), headers: listed(&parts.headers), body })
+    }
+}
+
+fn listed(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+}
+
+impl HttpReply {
+    fn into_response(self) -> Result<Response, Failure> {
+        let wrong = |e: axum::http::Error| Failure::new(Code::Internal, format!("another node's answer is none: {e}"));
+        let mut response = HttpResponse::builder().status(self.status).body(Body::from(self.body)).map_err(wrong)?;
+        for (name, value) in self.headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        Ok(response)
+    }
+
+    /// What it says, as JSON.
+    fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let wrong = |e: serde_json::Error| Failure::new(Code::Internal, format!("another node's answer is none: {e}"));
+        serde_json::from_slice(&self.body).map_err(wrong)
+    }
+}
+
+/// Whether another node has looked already for whoever is to answer.
+pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED)
+}
+
+/// Has the node answer that owns the agent which the path names.
+pub(crate) async fn where_the_agent_is(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
+    let Some(others) = gateway.others.clone() else { return next.run(request).await };
+    let (mut parts, body) = request.into_parts();
+    let cell = match cell_of(&gateway, &mut parts).await {
+        Some(cell) if !is_forwarded(&parts.headers) && !gateway.engine.has_cell(cell) => cell,
+        _ => return next.run(Request::from_parts(parts, body)).await,
+    };
+    let forwarded = async {
+        let body = bytes(&parts.headers, body).await?;
+        let call = HttpCall::new(&parts.method, &parts.uri, &parts.headers, body);
+        others.forward(cell, call).await?.into_response()
+    };
+    forwarded.await.unwrap_or_else(|failure: Failure| Problem::from(failure).into_response())
+}
+
+/// The cell of the agent that a path names. A name that is none is refused by whoever handles the request.
+async fn cell_of(gateway: &Shared, parts: &mut Parts) -> Option<CellId> {
+    let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+    let named = |wanted| params.iter().find_map(|(name, value)| (name == wanted).then_some(value));
+    let address = request::address(&parts.headers, named("kind")?, named("key")?).ok()?;
+    Some(address.cell(gateway.engine.cell_count()))
+}
+
+/// What the other nodes answer to the same request, as JSON, unless it came from one of them.
+pub(crate) async fn gathered<T: DeserializeOwned>(
+    gateway: &Shared,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Vec<T>, Failure> {
+    let Some(others) = gateway.others.as_ref().filter(|_| !is_forwarded(headers)) else { return Ok(Vec::new()) };
+    let replies = others.ask_all(HttpCall::new(&Method::GET, uri, headers, Bytes::new())).await;
+    replies.into_iter().map(|reply| reply?.json()).collect()
+}
+
+/// This node as the others see it, for a node that has none.
+pub(crate) fn alone(gateway: &Shared) -> OtherNode {
+    let turns = gateway.engine.stats();
+    let draining = gateway.draining.load(Ordering::Relaxed);
+    OtherNode {
+        info: gateway.info.clone(),
+        state: if draining { "draining" } else { "ready" },
+        cells: u32::try_from(gateway.engine.cells().len()).unwrap_or(u32::MAX),
+        agents_live: turns.live,
+        messages_waiting: turns.waiting,
+        silent_ms: 0,
+    }
+}

@@ -1,0 +1,202 @@
+//! A node among others: what it has beside a node that is alone.
+//!
+//! ```text
+//! switchboard: from here to other nodes      door: from other nodes to here
+//! keeper: cells come and go as the beat wants it      rollout: deployments of all nodes
+//! ```
+//! Not here: who is to own what (`cluster`), how a cell comes and goes (`agents`).
+
+mod door;
+mod keeper;
+mod rollout;
+mod switchboard;
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use axum::Router;
+use stride_agents::Engine;
+use stride_cluster::{Beat, Ended, NodeName, NodeSpec, PostgresTables, Tables, home_of};
+use stride_data::Storage;
+use stride_ids::{Incarnation, Name};
+use stride_net::{Peers, Tls, serve};
+use stride_runtime::Site;
+use stride_sim::{Chance, Clock, Tasks};
+use stride_snapshots::Snapshots;
+use stride_store::Store;
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
+
+use self::{
+    door::{Door, Inside},
+    keeper::{Keeper, Kept},
+};
+pub(crate) use self::{rollout::Rollout, switchboard::Switchboard};
+use crate::{Config, control::Control, hardware, node::StartError};
+
+/// How long a node waits at its start until every cell has an owner.
+const OWNED_WITHIN: Duration = Duration::from_secs(10);
+/// How long giving all cells away may take when a node ends.
+const GIVEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a node of a cluster has before its engine.
+pub(crate) struct Membership {
+    spec: NodeSpec,
+    tables: Arc<dyn Tables>,
+    listener: TcpListener,
+    settings: stride_net::Settings,
+    tls: Option<Tls>,
+    door: Arc<Door>,
+    pub(crate) switchboard: Arc<Switchboard>,
+    pub(crate) rollout: Arc<Rollout>,
+    clock: Clock,
+}
+
+/// Where a node is, as others reach it.
+pub(crate) struct Whereabouts<'a> {
+    pub(crate) http: SocketAddr,
+    pub(crate) site: &'a Site,
+    pub(crate) incarnation: Incarnation,
+    /// The name of the cluster.
+    pub(crate) cluster: &'a str,
+}
+
+/// A node that has joined.
+pub(crate) struct Member {
+    beat: Arc<Beat>,
+    server: JoinHandle<()>,
+    following: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Membership {
+    /// Listens for other nodes, without joining them yet.
+    pub(crate) async fn prepare(
+        config: &Config,
+        url: &str,
+        storage: &Storage,
+        at: Whereabouts<'_>,
+        seams: (&Clock, &Chance),
+    ) -> Result<Self, StartError> {
+        let (clock, chance) = seams;
+        let unfit = |e: stride_cluster::Error| StartError::Join(e);
+        let listen_error = |source| StartError::ListenPeers { listen: config.peers, source };
+        let listener = TcpListener::bind(config.peers).await.map_err(listen_error)?;
+        let peer = config.reached_at(listener.local_addr().map_err(listen_error)?);
+        let tls = config.certificates.as_ref().map(|dir| Tls::load(dir, clock)).transpose()?;
+        let name = Name::new(at.cluster)
+            .map_err(|e| StartError::Data { dir: config.data.clone(), source: io::Error::other(e.to_string()) })?;
+        let settings = stride_net::Settings::of(name);
+        let peers = Peers::new(settings.clone(), tls.clone(), clock.clone(), chance.clone(), Tasks::real());
+        let home = home_of(&lock_of(&config.data));
+        let spec = NodeSpec {
+            name: NodeName(at.site.node.0.clone()),
+            incarnation: at.incarnation,
+            home: home.map_err(|source| StartError::Data { dir: config.data.clone(), source })?,
+            http: format!("http://{}", config.reached_at(at.http)),
+            peer,
+            labels: at.site.labels.iter().map(|l| (l.key().to_owned(), l.value().to_owned())).collect(),
+            price: at.site.price.0,
+            cores: at.site.cores,
+            memory_bytes: hardware::memory_bytes().unwrap_or(0),
+            release: env!("CARGO_PKG_VERSION").into(),
+        };
+        // Those of the beat are its own: a connection lives on the runtime that made it.
+        let tables: Arc<dyn Tables> = Arc::new(PostgresTables::new(url).map_err(unfit)?);
+        let switchboard = Switchboard::new(spec.name.clone(), peers, tables.clone(), clock.clone());
+        let rollout = Rollout::new(tables, storage.components(), clock.clone());
+        Ok(Self {
+            spec,
+            tables: Arc::new(PostgresTables::new(url).map_err(unfit)?),
+            listener,
+            settings,
+            tls,
+            door: Arc::default(),
+            switchboard: Arc::new(switchboard),
+            rollout: Arc::new(rollout),
+            clock: clock.clone(),
+        })
+    }
+
+    /// What the engine needs of the others.
+    pub(crate) fn surroundings(
+        &self,
+        storage: &Storage,
+        store: &Arc<Store>,
+        chance: &Chance,
+    ) -> stride_agents::Cluster {
+        let snapshots = Snapshots::new(storage.beside("snapshots"), self.clock.clone(), chance.clone(), Tasks::real());
+        stride_agents::Cluster {
+            elsewhere: self.switchboard.clone(),
+            snapshots: Arc::new(Kept { snapshots, store: store.clone() }),
+        }
+    }
+
+    /// Joins, takes the cells that are this node's, and waits until each cell has an owner.
+    pub(crate) async fn join(
+        self,
+        engine: Arc<Engine>,
+        control: Arc<Control>,
+        router: Router,
+    ) -> Result<Member, StartError> {
+        let (stop, stopped) = watch::channel(false);
+        let keeper = Arc::new(Keeper {
+            engine: engine.clone(),
+            switchboard: self.switchboard.clone(),
+            runtime: Handle::current(),
+        });
+        self.door.open(Inside { engine, keeper: keeper.clone(), switchboard: self.switchboard.clone(), router });
+        let server = serve(
+            self.listener,
+            self.settings,
+            self.tls,
+            self.door,
+            self.clock.clone(),
+            Tasks::real(),
+            stopped.clone(),
+        );
+        let server = tokio::spawn(server);
+        let beat = Beat::start(self.spec, self.tables, keeper, self.clock.clone()).await.map_err(StartError::Join)?;
+        let beat = Arc::new(beat);
+        self.switchboard.join(beat.clone());
+        self.rollout.join(beat.clone());
+        let following = self.rollout.clone().follow(control, beat.deployments(), stopped);
+        let following = tokio::spawn(following);
+        let member = Member { beat, server, following, stop };
+        if self.clock.timeout(OWNED_WITHIN, member.all_owned()).await.is_err() {
+            tracing::warn!("some cells have no owner yet; requests for their agents wait or are told so");
+        }
+        Ok(member)
+    }
+}
+
+/// The file that is locked as long as a process has the data directory.
+fn lock_of(data: &Path) -> std::path::PathBuf {
+    data.join("store").join("lock")
+}
+
+impl Member {
+    async fn all_owned(&self) {
+        let mut map = self.beat.watch();
+        // The sender lives as long as the beat.
+        let _ = map.wait_for(|map| !map.cells.is_empty() && map.cells.iter().all(|place| place.owner.is_some())).await;
+    }
+
+    /// Waits until another node has this one's name.
+    pub(crate) async fn replaced(&self) {
+        while self.beat.ended().await != Ended::Replaced {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Gives all cells to others and leaves. Requests are still taken, and handed on.
+    pub(crate) async fn leave(&self) {
+        self.beat.drain(GIVEN_WITHIN).await;
+    }
+
+    /// Answers no other node any more.
+    pub(crate) async fn close(self) {
+        self.stop.send_replace(true);
+        // Both end by themselves now.
+        let _ = self.following.await;
+        let _ = self.server.await;
+    }
+}

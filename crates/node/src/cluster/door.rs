@@ -1,0 +1,94 @@
+//! What other nodes come to this one for.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use serde::Serialize;
+use stride_agents::{Asked, Engine, NotDone, Parcel, Tell};
+use stride_gateway::HttpCall;
+use stride_ids::{CellId, Failure};
+use stride_net::{Answers, Refused, Service};
+
+use super::{
+    keeper::Keeper,
+    switchboard::{ListAsked, Switchboard, decoded, encoded, services},
+};
+
+/// See the module. Before the node is whole it refuses everybody.
+#[derive(Default)]
+pub(super) struct Door(OnceLock<Inside>);
+
+/// What is behind the door.
+pub(super) struct Inside {
+    pub(super) engine: Arc<Engine>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) switchboard: Arc<Switchboard>,
+    pub(super) router: Router,
+}
+
+impl Door {
+    /// From now on others are let in.
+    pub(super) fn open(&self, inside: Inside) {
+        // There is one node in a process, and it is made once.
+        let _ = self.0.set(inside);
+    }
+}
+
+impl Answers for Door {
+    fn answer(&self, service: Service, body: Bytes) -> BoxFuture<'_, Result<Bytes, Refused>> {
+        let Some(inside) = self.0.get() else { return std::future::ready(Err(Refused::NotServed)).boxed() };
+        match service {
+            services::ASK => inside.ask(body).map(said).boxed(),
+            services::TELL => inside.tell(body).map(said).boxed(),
+            services::DELIVER => inside.deliver(body).map(said).boxed(),
+            services::LIST => std::future::ready(said(inside.list(&body))).boxed(),
+            services::HTTP => inside.http(body).map(said).boxed(),
+            services::PREPARE => inside.prepare(body).map(said).boxed(),
+            services::LOOK => {
+                if let Some(beat) = inside.switchboard.beat() {
+                    beat.look_now();
+                }
+                std::future::ready(said(Ok::<(), Failure>(()))).boxed()
+            }
+            _ => std::future::ready(Err(Refused::NotServed)).boxed(),
+        }
+    }
+}
+
+fn said<T: Serialize, E: Serialize>(outcome: Result<T, E>) -> Result<Bytes, Refused> {
+    Ok(encoded(&outcome))
+}
+
+impl Inside {
+    async fn ask(&self, body: Bytes) -> Result<stride_agents::Answer, NotDone> {
+        let asked: Asked = decoded(&body)?;
+        self.engine.ask_here(asked).await
+    }
+
+    async fn tell(&self, body: Bytes) -> Result<stride_agents::Told, NotDone> {
+        let tell: Tell = decoded(&body)?;
+        self.engine.tell_here(tell).await
+    }
+
+    async fn deliver(&self, body: Bytes) -> Result<(), NotDone> {
+        let parcel: Parcel = decoded(&body)?;
+        self.engine.deliver_here(parcel).await
+    }
+
+    fn list(&self, body: &[u8]) -> Result<Vec<stride_ids::Address>, Failure> {
+        let ListAsked { tenant, kind, after, limit } = decoded(body)?;
+        self.engine.list_here(&tenant, &kind, after.as_ref(), limit)
+    }
+
+    async fn http(&self, body: Bytes) -> Result<stride_gateway::HttpReply, Failure> {
+        let call: HttpCall = decoded(&body)?;
+        call.answered_by(self.router.clone()).await
+    }
+
+    async fn prepare(&self, body: Bytes) -> Result<(), Failure> {
+        let cell: CellId = decoded(&body)?;
+        self.keeper.prepare(cell).await
+    }
+}

@@ -1,0 +1,116 @@
+//! What the beat has done to the cells of this node, and where their snapshots are.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use stride_agents::Engine;
+use stride_cluster::{Cells, Load, NodeName};
+use stride_ids::{CellId, Code, Epoch, Failure, Seq};
+use stride_snapshots::Snapshots;
+use stride_store::Store;
+use tokio::runtime::Handle;
+
+use super::switchboard::{Switchboard, encoded, services};
+
+/// See the module.
+pub(super) struct Keeper {
+    pub(super) engine: Arc<Engine>,
+    pub(super) switchboard: Arc<Switchboard>,
+    /// The node's runtime: the beat has one of its own, where none of the engine's tasks may run.
+    pub(super) runtime: Handle,
+}
+
+impl Keeper {
+    /// Another node is about to give this one a cell.
+    pub(super) async fn prepare(&self, cell: CellId) -> Result<(), Failure> {
+        self.engine.prepare(cell).await
+    }
+}
+
+impl Cells for Keeper {
+    fn owned(&self) -> Vec<(CellId, Epoch)> {
+        self.engine.owned()
+    }
+
+    fn acquire(&self, cells: Vec<(CellId, Epoch)>) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let refused = |e: stride_agents::OpenError| Failure::new(Code::Unavailable, chain(&e));
+            self.engine.acquire(cells).await.map_err(refused)
+        })
+    }
+
+    fn release(&self, cell: CellId, to: Option<NodeName>) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            if let Some(to) = &to {
+                // Both only make the pause short: without them the next owner has more to fetch and to replay.
+                let ready = async {
+                    self.engine.prepare_release(cell).await?;
+                    self.switchboard.call_node::<()>(to, services::PREPARE, encoded(&cell)).await
+                };
+                if let Err(failure) = ready.await {
+                    tracing::warn!(%cell, %to, %failure, "the next owner of a cell could not be prepared; the move takes longer");
+                }
+            }
+            self.engine.release(cell).await?;
+            if let Some(to) = &to {
+                // Otherwise it finds out with its next beat.
+                let _ = self.switchboard.call_node::<()>(to, services::LOOK, encoded(&())).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn lose(&self, cell: CellId) {
+        let _runtime = self.runtime.enter();
+        self.engine.lose(cell);
+    }
+
+    fn load(&self) -> Load {
+        let stats = self.engine.stats();
+        Load { agents: stats.live, queue: stats.waiting, cells: Vec::new() }
+    }
+}
+
+/// Snapshots as the engine wants them.
+pub(super) struct Kept {
+    pub(super) snapshots: Snapshots,
+    pub(super) store: Arc<Store>,
+}
+
+impl stride_agents::Snapshots for Kept {
+    fn restore(&self, cell: CellId) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            self.snapshots.load(&self.store, cell, Seq::ZERO).await.map_err(|e| unavailable(&e))?;
+            Ok(())
+        })
+    }
+
+    fn keep(&self, cell: CellId, epoch: Epoch) -> BoxFuture<'_, Result<Seq, Failure>> {
+        Box::pin(async move {
+            let saved = self.snapshots.save(&self.store, cell, epoch).await.map_err(|e| unavailable(&e))?;
+            // A new base has made the files before it superfluous.
+            if saved.bytes > 0
+                && saved.files == 1
+                && let Err(error) = self.snapshots.sweep(cell).await
+            {
+                tracing::warn!(%cell, error = chain(&error), "old files of a snapshot stay; the next sweep tries again");
+            }
+            Ok(saved.position)
+        })
+    }
+}
+
+fn unavailable(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Code::Unavailable, chain(error))
+}
+
+/// An error with what is behind it.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,313 @@
+//! The way from this node to the others: calls go to whoever owns the cell as the map says, once, and the answer says whether
+//! that was right.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, future::BoxFuture, stream};
+use parking_lot::RwLock;
+use serde::{Serialize, de::DeserializeOwned};
+use stride_agents::{Answer, Asked, Elsewhere, NotDone, Parcel, Tell, Told};
+use stride_cluster::{Beat, Map, NodeName, NodeRow, Tables};
+use stride_gateway::{HttpCall, HttpReply, NodeInfo, OtherNode, Others};
+use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Name};
+use stride_net::{CallError, PeerAddr, Peers, Service};
+use stride_sim::Clock;
+
+/// What nodes ask of each other. A number is never used for anything else.
+pub(super) mod services {
+    use stride_net::Service;
+
+    pub(crate) const ASK: Service = Service(1);
+    pub(crate) const TELL: Service = Service(2);
+    pub(crate) const DELIVER: Service = Service(3);
+    pub(crate) const LIST: Service = Service(4);
+    pub(crate) const HTTP: Service = Service(5);
+    /// A cell is about to come: fetch its snapshot.
+    pub(crate) const PREPARE: Service = Service(6);
+    /// Something has changed in the tables.
+    pub(crate) const LOOK: Service = Service(7);
+}
+
+/// How long a turn on another node may take. Clients and guests have deadlines of their own.
+const ANSWER_MAX: Duration = Duration::from_secs(600);
+/// How long anything else may take.
+const CALL_MAX: Duration = Duration::from_secs(30);
+/// How long the tables may take to answer a request.
+const TABLES_MAX: Duration = Duration::from_secs(5);
+/// How long the map is watched before a cell is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a request follows a cell that moves.
+const FOLLOWED_MAX: Duration = Duration::from_secs(10);
+/// How many nodes are asked at the same time.
+const ASKED_AT_ONCE: usize = 16;
+
+/// See the module.
+pub(crate) struct Switchboard {
+    node: NodeName,
+    peers: Peers,
+    tables: Arc<dyn Tables>,
+    clock: Clock,
+    /// None until this node has joined.
+    beat: RwLock<Option<Arc<Beat>>>,
+}
+
+/// What goes between nodes besides turns.
+#[derive(Serialize, serde::Deserialize)]
+pub(super) struct ListAsked {
+    pub(super) tenant: Name,
+    pub(super) kind: Name,
+    pub(super) after: Option<AgentKey>,
+    pub(super) limit: usize,
+}
+
+pub(super) fn encoded<T: Serialize>(value: &T) -> Bytes {
+    postcard::to_stdvec(value).expect("plain data always encodes").into()
+}
+
+pub(super) fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let wrong = |e| Failure::new(Code::Internal, format!("a node of another release said something else: {e}"));
+    postcard::from_bytes(bytes).map_err(wrong)
+}
+
+impl Switchboard {
+    pub(super) fn new(node: NodeName, peers: Peers, tables: Arc<dyn Tables>, clock: Clock) -> Self {
+        Self { node, peers, tables, clock, beat: RwLock::default() }
+    }
+
+    /// From now on there are others.
+    pub(super) fn join(&self, beat: Arc<Beat>) {
+        *self.beat.write() = Some(beat);
+    }
+
+    pub(super) fn beat(&self) -> Option<Arc<Beat>> {
+        self.beat.read().clone()
+    }
+
+    fn map(&self) -> Arc<Map> {
+        self.beat().map_or_else(Arc::default, |beat| beat.map())
+    }
+
+    /// Calls a node.
+    async fn call(&self, to: &NodeRow, service: Service, body: Bytes, within: Duration) -> Result<Bytes, NotDone> {
+        let unavailable = |e: &dyn std::fmt::Display| {
+            Failure::new(Code::Unavailable, format!("node {} at {}: {e}", to.spec.name, to.spec.peer))
+        };
+        let address: PeerAddr = to.spec.peer.parse().map_err(|e| NotDone::Failed(unavailable(&e)))?;
+        self.peers.call(&address, service, body, within).await.map_err(|e| match &e {
+            CallError::NotSent(_) => NotDone::NotHere,
+            CallError::Overloaded => NotDone::Failed(Failure::new(Code::Overloaded, e.to_string())),
+            CallError::TooLarge(_) => NotDone::Failed(Failure::new(Code::PayloadTooLarge, e.to_string())),
+            CallError::NoAnswer(_) | CallError::Late => NotDone::Unknown(unavailable(&e)),
+        })
+    }
+
+    /// Calls whoever owns a cell, unless that is nobody or this node.
+    async fn call_owner<T: DeserializeOwned>(
+        &self,
+        cell: CellId,
+        service: Service,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<T, NotDone> {
+        let map = self.map();
+        let owner = map.owner(cell).filter(|owner| owner.spec.name != self.node).ok_or(NotDone::NotHere)?;
+        let answer = self.call(owner, service, body, within).await?;
+        decoded::<Result<T, NotDone>>(&answer)?
+    }
+
+    /// Calls a node by its name.
+    pub(super) async fn call_node<T: DeserializeOwned>(
+        &self,
+        node: &NodeName,
+        service: Service,
+        body: Bytes,
+    ) -> Result<T, Failure> {
+        let map = self.map();
+        let gone = || Failure::new(Code::Unavailable, format!("node {node} is not there"));
+        let row = map.living().find(|row| row.spec.name == *node).ok_or_else(gone)?;
+        let answer = self.call(row, service, body, CALL_MAX).await.map_err(|e| failure_of(e, &gone))?;
+        decoded::<Result<T, Failure>>(&answer)?
+    }
+
+    /// Calls all other nodes that live.
+    async fn call_all<T: DeserializeOwned>(&self, service: Service, body: Bytes) -> Vec<Result<T, Failure>> {
+        let map = self.map();
+        let names: Vec<NodeName> =
+            map.living().map(|row| row.spec.name.clone()).filter(|name| *name != self.node).collect();
+        stream::iter(names)
+            .map(async |name| self.call_node(&name, service, body.clone()).await)
+            .buffer_unordered(ASKED_AT_ONCE)
+            .collect()
+            .await
+    }
+
+    async fn watch(&self) {
+        let Some(beat) = self.beat() else { return self.clock.sleep(LOOK_AGAIN).await };
+        let mut map = beat.watch();
+        map.mark_unchanged();
+        beat.look_now();
+        // Whichever comes first.
+        let _ = self.clock.timeout(LOOK_AGAIN, map.changed()).await;
+    }
+}
+
+fn failure_of(not_done: NotDone, gone: &dyn Fn() -> Failure) -> Failure {
+    match not_done {
+        NotDone::Failed(failure) | NotDone::Unknown(failure) => failure,
+        _ => gone(),
+    }
+}
+
+impl Elsewhere for Switchboard {
+    fn ask(&self, asked: Asked) -> BoxFuture<'_, Result<Answer, NotDone>> {
+        Box::pin(async move {
+            let map = self.map();
+            let count = u16::try_from(map.cells.len()).unwrap_or(u16::MAX);
+            if count == 0 {
+                return Err(NotDone::NotHere);
+            }
+            let cell = asked.ask.address.cell(count);
+            let owner = map.owner(cell).map(|owner| owner.spec.name.to_string());
+            let answer: Answer = self.call_owner(cell, services::ASK, encoded(&asked), ANSWER_MAX).await?;
+            Ok(Answer { node: owner, ..answer })
+        })
+    }
+
+    fn tell(&self, tell: Tell) -> BoxFuture<'_, Result<Told, NotDone>> {
+        Box::pin(async move {
+            let count = u16::try_from(self.map().cells.len()).unwrap_or(u16::MAX);
+            if count == 0 {
+                return Err(NotDone::NotHere);
+            }
+            self.call_owner(tell.address.cell(count), services::TELL, encoded(&tell), CALL_MAX).await
+        })
+    }
+
+    fn deliver(&self, parcel: Parcel) -> BoxFuture<'_, Result<(), NotDone>> {
+        Box::pin(async move { self.call_owner(parcel.to, services::DELIVER, encoded(&parcel), CALL_MAX).await })
+    }
+
+    fn list<'a>(
+        &'a self,
+        tenant: &'a Name,
+        kind: &'a Name,
+        after: Option<&'a AgentKey>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Address>, Failure>> {
+        Box::pin(async move {
+            let asked = ListAsked { tenant: tenant.clone(), kind: kind.clone(), after: after.cloned(), limit };
+            let pages: Vec<Result<Vec<Address>, Failure>> = self.call_all(services::LIST, encoded(&asked)).await;
+            Ok(pages.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        })
+    }
+
+    fn confirm(&self, _: CellId, _: Epoch) -> BoxFuture<'_, Result<(), Failure>> {
+        let valid = self.beat().is_some_and(|beat| beat.lease().is_valid(self.clock.now()));
+        let outcome = if valid {
+            Ok(())
+        } else {
+            let message =
+                "this node has not heard from the cluster's database for too long, so others may have its cells";
+            Err(Failure::new(Code::Unavailable, message))
+        };
+        Box::pin(std::future::ready(outcome))
+    }
+
+    fn moved(&self, _: CellId) -> BoxFuture<'_, ()> {
+        Box::pin(self.watch())
+    }
+}
+
+impl Others for Switchboard {
+    fn forward(&self, cell: CellId, call: HttpCall) -> BoxFuture<'_, Result<HttpReply, Failure>> {
+        Box::pin(async move {
+            let until = self.clock.now() + FOLLOWED_MAX;
+            let body = encoded(&call);
+            loop {
+                match self.call_owner(cell, services::HTTP, body.clone(), CALL_MAX).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(NotDone::NotHere) if self.clock.now() < until => self.watch().await,
+                    Err(not_done) => {
+                        let nobody = || Failure::new(Code::Unavailable, format!("{cell} has no owner now; try again"));
+                        return Err(failure_of(not_done, &nobody));
+                    }
+                }
+            }
+        })
+    }
+
+    fn ask_all(&self, call: HttpCall) -> BoxFuture<'_, Vec<Result<HttpReply, Failure>>> {
+        Box::pin(async move {
+            let replies: Vec<Result<HttpReply, Failure>> = self.call_all(services::HTTP, encoded(&call)).await;
+            replies
+        })
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Vec<OtherNode>> {
+        Box::pin(async move {
+            // What this node knows is as old as the last change of who owns what; how busy the others are is only in the tables.
+            let map = match self.clock.timeout(TABLES_MAX, self.tables.world()).await {
+                Ok(Ok(world)) => Arc::new(world.map()),
+                _ => self.map(),
+            };
+            let mut owned: BTreeMap<&NodeName, u32> = BTreeMap::new();
+            for owner in map.cells.iter().filter_map(|place| place.owner.as_ref()) {
+                *owned.entry(owner).or_default() += 1;
+            }
+            let cells = |name: &NodeName| owned.get(name).copied().unwrap_or(0);
+            map.nodes.iter().map(|(name, row)| other_node(row, cells(name))).collect()
+        })
+    }
+
+    fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let refused = |e: stride_cluster::Error| {
+                let code = match e {
+                    stride_cluster::Error::UnknownNode { .. } => Code::NotFound,
+                    _ => Code::Unavailable,
+                };
+                Failure::new(code, e.to_string())
+            };
+            let done = match to {
+                Some(to) => {
+                    let name = Name::new(&to).map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
+                    let name = NodeName(name);
+                    self.clock.timeout(TABLES_MAX, self.tables.pin(&cells, &name)).await
+                }
+                None => self.clock.timeout(TABLES_MAX, self.tables.unpin(&cells)).await,
+            };
+            done.unwrap_or_else(|_| Err(stride_cluster::Error::Unavailable("no answer in time".into())))
+                .map_err(refused)?;
+            if let Some(beat) = self.beat() {
+                beat.look_now();
+            }
+            Ok(())
+        })
+    }
+}
+
+fn other_node(row: &NodeRow, cells: u32) -> OtherNode {
+    let spec = &row.spec;
+    OtherNode {
+        info: NodeInfo {
+            node: spec.name.to_string(),
+            address: spec.http.clone(),
+            version: spec.release.clone(),
+            cores: spec.cores,
+            memory_bytes: Some(spec.memory_bytes).filter(|bytes| *bytes > 0),
+            hardware: Vec::new(),
+            labels: spec.labels.clone(),
+            price_per_hour: spec.price as f64 * f64::from(spec.cores) / 1e6,
+        },
+        state: match row {
+            NodeRow { dead: true, .. } => "dead",
+            NodeRow { draining: true, .. } => "draining",
+            _ => "ready",
+        },
+        cells,
+        agents_live: row.agents,
+        messages_waiting: row.queue,
+        silent_ms: u64::try_from(row.silent.as_millis()).unwrap_or(u64::MAX),
+    }
+}

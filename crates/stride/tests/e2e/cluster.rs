@@ -1,0 +1,297 @@
+//! Several nodes that share a database and a store for objects: any of them takes any request, and nothing acknowledged is lost
+//! when one of them dies, moves its cells or is restarted.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use stride_private_postgres::Server;
+use stride_sim::Clock;
+
+use crate::{
+    maps,
+    support::{Node, Reply},
+};
+
+/// A database, a directory for objects, and the nodes that run on them.
+struct Cluster {
+    server: Server,
+    dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Self { server: Server::start().unwrap(), dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let objects = format!("file://{}", self.dir.path().join("objects").display());
+        ["--cluster", &self.server.url("postgres"), "--objects", &objects, "--peers", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .into()
+    }
+
+    fn try_start(&self, name: &str) -> Result<Node, String> {
+        let arguments = self.arguments();
+        Node::try_start(&self.data(name), &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn start(&self, name: &str) -> Node {
+        self.try_start(name).unwrap_or_else(|stderr| panic!("node {name} did not start: {stderr}"))
+    }
+}
+
+/// How many cells each node owns, by the node's name.
+async fn owned(node: &Node) -> Vec<(String, u64)> {
+    let list = node.get("/v1/nodes").await.json();
+    let nodes = list["nodes"].as_array().unwrap().iter().filter(|node| node["state"] == "ready");
+    nodes.map(|node| (node["node"].as_str().unwrap().to_owned(), node["cells"].as_u64().unwrap())).collect()
+}
+
+/// Waits until that many nodes share the cells about evenly.
+async fn until_shared(node: &Node, nodes: usize) {
+    let clock = Clock::real();
+    loop {
+        let owned = owned(node).await;
+        let even = owned.iter().all(|(_, cells)| cells.abs_diff(1024 / nodes as u64) <= 1024 / 10);
+        if owned.len() == nodes && even && owned.iter().map(|(_, cells)| cells).sum::<u64>() == 1024 {
+            return;
+        }
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Increments that go on over whatever happens to nodes, each under a key until it is answered, by any node.
+struct Clients {
+    urls: RwLock<Vec<String>>,
+    next: Vec<AtomicU64>,
+    failed: AtomicU64,
+    stop: AtomicBool,
+}
+
+const AGENTS: usize = 12;
+
+impl Clients {
+    fn new(nodes: &[&Node]) -> Arc<Self> {
+        Arc::new(Self {
+            urls: RwLock::new(nodes.iter().map(|node| node.url.clone()).collect()),
+            next: (0..AGENTS).map(|_| AtomicU64::new(0)).collect(),
+            failed: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    fn start(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
+        (0..AGENTS).map(|agent| tokio::spawn(self.clone().run(agent))).collect()
+    }
+
+    async fn run(self: Arc<Self>, agent: usize) {
+        let (http, clock) = (Client::new(), Clock::real());
+        let mut turn = agent;
+        while !self.stop.load(Ordering::SeqCst) {
+            let number = self.next[agent].load(Ordering::SeqCst);
+            turn += 1;
+            let url = {
+                let urls = self.urls.read().unwrap();
+                urls[turn % urls.len()].clone()
+            };
+            let request = http.post(format!("{url}/v1/agents/counter/c{agent}/add")).body("1");
+            let sent = request.header("idempotency-key", format!("{agent}-{number}")).send().await;
+            let answer = match sent {
+                Ok(response) if response.status() == StatusCode::OK => response.text().await.ok(),
+                Ok(response) => {
+                    let status = response.status();
+                    let body = response.text().await.unwrap_or_default();
+                    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+                    None
+                }
+                Err(_) => None,
+            };
+            match answer {
+                Some(body) => {
+                    assert_eq!(body.parse(), Ok(number + 1), "agent {agent}: every increment is applied exactly once");
+                    self.next[agent].fetch_add(1, Ordering::SeqCst);
+                }
+                None => {
+                    self.failed.fetch_add(1, Ordering::SeqCst);
+                    clock.sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until every client has been answered that many times more.
+    async fn more(&self, count: u64) {
+        let clock = Clock::real();
+        let before: Vec<u64> = self.next.iter().map(|next| next.load(Ordering::SeqCst)).collect();
+        for (next, before) in self.next.iter().zip(before) {
+            while next.load(Ordering::SeqCst) < before + count {
+                clock.sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    async fn end(&self, tasks: Vec<tokio::task::JoinHandle<()>>) {
+        self.stop.store(true, Ordering::SeqCst);
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+
+    async fn check(&self, node: &Node) {
+        for (agent, next) in self.next.iter().enumerate() {
+            let total = node.ask(&format!("counter/c{agent}"), "get", "").await.json().as_u64().unwrap();
+            assert_eq!(total, next.load(Ordering::SeqCst), "agent {agent}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_takes_any_request_and_one_that_is_killed_loses_nothing() {
+    let cluster = Cluster::new();
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    until_shared(&a, 2).await;
+    // Deployed at one, known to all.
+    a.deploy("counter").await;
+    assert_eq!(b.get("/v1/deployments").await.json()["deployments"].as_array().unwrap().len(), 1);
+    let c = cluster.start("c");
+    until_shared(&c, 3).await;
+    let nodes = [&a, &b, &c];
+    let mut seen = BTreeSet::new();
+    for agent in 0..30 {
+        for (turn, node) in nodes.iter().enumerate() {
+            let reply = node.ask(&format!("counter/s{agent}"), "add", "1").await;
+            assert_eq!(reply.json(), json!(turn + 1));
+            seen.insert(reply.headers["stride-node"].to_str().unwrap().to_owned());
+        }
+        // What is not an ask finds its way as well.
+        let looked: Vec<Value> = [
+            nodes[0].get(&format!("/v1/agents/counter/s{agent}")).await,
+            nodes[1].get(&format!("/v1/agents/counter/s{agent}")).await,
+        ]
+        .iter()
+        .map(Reply::json)
+        .collect();
+        assert_eq!(looked[0]["turns"], json!(3));
+        assert_eq!(looked[0]["cell"], looked[1]["cell"]);
+    }
+    assert_eq!(seen.len(), 3, "agents are on all nodes, and the answer says on which: {seen:?}");
+    let listed = b.get("/v1/agents/counter?limit=100").await.json();
+    assert_eq!(listed["agents"].as_array().unwrap().len(), 30, "{listed}");
+
+    let clients = Clients::new(&nodes);
+    let tasks = clients.start();
+    clients.more(5).await;
+    clients.urls.write().unwrap().retain(|url| *url != c.url);
+    c.kill();
+    clients.more(20).await;
+    until_shared(&a, 2).await;
+    clients.end(tasks).await;
+    clients.check(&b).await;
+    for agent in 0..30 {
+        assert_eq!(b.ask(&format!("counter/s{agent}"), "get", "").await.json(), json!(3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_of_all_nodes_under_load_fails_no_request() {
+    let cluster = Cluster::new();
+    let mut nodes: Vec<Node> = ["a", "b", "c"].map(|name| cluster.start(name)).into();
+    nodes[0].deploy("counter").await;
+    until_shared(&nodes[0], 3).await;
+    let clients = Clients::new(&nodes.iter().collect::<Vec<_>>());
+    let tasks = clients.start();
+    for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
+        clients.more(3).await;
+        // As a load balancer does: no new requests for who is about to end.
+        clients.urls.write().unwrap().retain(|url| *url != nodes[at].url);
+        let ended = nodes.remove(at);
+        assert!(tokio::task::spawn_blocking(move || ended.terminate()).await.unwrap().success());
+        nodes.insert(at, cluster.start(name));
+        clients.urls.write().unwrap().push(nodes[at].url.clone());
+        until_shared(&nodes[at], 3).await;
+    }
+    clients.more(3).await;
+    clients.end(tasks).await;
+    assert_eq!(clients.failed.load(Ordering::SeqCst), 0, "no request failed");
+    clients.check(&nodes[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cells_go_where_they_are_told_to_under_load_and_come_back_when_they_may() {
+    let cluster = Cluster::new();
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    a.deploy("counter").await;
+    until_shared(&a, 2).await;
+    let clients = Clients::new(&[&a, &b]);
+    let tasks = clients.start();
+    clients.more(3).await;
+    let clock = Clock::real();
+    let name = owned(&a).await[0].0.clone();
+    let all: Vec<u16> = (0..1024).collect();
+    let ask = |body: Value| a.request(Method::POST, "/v1/cells/move").json(&body).send();
+    assert_eq!(ask(json!({ "cells": all, "to": name })).await.unwrap().status(), StatusCode::ACCEPTED);
+    while owned(&a).await.iter().any(|(node, cells)| *node != name && *cells > 0) {
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+    clients.more(3).await;
+    assert_eq!(ask(json!({ "cells": all, "to": null })).await.unwrap().status(), StatusCode::ACCEPTED);
+    until_shared(&b, 2).await;
+    clients.more(3).await;
+    clients.end(tasks).await;
+    assert_eq!(clients.failed.load(Ordering::SeqCst), 0, "requests wait for a cell that moves");
+    clients.check(&a).await;
+    let unknown = a.request(Method::POST, "/v1/cells/move").json(&json!({ "cells": [1], "to": "nobody" }));
+    Reply::of(unknown).await.fails_with("not_found", "nobody");
+    let unknown = a.request(Method::POST, "/v1/cells/move").json(&json!({ "cells": [5000], "to": name }));
+    Reply::of(unknown).await.fails_with("invalid_request", "0 to 1023");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_join_is_told_why() {
+    let cluster = Cluster::new();
+    let url = cluster.server.url("postgres");
+    let refused = Node::try_start(&cluster.data("x"), &["--cluster", &url]).err().unwrap();
+    assert!(refused.contains("--objects"), "{refused}");
+    let a = cluster.start("a");
+    let copy = cluster.data("copy");
+    assert!(std::process::Command::new("cp").arg("-r").arg(cluster.data("a")).arg(&copy).status().unwrap().success());
+    let refused = cluster.try_start("copy").err().unwrap();
+    assert!(refused.contains("is alive") && refused.contains("another name"), "{refused}");
+    a.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_map_goes_on_when_the_node_that_works_on_it_dies() {
+    let cluster = Cluster::new();
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    until_shared(&a, 2).await;
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 8\n";
+    b.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
+    maps::put_many(&b, 400, |_| "20".into()).await;
+    // Worked on by the node that was asked, because its agent gets a place there.
+    let id = maps::begin(&b, &json!({ "function": "faulty/sleeps", "over": "data/in/" })).await;
+    while maps::status(&a, &id).await["done"].as_u64().unwrap() < 100 {}
+    b.kill();
+    let clock = Clock::real();
+    // Its agent has no owner for a moment.
+    while a.get(&format!("/v1/maps/{id}")).await.status != StatusCode::OK {
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+    let lines = maps::results(&a, &id).await;
+    let names: BTreeSet<_> = lines.iter().map(|line| line["input"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((lines.len(), names.len()), (400, 400));
+    assert!(lines.iter().all(|line| line["ok"] == true), "{lines:?}");
+}
