@@ -19,16 +19,16 @@ use crate::{
     body::{Bodies, Kind},
     cell::Cell,
     cells::{Cells, Inside},
-    elsewhere::{Asked, Cluster, NotDone},
-    message::{Answer, Ask, Envelope, Message, Sender, Tell, Timing, Told, check_key, fingerprint},
+    elsewhere::{Asked, Cluster},
+    message::Answer,
     order::on_its_way,
-    record::{Accept, Record, Reply},
+    record::Reply,
     recover::{OpenError, take_over},
     residency::{Residency, Stamp},
     retention::Walk,
     stats::{Counters, Gauges, Stats},
     timer::Timer,
-    turn::{Emitted, Held, World},
+    turn::World,
     upgrade::Refusals,
     waits::Waits,
 };
@@ -212,175 +212,6 @@ impl Engine {
         }
     }
 
-    /// Has one agent handle one message. The answer is durable, and so is everything that it shows.
-    ///
-    /// # Errors
-    /// The turn left no trace, except for `unavailable` from a journal that stopped: then the outcome is unknown until
-    /// the node is back, and the same idempotency key finds it out.
-    pub async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Answer, Failure> {
-        check_key(ask.idempotency_key.as_ref())?;
-        ask.input.check_size("request")?;
-        self.ask_anywhere(&Asked { ask, waiting: Vec::new() }).await
-    }
-
-    /// Has an agent of this node answer for another node, to which its own client or agent came.
-    ///
-    /// # Errors
-    /// [`NotDone::NotHere`] if the cell is not here; else as [`Engine::ask`].
-    pub async fn ask_here(self: &Arc<Self>, asked: Asked) -> Result<Answer, NotDone> {
-        let inside = self.inside(&asked.ask.address, !asked.waiting.is_empty()).ok_or(NotDone::NotHere)?;
-        check_key(asked.ask.idempotency_key.as_ref())?;
-        if let Some(answer) = self.first_answer(&inside, &asked.ask).await? {
-            return Ok(answer);
-        }
-        let _waiting = self.waits.enter_chain(&asked.waiting, &asked.ask.address)?;
-        Ok(self.answer(&inside, &asked.ask, &asked.waiting).await?)
-    }
-
-    /// Has whoever owns the agent's cell answer, and follows the cell if it moves.
-    async fn ask_anywhere(self: &Arc<Self>, asked: &Asked) -> Result<Answer, Failure> {
-        let ask = &asked.ask;
-        let mut patience = self.patience();
-        loop {
-            if let Some(inside) = self.inside(&ask.address, !asked.waiting.is_empty()) {
-                return self.answer(&inside, ask, &asked.waiting).await;
-            }
-            let cluster = self.cluster.as_ref().ok_or_else(|| on_its_way(self.cell_id(&ask.address)))?;
-            match self.ask_elsewhere(cluster, asked).await {
-                Ok(answer) => return Ok(answer),
-                Err(NotDone::Failed(failure)) => return Err(failure),
-                Err(NotDone::Unknown(failure)) if !self.may_be_repeated(ask) => return Err(failure),
-                Err(NotDone::Unknown(_) | NotDone::NotHere) => patience.wait(self.cell_id(&ask.address)).await?,
-            }
-        }
-    }
-
-    async fn ask_elsewhere(&self, cluster: &Cluster, asked: &Asked) -> Result<Answer, NotDone> {
-        let answer = cluster.elsewhere.ask(asked.clone());
-        if asked.waiting.is_empty() {
-            return answer.await;
-        }
-        let late = |_| {
-            let message = format!(
-                "{} did not answer within {:?}; it may wait for one of those that wait for it",
-                asked.ask.address, self.settings.asking_max
-            );
-            Err(NotDone::Failed(Failure::new(Code::DeadlineExceeded, message)))
-        };
-        self.clock.timeout(self.settings.asking_max, answer).await.unwrap_or_else(late)
-    }
-
-    /// Whether an ask that may have been answered already can be asked again without harm.
-    fn may_be_repeated(&self, ask: &Ask) -> bool {
-        let reads = || self.kind_of(&ask.address).is_ok_and(|kind| method_of(&kind, &ask.method) == Ok(true));
-        ask.idempotency_key.is_some() || reads()
-    }
-
-    async fn answer(self: &Arc<Self>, cell: &Arc<Cell>, ask: &Ask, waiting: &[Address]) -> Result<Answer, Failure> {
-        let kind = self.kind_of(&ask.address)?;
-        let read_only = method_of(&kind, &ask.method)?;
-        let mut timing = Timing::default();
-        let (held, pending) = self.take_turn(cell, &kind, read_only, ask, waiting, &mut timing).await?;
-        let commits = pending.is_some();
-
-        let computed = self.clock.now();
-        let receipt = match pending {
-            Some(pending) => pending.await,
-            None => cell.settled(&*self.journal, held.needs()).await,
-        };
-        let receipt = receipt.map_err(|e| journal_failure(&e))?;
-        self.settle(cell, &receipt);
-        if !commits {
-            self.confirm_owner(cell).await?;
-        }
-        timing.commit = self.clock.now() - computed;
-
-        let Emitted { payload, turn, replayed } = held.release(&receipt);
-        let counter = match (replayed, read_only) {
-            (true, _) => &self.counters.replayed,
-            (false, true) => &self.counters.read,
-            (false, false) => &self.counters.committed,
-        };
-        counter.add_one();
-        Ok(Answer { payload, turn, replayed, timing, node: None })
-    }
-
-    /// Gives one agent a message that nobody waits for. It is durable when this returns, and handled exactly once.
-    ///
-    /// # Errors
-    /// Nothing was told, except for `unavailable` from a journal that stopped: then the same idempotency key finds out.
-    pub async fn tell(self: &Arc<Self>, tell: Tell) -> Result<Told, Failure> {
-        check_key(tell.idempotency_key.as_ref())?;
-        tell.input.check_size("request")?;
-        let mut patience = self.patience();
-        loop {
-            if let Some(inside) = self.inside(&tell.address, false) {
-                return self.take_message(&inside, tell).await;
-            }
-            let cluster = self.cluster.as_ref().ok_or_else(|| on_its_way(self.cell_id(&tell.address)))?;
-            match cluster.elsewhere.tell(tell.clone()).await {
-                Ok(told) => return Ok(told),
-                Err(NotDone::Failed(failure)) => return Err(failure),
-                Err(NotDone::Unknown(failure)) if tell.idempotency_key.is_none() => return Err(failure),
-                Err(NotDone::Unknown(_) | NotDone::NotHere) => patience.wait(self.cell_id(&tell.address)).await?,
-            }
-        }
-    }
-
-    /// Gives an agent of this node a message for another node.
-    ///
-    /// # Errors
-    /// [`NotDone::NotHere`] if the cell is not here; else as [`Engine::tell`].
-    pub async fn tell_here(self: &Arc<Self>, tell: Tell) -> Result<Told, NotDone> {
-        let inside = self.inside(&tell.address, false).ok_or(NotDone::NotHere)?;
-        check_key(tell.idempotency_key.as_ref())?;
-        Ok(self.take_message(&inside, tell).await?)
-    }
-
-    async fn take_message(self: &Arc<Self>, cell: &Arc<Cell>, tell: Tell) -> Result<Told, Failure> {
-        let kind = self.kind_of(&tell.address)?;
-        method_of(&kind, &tell.method)?;
-        self.admit()?;
-        let waiting = cell.inboxes.lock().get(&tell.address).map_or(0, crate::inbox::Inbox::len);
-        if waiting >= self.settings.mailbox_max {
-            return Err(mailbox_full(&tell.address, self.settings.mailbox_max));
-        }
-        let Tell { address, method, input, idempotency_key, trace } = tell;
-        let asked = fingerprint("tell", &method, &input);
-        let (pending, told) = {
-            let mut tail = cell.tail.lock();
-            // Under the lock, so that of two requests with one key the second one sees the first.
-            if let Some(key) = &idempotency_key
-                && let Some(reply) = self.remembered(&address, key, asked)?
-            {
-                let told = Told { message: text_of(&reply.payload), replayed: true };
-                (None, (tail.last, told))
-            } else {
-                let id = stride_ids::MessageId { record: tail.last.next(), index: 0 };
-                let told = Told { message: id.to_string(), replayed: false };
-                let at = self.clock.timestamp();
-                let payload =
-                    stride_ids::Payload { content_type: "text/plain".into(), body: Bytes::from(id.to_string()) };
-                let reply = idempotency_key.map(|key| (key, Reply { fingerprint: asked, payload, turn: 0, at }));
-                let message = Message { sender: Sender::Outside, method, input, trace };
-                let messages = vec![Envelope { to: address, message }];
-                let record = Record::Accept(Accept { from: None, messages, reply });
-                let pending = self.order(cell, &mut tail, &record)?;
-                (Some(pending), (tail.last, told))
-            }
-        };
-        let (last, told) = told;
-        let receipt = match pending {
-            Some(ordered) => {
-                self.wake_all(cell, ordered.woken);
-                ordered.pending.await
-            }
-            None => cell.settled(&*self.journal, last).await,
-        };
-        self.settle(cell, &receipt.map_err(|e| journal_failure(&e))?);
-        Ok(told)
-    }
-
     /// Counts what has been done and what is held.
     pub fn stats(&self) -> Stats {
         let cells = self.cells.owned();
@@ -425,20 +256,6 @@ impl Engine {
             return Err(Failure::new(Code::Conflict, message));
         }
         Ok(Some(reply))
-    }
-
-    /// The durable answer to an ask that was made before under its key.
-    async fn first_answer(&self, cell: &Arc<Cell>, ask: &Ask) -> Result<Option<Answer>, Failure> {
-        let Some(key) = &ask.idempotency_key else { return Ok(None) };
-        let asked = fingerprint("ask", &ask.method, &ask.input);
-        let Some(Reply { payload, turn, .. }) = self.remembered(&ask.address, key, asked)? else { return Ok(None) };
-        let last = cell.tail.lock().last;
-        let held = Held::until(cell.id, last, Emitted { payload, turn, replayed: true });
-        let receipt = cell.settled(&*self.journal, last).await.map_err(|e| journal_failure(&e))?;
-        self.confirm_owner(cell).await?;
-        let Emitted { payload, turn, replayed } = held.release(&receipt);
-        self.counters.replayed.add_one();
-        Ok(Some(Answer { payload, turn, replayed, timing: Timing::default(), node: None }))
     }
 
     /// Whether a remembered reply is over its time.
@@ -490,19 +307,19 @@ impl Engine {
         if cell.is_closed() { Err(on_its_way(cell.id)) } else { Ok(()) }
     }
 
-    fn patience(&self) -> Patience<'_> {
+    pub(crate) fn patience(&self) -> Patience<'_> {
         Patience { engine: self, until: self.clock.now() + self.settings.moving_max }
     }
 }
 
 /// How long somebody still waits for a cell that is on its way.
-struct Patience<'a> {
+pub(crate) struct Patience<'a> {
     engine: &'a Engine,
     until: Duration,
 }
 
 impl Patience<'_> {
-    async fn wait(&mut self, cell: CellId) -> Result<(), Failure> {
+    pub(crate) async fn wait(&mut self, cell: CellId) -> Result<(), Failure> {
         let engine = self.engine;
         match &engine.cluster {
             Some(cluster) if engine.clock.now() < self.until => {
@@ -586,10 +403,6 @@ pub(crate) fn method_of(kind: &Kind, method: &str) -> Result<bool, Failure> {
 pub(crate) fn mailbox_full(agent: &Address, max: usize) -> Failure {
     let message = format!("{max} messages wait for {}/{} already; try again", agent.kind, agent.key);
     Failure::new(Code::Overloaded, message)
-}
-
-fn text_of(payload: &stride_ids::Payload) -> String {
-    String::from_utf8_lossy(&payload.body).into_owned()
 }
 
 /// What a caller sees of stored bytes that cannot be read.

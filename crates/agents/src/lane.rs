@@ -118,7 +118,7 @@ impl Engine {
         match self.append(cell, &Record::Delivered(ids)) {
             Ok(pending) => pending.unhurried(),
             Err(failure) => {
-                tracing::debug!(cell = %cell.id, %failure, "messages are delivered again, and not taken again")
+                tracing::debug!(cell = %cell.id, %failure, "messages are delivered again, and not taken again");
             }
         }
     }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod alarm;
+mod ask;
 mod body;
 mod cell;
 mod cells;
@@ -38,6 +39,7 @@ mod rows;
 mod slot;
 mod stats;
 mod status;
+mod tell;
 mod timer;
 mod turn;
 mod turns;

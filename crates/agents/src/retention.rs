@@ -102,10 +102,10 @@ impl Engine {
                 _ => walk.met.add(reply.at),
             }
         }
-        if !over.is_empty() {
-            if let Some(cell) = self.cells.get(walk.cell) {
-                self.append(&cell, &Record::Forget(over))?.unhurried();
-            }
+        if !over.is_empty()
+            && let Some(cell) = self.cells.get(walk.cell)
+        {
+            self.append(&cell, &Record::Forget(over))?.unhurried();
         }
         walk.after = rows.into_iter().last().map(|(row, _)| row);
         Ok(())
