@@ -285,7 +285,8 @@ impl Works {
     async fn give(&self, cell: CellId, to: usize) {
         let (engine, at) = (self.hub.engine(to), usize::from(cell.0));
         // At an epoch that is not the cell's any more nothing is taken over, so the next one is tried.
-        for epoch in (self.hub.epochs.lock()[at]..).take(8) {
+        let known = self.hub.epochs.lock()[at];
+        for epoch in (known..).take(8) {
             if engine.acquire(vec![(cell, Epoch(epoch))]).await.is_err() {
                 return;
             }
