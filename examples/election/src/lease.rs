@@ -24,6 +24,8 @@ use stride::prelude::*;
 use crate::tenure::{End, Refused, Tenure, WAITING_MAX, Waiter};
 
 const EXPIRY: &str = "expiry";
+/// A guest's clock shows whole milliseconds. The one that has begun is not over yet, and no lease may end early.
+const BEGUN_MS: u64 = 1;
 /// The longest time without a renewal: a day.
 const TTL_MS_MAX: u64 = 86_400_000;
 /// The longest name of a holder, in bytes.
@@ -138,7 +140,9 @@ impl Lease {
 
     fn set_expiry(&self) -> Result<(), Failure> {
         match self.tenure.end() {
-            Some((end, ttl_ms)) => timer::set(EXPIRY, timer::after(Duration::from_millis(ttl_ms)), "expire", &end),
+            Some((end, ttl_ms)) => {
+                timer::set(EXPIRY, timer::after(Duration::from_millis(ttl_ms + BEGUN_MS)), "expire", &end)
+            }
             None => {
                 timer::cancel(EXPIRY);
                 Ok(())
