@@ -8,10 +8,10 @@ use crate::{
     cell::Cell,
     elsewhere::{Asked, Cluster, NotDone},
     engine::{Engine, journal_failure, method_of},
+    held::{Emitted, Held},
     message::{Answer, Ask, Timing, check_key, fingerprint},
     order::on_its_way,
     record::Reply,
-    turn::{Emitted, Held},
 };
 
 impl Engine {

@@ -15,11 +15,11 @@ use stride_journal::{Journal, Receipt};
 
 use crate::{
     cells::Gate,
+    held::Held,
     inbox::Inbox,
     lane::Lane,
     message::Envelope,
     slot::{Resident, Slot},
-    turn::Held,
 };
 
 pub(crate) struct Cell {

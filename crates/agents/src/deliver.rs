@@ -17,11 +17,11 @@ use stride_store::RowKey;
 use crate::{
     cell::{AcceptedElsewhere, Cell},
     engine::{Engine, journal_failure, store_failure, unreadable},
+    held::Held,
     lane::{BATCH_BYTES, Lane},
     message::Envelope,
     order::Ordered,
     record::{Accept, Record},
-    turn::Held,
 };
 
 impl Engine {

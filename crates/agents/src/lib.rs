@@ -21,6 +21,7 @@ mod elsewhere;
 mod engine;
 mod fire;
 mod first_format;
+mod held;
 mod inbox;
 mod inspect;
 mod lane;

@@ -65,13 +65,14 @@ impl Engine {
 
     /// Brings a cell that was fenced up to the end of the journal; from a snapshot if the store has too little of it.
     async fn recover(self: &Arc<Self>, id: CellId, epoch: Epoch, last: Seq) -> Result<Cell, OpenError> {
+        // What is staged from an earlier ownership is durable, so the journal or a snapshot has it. Were it left, older rows would
+        // be staged over it while the journal is replayed from what is materialised.
+        self.store.unstage(id);
         match self.take_up(id, epoch, last).await {
             Err(OpenError::Journal(stride_journal::Error::Gap { .. })) => {}
             outcome => return outcome,
         }
         if let Some(cluster) = &self.cluster {
-            // What is staged from an earlier ownership is durable, so the snapshot or the journal has it.
-            self.store.unstage(id);
             cluster.snapshots.restore(id).await.map_err(|why| OpenError::Snapshot { cell: id, why })?;
         }
         self.take_up(id, epoch, last).await
@@ -122,9 +123,17 @@ impl Engine {
         self.tasks.blocking(move || journal.release(id, epoch)).await.map_err(|e| journal_failure(&e))
     }
 
-    /// Drops a cell that somebody else owns now: nobody is told anything more from it.
+    /// Drops a cell that somebody else owns now, or may own any moment: nobody is told anything more from it.
     pub fn lose(self: &Arc<Self>, id: CellId) {
         if let Some(cell) = self.cells.get(id) {
+            self.lose_cell(&cell);
+        }
+    }
+
+    /// The same if this engine still believes to own it with the epoch that was found to be fenced, or an older one. If it
+    /// has come back meanwhile, it stays.
+    pub fn lose_fenced(self: &Arc<Self>, id: CellId, epoch: Epoch) {
+        if let Some(cell) = self.cells.get(id).filter(|cell| cell.epoch <= epoch) {
             self.lose_cell(&cell);
         }
     }

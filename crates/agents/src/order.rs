@@ -9,11 +9,11 @@ use crate::{
     alarm::What,
     cell::{Cell, Tail},
     engine::{Engine, journal_failure, store_failure},
+    held::Held,
     inbox::Inbox,
     message::Message,
     record::{Accept, Commit, Defer, Park, Record},
     rows::{Before, numbered, writes_of},
-    turn::Held,
 };
 
 /// A record that is ordered.

@@ -6,10 +6,10 @@ use stride_store::{RowKey, Rows, Store};
 
 use crate::{
     cell::{Cell, Waiting},
+    held::Held,
     message::Envelope,
     record::{self, Record, Unreadable, decode_received},
     rows::{Before, writes_of},
-    turn::Held,
 };
 
 /// Why an engine could not take over its cells.

@@ -90,6 +90,11 @@ impl Engine {
     }
 
     fn forget_page(self: &Arc<Self>, walk: &mut Walk) -> Result<(), Failure> {
+        // What the store still has of a cell that was given up is for its owner to forget.
+        let Some(cell) = self.cells.get(walk.cell) else {
+            walk.after = None;
+            return Ok(());
+        };
         let rows = self.store.rows(Rows::Replies(walk.cell), walk.after.as_ref(), PAGE);
         let rows = rows.map_err(|e| store_failure(&e))?;
         let may_go = self.clock.timestamp().saturating_sub(KEPT_AT_LEAST.as_millis() as Timestamp);
@@ -102,9 +107,7 @@ impl Engine {
                 _ => walk.met.add(reply.at),
             }
         }
-        if !over.is_empty()
-            && let Some(cell) = self.cells.get(walk.cell)
-        {
+        if !over.is_empty() {
             self.append(&cell, &Record::Forget(over))?.unhurried();
         }
         walk.after = rows.into_iter().last().map(|(row, _)| row);

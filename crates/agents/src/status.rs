@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use stride_ids::{Address, CellId, Epoch, Seq};
 
-use crate::{cell::Cell, engine::Engine};
+use crate::{cell::Cell, cells::Inside, engine::Engine};
 
 /// How far a cell is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +55,13 @@ impl Engine {
         self.settings.cells
     }
 
-    /// Whether a cell is here.
-    pub fn has_cell(&self, cell: CellId) -> bool {
-        self.cells.get(cell).is_some()
+    /// Whether a cell is here and not about to leave: what is about it can be answered.
+    pub fn serves(&self, cell: CellId) -> bool {
+        self.cells.get(cell).is_some_and(|cell| Inside::enter(cell, false).is_some())
     }
 
     /// Whether the cell of an agent is here.
     pub fn is_here(&self, agent: &Address) -> bool {
-        self.has_cell(self.cell_id(agent))
+        self.cell_of(agent).is_some()
     }
 }

@@ -1,15 +1,14 @@
 //! A turn in progress: what it reads, and what it would write and send.
 //!
 //! Always true: nothing a turn writes is seen by anybody before the turn is committed, and what a turn emits stays
-//! in a [`Held`] until the journal's receipt opens it. The one thing that leaves earlier is an ask: it is a transaction of
+//! in a [`Held`](crate::held::Held) until the journal's receipt opens it. The one thing that leaves earlier is an ask: it is a transaction of
 //! the agent that is asked, under a key that follows from this turn, so that a turn that is tried again asks nothing twice.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use stride_ids::{Address, CellId, Code, Failure, Payload, Seq};
-use stride_journal::Receipt;
+use stride_ids::{Address, Code, Failure, Payload};
 use stride_sim::Timestamp;
 use stride_store::RowKey;
 
@@ -339,58 +338,9 @@ impl Turn {
     }
 }
 
-/// What a turn emits, held back until its record is durable.
-///
-/// The only way to the value is [`Held::release`], and the only source of a [`Receipt`] is the journal.
-pub(crate) struct Held<T> {
-    cell: CellId,
-    seq: Seq,
-    value: T,
-}
-
-impl<T> Held<T> {
-    /// Holds `value` until everything up to `seq` of `cell` is durable.
-    pub(crate) fn until(cell: CellId, seq: Seq, value: T) -> Self {
-        Self { cell, seq, value }
-    }
-
-    /// What has to be durable first.
-    pub(crate) fn needs(&self) -> Seq {
-        self.seq
-    }
-
-    /// Whether this receipt is enough.
-    pub(crate) fn opens_with(&self, receipt: &Receipt) -> bool {
-        receipt.cell() == self.cell && receipt.seq() >= self.seq
-    }
-
-    /// Releases what was held.
-    ///
-    /// # Panics
-    /// If the receipt is for something else: an effect would leave before it is durable.
-    pub(crate) fn release(self, receipt: &Receipt) -> T {
-        assert!(
-            self.opens_with(receipt),
-            "a receipt for {} {} does not open {} {}",
-            receipt.cell(),
-            receipt.seq(),
-            self.cell,
-            self.seq
-        );
-        self.value
-    }
-}
-
-/// The reply of a turn, as it is held.
-pub(crate) struct Emitted {
-    pub(crate) payload: Payload,
-    pub(crate) turn: u64,
-    pub(crate) replayed: bool,
-}
-
 #[cfg(test)]
 mod tests {
-    use stride_ids::{AgentKey, Epoch, Name};
+    use stride_ids::{AgentKey, Name};
 
     use super::*;
 
@@ -525,16 +475,5 @@ mod tests {
         let mut turn = turn(false);
         assert!(turn.set("k".into(), vec![0; TURN_BYTES_MAX - 1].into()).is_ok());
         assert!(matches!(turn.set("l".into(), "v".into()), Err(TurnError::TooLarge { .. })));
-    }
-
-    #[tokio::test]
-    async fn an_effect_is_held_until_a_receipt_of_its_cell_covers_it() {
-        use stride_journal::{Journal, memory::MemoryJournal};
-        let journal = MemoryJournal::new();
-        let epoch: Epoch = journal.open_one(CellId(1)).unwrap().epoch;
-        let first = journal.append(CellId(1), epoch, "r".into()).unwrap().await.unwrap();
-        assert!(Held::until(CellId(1), Seq(1), ()).opens_with(&first));
-        assert!(!Held::until(CellId(1), Seq(2), ()).opens_with(&first));
-        assert!(!Held::until(CellId(0), Seq(1), ()).opens_with(&first));
     }
 }

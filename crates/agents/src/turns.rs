@@ -13,11 +13,12 @@ use crate::{
     cell::Cell,
     cells::Inside,
     engine::{Engine, mailbox_full, method_of, stamp, store_failure, unreadable},
+    held::{Emitted, Held},
     inbox::Next,
     message::{Ask, Message, Sender, Timing, fingerprint},
     record::{Commit, Defer, Header, Park, Parked, Record, Reply, Waiting},
     slot::{LiveBody, Place, Resident, Slot},
-    turn::{Cause, Emitted, Held, Turn, Writes},
+    turn::{Cause, Turn, Writes},
     upgrade::Chosen,
 };
 

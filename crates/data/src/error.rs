@@ -2,13 +2,12 @@
 
 use std::{error::Error as StdError, io};
 
-use stride_ids::{BucketName, Code, Failure};
+use stride_ids::{BucketName, Code, Failure, with_causes};
 
 use crate::{
     chunk::ChunkHash,
     condition::Unmet,
     multipart::{PartNumber, UploadId},
-    storage::whole,
 };
 
 /// Why an operation on an object did not succeed.
@@ -133,7 +132,7 @@ fn explain(unmet: Unmet, object: &str) -> String {
 impl Error {
     /// What the storage answered.
     pub(crate) fn storage(doing: &'static str, error: &object_store::Error) -> Self {
-        if is_full(error) { Self::Full } else { Self::Storage { doing, why: whole(error) } }
+        if is_full(error) { Self::Full } else { Self::Storage { doing, why: with_causes(error) } }
     }
 
     /// What the file system under the storage answered.

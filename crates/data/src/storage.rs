@@ -33,7 +33,6 @@ pub use components::Components;
 pub use disk_cache::{DiskCache, DiskCacheStats};
 pub(crate) use local::{entries, path_in};
 pub use location::{Location, LocationError};
-pub(crate) use open::whole;
 pub use open::{OpenError, Owner, use_tls};
 
 use crate::{

@@ -1,7 +1,7 @@
 //! `/v1/cells`: how far every cell is, and moving some. The cells are shared by all tenants, so this shows numbers only.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
 };
@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 use stride_agents::CellStatus;
 use stride_ids::{CellId, Code, Failure};
 
-use crate::{others::gathered, problem::Problem, routes::Shared};
+use crate::{
+    others::{Forwarded, gathered},
+    problem::Problem,
+    routes::Shared,
+};
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct CellList {
@@ -42,10 +46,11 @@ pub(crate) async fn list(
     State(gateway): State<Shared>,
     uri: Uri,
     headers: HeaderMap,
+    forwarded: Option<Extension<Forwarded>>,
 ) -> Result<Json<CellList>, Problem> {
     let node = &gateway.info.node;
     let mut cells: Vec<Listed> = gateway.engine.cells().iter().map(|cell| listed(node, cell)).collect();
-    for there in gathered::<CellList>(&gateway, &uri, &headers).await? {
+    for there in gathered::<CellList>(&gateway, &uri, &headers, forwarded).await? {
         cells.extend(there.cells);
     }
     // One that moved meanwhile may be listed twice: the newer epoch counts.

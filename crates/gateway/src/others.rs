@@ -3,10 +3,10 @@
 //!
 //! Asks, tells and objects are not handled here: the engine takes them to wherever they belong.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{FromRequestParts as _, RawPathParams, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, Response as HttpResponse, Uri, request::Parts},
@@ -27,13 +27,17 @@ use crate::{
     routes::Shared,
 };
 
-/// Marks what comes from another node: it is not forwarded again.
-const FORWARDED: &str = "stride-forwarded";
+/// How long a request about an agent follows its cell if that moves.
+const FOLLOWED_MAX: Duration = Duration::from_secs(10);
+
+/// Marks a request that comes from another node: it is not handed on again. It is no header, so no client can say it.
+#[derive(Clone, Copy)]
+pub(crate) struct Forwarded;
 
 /// The nodes of a cluster.
 pub trait Others: Send + Sync + 'static {
-    /// Hands a request to the node that has a cell, also if that is on its way.
-    fn forward(&self, cell: CellId, call: HttpCall) -> BoxFuture<'_, Result<HttpReply, Failure>>;
+    /// Hands a request to the node that has a cell; none if no other node has it now, after waiting a moment for news.
+    fn forward(&self, cell: CellId, call: HttpCall) -> BoxFuture<'_, Result<Option<HttpReply>, Failure>>;
 
     /// Hands a request to every other node that lives. Each answer, or why there is none.
     fn ask_all(&self, call: HttpCall) -> BoxFuture<'_, Vec<Result<HttpReply, Failure>>>;
@@ -96,7 +100,7 @@ impl HttpCall {
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
-        let request = request.header(FORWARDED, "true").body(Body::from(self.body)).map_err(wrong)?;
+        let request = request.extension(Forwarded).body(Body::from(self.body)).map_err(wrong)?;
         let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
         let (parts, body) = response.into_parts();
         let body = body.collect().await;
@@ -128,25 +132,35 @@ impl HttpReply {
     }
 }
 
-/// Whether another node has looked already for whoever is to answer.
-pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
-    headers.contains_key(FORWARDED)
-}
-
-/// Has the node answer that owns the agent which the path names.
+/// Has the node answer that owns the agent which the path names, and follows the agent if it moves.
 pub(crate) async fn where_the_agent_is(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
-    let Some(others) = gateway.others.clone() else { return next.run(request).await };
+    let Some(others) = &gateway.others else { return next.run(request).await };
     let (mut parts, body) = request.into_parts();
-    let cell = match cell_of(&gateway, &mut parts).await {
-        Some(cell) if !is_forwarded(&parts.headers) && !gateway.engine.has_cell(cell) => cell,
-        _ => return next.run(Request::from_parts(parts, body)).await,
+    let cell = cell_of(&gateway, &mut parts).await;
+    let is_forwarded = parts.extensions.get::<Forwarded>().is_some();
+    let Some(cell) = cell.filter(|cell| !is_forwarded && !gateway.engine.serves(*cell)) else {
+        return next.run(Request::from_parts(parts, body)).await;
     };
-    let forwarded = async {
+    let followed = async {
         let body = bytes(&parts.headers, body).await?;
-        let call = HttpCall::new(&parts.method, &parts.uri, &parts.headers, body);
-        others.forward(cell, call).await?.into_response()
+        let until = gateway.clock.now() + FOLLOWED_MAX;
+        while gateway.clock.now() < until {
+            if gateway.engine.serves(cell) {
+                return Ok(Err(body));
+            }
+            let call = HttpCall::new(&parts.method, &parts.uri, &parts.headers, body.clone());
+            if let Some(reply) = others.forward(cell, call).await? {
+                return reply.into_response().map(Ok);
+            }
+        }
+        Err(Failure::new(Code::Unavailable, format!("{cell} has no owner now; try again")))
     };
-    forwarded.await.unwrap_or_else(|failure: Failure| Problem::from(failure).into_response())
+    match followed.await {
+        Ok(Ok(response)) => response,
+        // It has come here meanwhile.
+        Ok(Err(body)) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(failure) => Problem::from(failure).into_response(),
+    }
 }
 
 /// The cell of the agent that a path names. A name that is none is refused by whoever handles the request.
@@ -162,8 +176,9 @@ pub(crate) async fn gathered<T: DeserializeOwned>(
     gateway: &Shared,
     uri: &Uri,
     headers: &HeaderMap,
+    forwarded: Option<Extension<Forwarded>>,
 ) -> Result<Vec<T>, Failure> {
-    let Some(others) = gateway.others.as_ref().filter(|_| !is_forwarded(headers)) else { return Ok(Vec::new()) };
+    let Some(others) = gateway.others.as_ref().filter(|_| forwarded.is_none()) else { return Ok(Vec::new()) };
     let replies = others.ask_all(HttpCall::new(&Method::GET, uri, headers, Bytes::new())).await;
     replies.into_iter().map(|reply| reply?.json()).collect()
 }

@@ -2,7 +2,7 @@
 //! method, and all three may be called `parked`.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
     http::{HeaderMap, Uri},
 };
@@ -11,7 +11,7 @@ use stride_agents::ParkedMessage;
 use stride_ids::{Address, Code, Failure};
 
 use crate::{
-    others::gathered,
+    others::{Forwarded, gathered},
     problem::Problem,
     request::{self, Params},
     routes::{Shared, page_limit},
@@ -52,6 +52,7 @@ pub(crate) async fn list(
     Params(query): Params<ParkedQuery>,
     uri: Uri,
     headers: HeaderMap,
+    forwarded: Option<Extension<Forwarded>>,
 ) -> Result<Json<ParkedList>, Problem> {
     let tenant = request::tenant(&headers)?;
     let agent = query.agent.as_deref().map(|agent| named(&headers, agent)).transpose()?;
@@ -60,7 +61,7 @@ pub(crate) async fn list(
     let mut more = found.len() > limit;
     found.truncate(limit);
     let mut parked: Vec<_> = found.into_iter().map(listed).collect();
-    for there in gathered::<ParkedList>(&gateway, &uri, &headers).await? {
+    for there in gathered::<ParkedList>(&gateway, &uri, &headers, forwarded).await? {
         more |= there.more;
         parked.extend(there.parked);
     }

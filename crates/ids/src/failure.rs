@@ -1,6 +1,6 @@
 //! What a caller can see go wrong. A few codes, stable for ever, split by what the caller should do next.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +106,20 @@ impl Failure {
         let hint = known.map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
         Self::new(Code::NotFound, format!("there is no {what} `{name}`{hint}"))
     }
+}
+
+/// An error with all its causes, each said once, on one line: for people who see nothing else of it.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

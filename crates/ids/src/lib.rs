@@ -12,7 +12,7 @@ mod payload;
 mod position;
 
 pub use address::{Address, AgentKey, CELLS_CLUSTER, CELLS_EMBEDDED, CellId, InvalidName, Name};
-pub use failure::{Code, Failure};
+pub use failure::{Code, Failure, with_causes};
 pub use object::{BucketName, ObjectKey, ObjectName, VersionId};
 pub use payload::Payload;
 pub use position::{CallId, Epoch, Incarnation, MessageId, Seq};

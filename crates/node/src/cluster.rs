@@ -11,18 +11,18 @@ mod keeper;
 mod rollout;
 mod switchboard;
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use stride_agents::Engine;
-use stride_cluster::{Beat, Ended, NodeName, NodeSpec, PostgresTables, Tables, home_of};
+use stride_cluster::{Beat, Ended, Error, NodeName, NodeSpec, PostgresTables, Tables, home_of};
 use stride_data::Storage;
 use stride_ids::{Incarnation, Name};
 use stride_net::{Peers, Tls, serve};
 use stride_runtime::Site;
 use stride_sim::{Chance, Clock, Tasks};
 use stride_snapshots::Snapshots;
-use stride_store::Store;
+use stride_store::{Store, lock_file};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
 
 use self::{
@@ -30,12 +30,21 @@ use self::{
     keeper::{Keeper, Kept},
 };
 pub(crate) use self::{rollout::Rollout, switchboard::Switchboard};
-use crate::{Config, control::Control, hardware, node::StartError};
+use crate::{Config, control::Control, error::StartError, hardware};
 
 /// How long a node waits at its start until every cell has an owner.
 const OWNED_WITHIN: Duration = Duration::from_secs(10);
 /// How long giving all cells away may take when a node ends.
 const GIVEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long the tables may take to answer a request.
+const TABLES_MAX: Duration = Duration::from_secs(5);
+
+/// What the tables answer to a request, whose client is not to wait for as long as they are away.
+async fn in_time<T>(clock: &Clock, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = || Error::Unavailable(format!("no answer within {TABLES_MAX:?}; what was asked for may still be done"));
+    clock.timeout(TABLES_MAX, call).await.unwrap_or_else(|_| Err(late()))
+}
 
 /// What a node of a cluster has before its engine.
 pub(crate) struct Membership {
@@ -77,7 +86,6 @@ impl Membership {
         seams: (&Clock, &Chance),
     ) -> Result<Self, StartError> {
         let (clock, chance) = seams;
-        let unfit = |e: stride_cluster::Error| StartError::Join(e);
         let listen_error = |source| StartError::ListenPeers { listen: config.peers, source };
         let listener = TcpListener::bind(config.peers).await.map_err(listen_error)?;
         let peer = config.reached_at(listener.local_addr().map_err(listen_error)?);
@@ -86,7 +94,7 @@ impl Membership {
             .map_err(|e| StartError::Data { dir: config.data.clone(), source: io::Error::other(e.to_string()) })?;
         let settings = stride_net::Settings::of(name);
         let peers = Peers::new(settings.clone(), tls.clone(), clock.clone(), chance.clone(), Tasks::real());
-        let home = home_of(&lock_of(&config.data));
+        let home = home_of(&lock_file(&config.store_dir()));
         let spec = NodeSpec {
             name: NodeName(at.site.node.0.clone()),
             incarnation: at.incarnation,
@@ -100,12 +108,12 @@ impl Membership {
             release: env!("CARGO_PKG_VERSION").into(),
         };
         // Those of the beat are its own: a connection lives on the runtime that made it.
-        let tables: Arc<dyn Tables> = Arc::new(PostgresTables::new(url).map_err(unfit)?);
+        let tables: Arc<dyn Tables> = Arc::new(PostgresTables::new(url).map_err(StartError::Join)?);
         let switchboard = Switchboard::new(spec.name.clone(), peers, tables.clone(), clock.clone());
         let rollout = Rollout::new(tables, storage.components(), clock.clone());
         Ok(Self {
             spec,
-            tables: Arc::new(PostgresTables::new(url).map_err(unfit)?),
+            tables: Arc::new(PostgresTables::new(url).map_err(StartError::Join)?),
             listener,
             settings,
             tls,
@@ -143,7 +151,7 @@ impl Membership {
             switchboard: self.switchboard.clone(),
             runtime: Handle::current(),
         });
-        self.door.open(Inside { engine, keeper: keeper.clone(), switchboard: self.switchboard.clone(), router });
+        self.door.open(Inside { engine, switchboard: self.switchboard.clone(), router });
         let server = serve(
             self.listener,
             self.settings,
@@ -168,11 +176,6 @@ impl Membership {
     }
 }
 
-/// The file that is locked as long as a process has the data directory.
-fn lock_of(data: &Path) -> std::path::PathBuf {
-    data.join("store").join("lock")
-}
-
 impl Member {
     async fn all_owned(&self) {
         let mut map = self.beat.watch();
@@ -182,7 +185,7 @@ impl Member {
 
     /// Waits until another node has this one's name.
     pub(crate) async fn replaced(&self) {
-        while self.beat.ended().await != Ended::Replaced {
+        if self.beat.ended().await != Ended::Replaced {
             std::future::pending::<()>().await;
         }
     }

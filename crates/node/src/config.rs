@@ -175,6 +175,11 @@ impl Config {
         Ok(())
     }
 
+    /// Where the materialised state is.
+    pub(crate) fn store_dir(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
     /// Where others reach what listens at an address.
     pub(crate) fn reached_at(&self, listened: SocketAddr) -> String {
         match &self.advertise {

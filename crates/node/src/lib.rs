@@ -17,6 +17,7 @@ mod catalog;
 mod cluster;
 mod config;
 mod control;
+mod error;
 mod files;
 mod hardware;
 mod identity;
@@ -24,6 +25,7 @@ mod manifest;
 mod node;
 
 pub use config::{Config, ConfigError, DatabaseUrl};
+pub use error::{Ended, StartError};
 pub use identity::{Elsewhere, WrongJournal};
 pub use manifest::{Manifest, ManifestError};
-pub use node::{Ended, Node, StartError};
+pub use node::Node;

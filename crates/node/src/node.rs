@@ -3,7 +3,6 @@
 use std::{
     io,
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +12,7 @@ use std::{
 
 use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
-use stride_data::{BUCKETS, DiskCache, Objects, OpenError, Owner, Storage, Swept};
+use stride_data::{BUCKETS, DiskCache, Objects, Owner, Storage, Swept};
 use stride_gateway::{Gateway, NodeInfo, Others, install_recorder, router};
 use stride_ids::{Code, Failure, Incarnation, InvalidName, Name};
 use stride_journal::{
@@ -34,8 +33,9 @@ use crate::{
     cluster::{Member, Membership, Whereabouts},
     config::{Config, DatabaseUrl},
     control::Control,
+    error::{Ended, StartError},
     hardware,
-    identity::{Identity, WrongJournal},
+    identity::Identity,
 };
 
 /// How often state goes from memory to the store, and idle agents are looked for.
@@ -54,112 +54,6 @@ const SWEEP_SOON: Duration = Duration::from_secs(1);
 const CHANGES_MAX: usize = 100_000;
 /// How long requests may take to finish once the node drains.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-
-/// Why a node did not start, or ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The data directory cannot be used.
-    #[error("data directory {dir}")]
-    Data {
-        /// Which.
-        dir: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The address cannot be listened on.
-    #[error("cannot listen on {listen}; choose another address with --listen")]
-    Listen {
-        /// Which.
-        listen: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The address for S3 clients cannot be listened on.
-    #[error("cannot listen on {listen} for S3 clients; choose another address in [s3]")]
-    ListenS3 {
-        /// Which.
-        listen: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The journal refused to open.
-    #[error("the journal in {dir}; `stride check {data}` shows more, `stride repair {data}` offers a way out", data = .dir.parent().unwrap_or(dir).display())]
-    Journal {
-        /// Where it is.
-        dir: PathBuf,
-        /// Why.
-        source: stride_journal::Error,
-    },
-    /// The journal in the database refused to open.
-    #[error("the journal in PostgreSQL")]
-    Database(#[source] stride_journal::Error),
-    /// The address for other nodes cannot be listened on.
-    #[error("cannot listen on {listen} for other nodes; choose another address with --peers")]
-    ListenPeers {
-        /// Which.
-        listen: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// A cluster needs a store for objects that all its nodes share.
-    #[error(
-        "a cluster keeps snapshots and objects in a store that all its nodes reach: say which with --objects s3://BUCKET/PREFIX, \
-         gs://, az://, or file:///DIR on a shared file system"
-    )]
-    NoSharedStore,
-    /// The certificates cannot be used.
-    #[error("the certificates for other nodes")]
-    Certificates(#[from] stride_net::TlsError),
-    /// The cluster does not take this node.
-    #[error("the cluster cannot be joined")]
-    Join(#[source] stride_cluster::Error),
-    /// The data directory belongs to another journal.
-    #[error("data directory {dir}")]
-    WrongJournal {
-        /// Which.
-        dir: PathBuf,
-        /// Why.
-        source: WrongJournal,
-    },
-    /// The store refused to open.
-    #[error("the store in {dir}; `stride check {data}` shows more", data = .dir.parent().unwrap_or(dir).display())]
-    Store {
-        /// Where it is.
-        dir: PathBuf,
-        /// Why.
-        source: stride_store::Error,
-    },
-    /// The objects are somewhere else than where they are asked for.
-    #[error("data directory {dir}")]
-    OtherPlace {
-        /// Which.
-        dir: PathBuf,
-        /// Where they are, and what to do.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The store for objects cannot be used.
-    #[error("objects have no place")]
-    Objects(#[from] OpenError),
-    /// Journal and store do not fit together.
-    #[error("the state cannot be recovered")]
-    Recover(#[from] stride_agents::OpenError),
-    /// The runtime or a deployment could not be brought up.
-    #[error("the runtime cannot be brought up")]
-    Runtime(#[source] Failure),
-}
-
-/// Why a node ended by itself.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Ended {
-    /// Nothing more can be made durable.
-    #[error("{0}")]
-    Journal(stride_journal::Error),
-    /// Another node has joined the cluster with this one's name.
-    #[error("another node has this one's name now")]
-    Replaced,
-}
 
 /// A running node.
 pub struct Node {
@@ -293,7 +187,7 @@ impl Node {
             loop {
                 let fenced = self.journal.lost().await;
                 match &self.member {
-                    Some(_) => self.engine.lose(fenced.cell),
+                    Some(_) => self.engine.lose_fenced(fenced.cell, fenced.epoch),
                     // It has no others that could go on without it.
                     None => return stride_journal::Error::from(fenced),
                 }
@@ -415,7 +309,7 @@ async fn open_postgres(
 }
 
 fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartError> {
-    let dir = config.data.join("store");
+    let dir = config.store_dir();
     let changes_max = if identity.cluster.is_some() { CHANGES_MAX } else { 0 };
     let settings = stride_store::Settings { changes_max, ..Default::default() };
     let store = Store::open(&dir, identity.cells, settings);

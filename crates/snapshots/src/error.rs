@@ -1,8 +1,6 @@
 //! What can go wrong, split by what the caller should do.
 
-use std::error::Error as StdError;
-
-use stride_ids::{CellId, Seq};
+use stride_ids::{CellId, Seq, with_causes};
 
 /// Why a snapshot could not be saved, loaded or swept.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +55,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn storage(doing: &'static str, path: impl ToString, error: &object_store::Error) -> Self {
-        Self::Storage { doing, path: path.to_string(), why: whole(error) }
+        Self::Storage { doing, path: path.to_string(), why: with_causes(error) }
     }
 
     pub(crate) fn damaged(path: impl ToString, what: impl Into<String>) -> Self {
@@ -68,18 +66,4 @@ impl Error {
     pub(crate) fn is_of_one_snapshot(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Missing { .. })
     }
-}
-
-/// An error with its causes, on one line.
-fn whole(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -36,3 +36,4 @@ pub use export::{Export, Row};
 pub use import::Import;
 pub use key::{RowKey, Rows};
 pub use store::{Settings, Store, Write};
+pub use tree::lock_file;

@@ -262,6 +262,11 @@ impl Iterator for Range {
 }
 
 /// Makes the directory, durably, and takes it for this process.
+/// The file in a store's directory that is locked for as long as a process has the store.
+pub fn lock_file(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
 fn lock(dir: &Path) -> Result<DiskLock, Error> {
     let failed = |e: io::Error| Error::from_io("open", dir, &e);
     if !dir.is_dir() {
@@ -269,7 +274,7 @@ fn lock(dir: &Path) -> Result<DiskLock, Error> {
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
         RealDisk.sync_dir(parent.unwrap_or(Path::new("."))).map_err(failed)?;
     }
-    RealDisk.lock(&dir.join("lock")).map_err(|e| match e.kind() {
+    RealDisk.lock(&lock_file(dir)).map_err(|e| match e.kind() {
         io::ErrorKind::WouldBlock => Error::Locked { dir: dir.display().to_string() },
         _ => failed(e),
     })

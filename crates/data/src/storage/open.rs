@@ -4,7 +4,7 @@
 //! owner alone, a node or a cluster: two that sweep the same chunks would each remove what the other needs.
 //! What the standard environment variables say (`AWS_*`, `GOOGLE_*`, `AZURE_*`) is read by `object_store` itself.
 
-use std::{error::Error as StdError, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use object_store::{
@@ -15,6 +15,7 @@ use object_store::{
     path::Path,
     prefix::PrefixStore,
 };
+use stride_ids::with_causes;
 use stride_sim::{Clock, Tasks};
 
 use super::{
@@ -165,7 +166,7 @@ impl Storage {
                 use_tls();
                 let store = connect(*provider, url, environment).map_err(|e| OpenError::Settings {
                     location: location.to_string(),
-                    why: whole(&e),
+                    why: with_causes(&e),
                     wanted: provider.wanted(),
                 })?;
                 Self::over(Arc::new(PrefixStore::new(store, prefix.clone())), clock, tasks)
@@ -287,7 +288,7 @@ impl Check<'_> {
     }
 
     fn failed(&self, doing: &'static str, error: &object_store::Error) -> OpenError {
-        let (location, why) = (self.location.to_string(), whole(error));
+        let (location, why) = (self.location.to_string(), with_causes(error));
         let Place::Remote { provider, .. } = &self.location.place else {
             return OpenError::Directory { location, source: io::Error::other(why) };
         };
@@ -308,21 +309,7 @@ impl Check<'_> {
 
 /// Whether what is not there is the bucket. The stores answer 404 in both cases, and say which in the text beside it.
 pub(super) fn is_missing_bucket(error: &object_store::Error) -> bool {
-    let text = whole(error);
+    let text = with_causes(error);
     matches!(error, object_store::Error::NotFound { .. })
         && ["NoSuchBucket", "ContainerNotFound", "bucket does not exist"].iter().any(|said| text.contains(said))
-}
-
-/// An error with all its causes, each said once, on one line.
-pub(crate) fn whole(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -7,14 +7,10 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use serde::Serialize;
 use stride_agents::{Asked, Engine, NotDone, Parcel, Tell};
-use stride_gateway::HttpCall;
-use stride_ids::{CellId, Failure};
+use stride_ids::CellId;
 use stride_net::{Answers, Refused, Service};
 
-use super::{
-    keeper::Keeper,
-    switchboard::{ListAsked, Switchboard, decoded, encoded, services},
-};
+use super::switchboard::{ListAsked, Request, Switchboard, decoded, encoded, services};
 
 /// See the module. Before the node is whole it refuses everybody.
 #[derive(Default)]
@@ -23,7 +19,6 @@ pub(super) struct Door(OnceLock<Inside>);
 /// What is behind the door.
 pub(super) struct Inside {
     pub(super) engine: Arc<Engine>,
-    pub(super) keeper: Arc<Keeper>,
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) router: Router,
 }
@@ -50,14 +45,14 @@ impl Answers for Door {
                 if let Some(beat) = inside.switchboard.beat() {
                     beat.look_now();
                 }
-                std::future::ready(said(Ok::<(), Failure>(()))).boxed()
+                std::future::ready(said(Ok(()))).boxed()
             }
             _ => std::future::ready(Err(Refused::NotServed)).boxed(),
         }
     }
 }
 
-fn said<T: Serialize, E: Serialize>(outcome: Result<T, E>) -> Result<Bytes, Refused> {
+fn said<T: Serialize>(outcome: Result<T, NotDone>) -> Result<Bytes, Refused> {
     Ok(encoded(&outcome))
 }
 
@@ -77,18 +72,21 @@ impl Inside {
         self.engine.deliver_here(parcel).await
     }
 
-    fn list(&self, body: &[u8]) -> Result<Vec<stride_ids::Address>, Failure> {
+    fn list(&self, body: &[u8]) -> Result<Vec<stride_ids::Address>, NotDone> {
         let ListAsked { tenant, kind, after, limit } = decoded(body)?;
-        self.engine.list_here(&tenant, &kind, after.as_ref(), limit)
+        Ok(self.engine.list_here(&tenant, &kind, after.as_ref(), limit)?)
     }
 
-    async fn http(&self, body: Bytes) -> Result<stride_gateway::HttpReply, Failure> {
-        let call: HttpCall = decoded(&body)?;
-        call.answered_by(self.router.clone()).await
+    async fn http(&self, body: Bytes) -> Result<stride_gateway::HttpReply, NotDone> {
+        let Request { cell, call } = decoded(&body)?;
+        if cell.is_some_and(|cell| !self.engine.serves(cell)) {
+            return Err(NotDone::NotHere);
+        }
+        Ok(call.answered_by(self.router.clone()).await?)
     }
 
-    async fn prepare(&self, body: Bytes) -> Result<(), Failure> {
+    async fn prepare(&self, body: Bytes) -> Result<(), NotDone> {
         let cell: CellId = decoded(&body)?;
-        self.keeper.prepare(cell).await
+        Ok(self.engine.prepare(cell).await?)
     }
 }

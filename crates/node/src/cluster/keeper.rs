@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use stride_agents::Engine;
 use stride_cluster::{Cells, Load, NodeName};
-use stride_ids::{CellId, Code, Epoch, Failure, Seq};
+use stride_ids::{CellId, Code, Epoch, Failure, Seq, with_causes};
 use stride_snapshots::Snapshots;
 use stride_store::Store;
 use tokio::runtime::Handle;
@@ -20,13 +20,6 @@ pub(super) struct Keeper {
     pub(super) runtime: Handle,
 }
 
-impl Keeper {
-    /// Another node is about to give this one a cell.
-    pub(super) async fn prepare(&self, cell: CellId) -> Result<(), Failure> {
-        self.engine.prepare(cell).await
-    }
-}
-
 impl Cells for Keeper {
     fn owned(&self) -> Vec<(CellId, Epoch)> {
         self.engine.owned()
@@ -34,7 +27,7 @@ impl Cells for Keeper {
 
     fn acquire(&self, cells: Vec<(CellId, Epoch)>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
-            let refused = |e: stride_agents::OpenError| Failure::new(Code::Unavailable, chain(&e));
+            let refused = |e: stride_agents::OpenError| Failure::new(Code::Unavailable, with_causes(&e));
             self.engine.acquire(cells).await.map_err(refused)
         })
     }
@@ -93,24 +86,13 @@ impl stride_agents::Snapshots for Kept {
                 && saved.files == 1
                 && let Err(error) = self.snapshots.sweep(cell).await
             {
-                tracing::warn!(%cell, error = chain(&error), "old files of a snapshot stay; the next sweep tries again");
+                tracing::warn!(%cell, error = with_causes(&error), "old files of a snapshot stay; the next sweep tries again");
             }
             Ok(saved.position)
         })
     }
 }
 
-fn unavailable(error: &dyn std::error::Error) -> Failure {
-    Failure::new(Code::Unavailable, chain(error))
-}
-
-/// An error with what is behind it.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::new(Code::Unavailable, with_causes(error))
 }

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use stride_cluster::{Beat, Error, Tables};
 use stride_data::Components;
-use stride_ids::{Code, Failure, Name};
+use stride_ids::{Code, Failure, Name, with_causes};
 use stride_sim::Clock;
 use tokio::sync::watch;
 
+use super::in_time;
 use crate::{catalog::Entry, control::Control};
 
 /// How long a deployment waits until all nodes have it.
@@ -45,8 +46,8 @@ impl Rollout {
 
     /// Keeps what is deployed where all nodes find it. Its number; it is in force where it is loaded.
     pub(crate) async fn publish(&self, tenant: &Name, entry: &Entry, wasm: Bytes) -> Result<u64, Failure> {
-        let unstored = |e: &dyn std::error::Error| {
-            let why = super::keeper::chain(e);
+        let unstored = |e: &(dyn std::error::Error + 'static)| {
+            let why = with_causes(e);
             Failure::new(Code::Unavailable, format!("the deployment cannot be stored, so nothing has changed: {why}"))
         };
         let hash = self.components.put(wasm).await.map_err(|e| unstored(&e))?;
@@ -60,7 +61,7 @@ impl Rollout {
         };
         let mut expected = None;
         for _ in 0..TRIES {
-            match self.tables.deploy(&deployment, expected).await {
+            match in_time(&self.clock, self.tables.deploy(&deployment, expected)).await {
                 Ok(number) => return Ok(number),
                 Err(Error::Conflict { current }) => expected = current,
                 Err(e) => return Err(unstored(&e)),
@@ -73,16 +74,19 @@ impl Rollout {
     pub(crate) async fn catch_up(&self, control: &Control) -> Result<(), Failure> {
         let mut loaded = self.loaded.lock().await;
         let unavailable = |e: Error| Failure::new(Code::Unavailable, e.to_string());
-        let news = self.tables.deployments(*loaded).await.map_err(unavailable)?;
+        let news = in_time(&self.clock, self.tables.deployments(*loaded)).await.map_err(unavailable)?;
         let newest = news.last().map_or(*loaded, |news| news.number);
+        let mut stored = Vec::new();
         for news in wanted(news) {
-            let stored = news.entry.as_deref().map(serde_json::from_str::<Entry>);
-            let Some(entry) = stored.transpose().map_err(|e| unreadable(&e.to_string()))? else { continue };
-            if control.knows(&news.tenant, &entry.deployment.id)? {
-                continue;
+            let entry = news.entry.as_deref().map(serde_json::from_str::<Entry>);
+            if let Some(entry) = entry.transpose().map_err(|e| unreadable(&e.to_string()))? {
+                let known = control.knows(&news.tenant, &entry.deployment.id)?;
+                stored.push(Stored { tenant: news.tenant, component: news.component, hash: news.hash, entry, known });
             }
-            let wasm = self.components.get(&news.hash).await.map_err(|e| unreadable(&super::keeper::chain(&e)))?;
-            control.take(news.tenant, entry, wasm).await?;
+        }
+        for Stored { tenant, hash, entry, .. } in new_of(stored) {
+            let wasm = self.components.get(&hash).await.map_err(|e| unreadable(&with_causes(&e)))?;
+            control.take(tenant, entry, wasm).await?;
         }
         *loaded = newest;
         if let Some(beat) = self.beat.lock().clone() {
@@ -160,6 +164,32 @@ fn wanted(news: Vec<stride_cluster::Deployment>) -> Vec<stride_cluster::Deployme
     kept
 }
 
+/// A deployment as it is in the tables, and whether this node has it on disk.
+#[derive(Debug, PartialEq, Eq)]
+struct Stored<E = Entry> {
+    tenant: Name,
+    component: Name,
+    hash: String,
+    entry: E,
+    known: bool,
+}
+
+/// Those that came after the last one of their component that this node has. One before it may be missing because the
+/// next one said the same; loading it now would put it in force in the place of that.
+fn new_of<E>(mut stored: Vec<Stored<E>>) -> Vec<Stored<E>> {
+    let mut seen = BTreeSet::new();
+    stored.reverse();
+    stored.retain(|one| {
+        let component = (one.tenant.clone(), one.component.clone());
+        if one.known {
+            seen.insert(component.clone());
+        }
+        !seen.contains(&component)
+    });
+    stored.reverse();
+    stored
+}
+
 fn unreadable(why: &str) -> Failure {
     Failure::new(Code::Unavailable, format!("a deployment of the cluster cannot be loaded: {why}"))
 }
@@ -180,5 +210,20 @@ mod tests {
         let news = vec![one(1, "a"), one(2, "b"), one(3, "a"), one(4, "a"), one(5, "c")];
         let numbers: Vec<_> = wanted(news).iter().map(|one| one.number).collect();
         assert_eq!(numbers, [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn nothing_is_loaded_over_a_later_deployment_that_is_there() {
+        let one = |number: u64, component: &str, known| Stored {
+            tenant: Name::default_tenant(),
+            component: Name::new(component).unwrap(),
+            hash: String::new(),
+            entry: number,
+            known,
+        };
+        let stored =
+            vec![one(1, "a", false), one(2, "b", true), one(3, "a", true), one(4, "b", false), one(5, "c", false)];
+        let numbers: Vec<_> = new_of(stored).iter().map(|one| one.entry).collect();
+        assert_eq!(numbers, [4, 5]);
     }
 }

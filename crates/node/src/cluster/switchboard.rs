@@ -14,6 +14,8 @@ use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
 use stride_sim::Clock;
 
+use super::in_time;
+
 /// What nodes ask of each other. A number is never used for anything else.
 pub(super) mod services {
     use stride_net::Service;
@@ -33,12 +35,8 @@ pub(super) mod services {
 const ANSWER_MAX: Duration = Duration::from_secs(600);
 /// How long anything else may take.
 const CALL_MAX: Duration = Duration::from_secs(30);
-/// How long the tables may take to answer a request.
-const TABLES_MAX: Duration = Duration::from_secs(5);
 /// How long the map is watched before a cell is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long a request follows a cell that moves.
-const FOLLOWED_MAX: Duration = Duration::from_secs(10);
 /// How many nodes are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
@@ -59,6 +57,13 @@ pub(super) struct ListAsked {
     pub(super) kind: Name,
     pub(super) after: Option<AgentKey>,
     pub(super) limit: usize,
+}
+
+/// A request of a client of another node, and the cell that it is about, if it is about one.
+#[derive(Serialize, serde::Deserialize)]
+pub(super) struct Request {
+    pub(super) cell: Option<CellId>,
+    pub(super) call: HttpCall,
 }
 
 pub(super) fn encoded<T: Serialize>(value: &T) -> Bytes {
@@ -116,6 +121,14 @@ impl Switchboard {
         decoded::<Result<T, NotDone>>(&answer)?
     }
 
+    /// The cell of an agent, once it is known how many there are.
+    fn cell_of(&self, agent: &Address) -> Result<CellId, NotDone> {
+        match u16::try_from(self.map().cells.len()) {
+            Ok(count @ 1..) => Ok(agent.cell(count)),
+            _ => Err(NotDone::NotHere),
+        }
+    }
+
     /// Calls a node by its name.
     pub(super) async fn call_node<T: DeserializeOwned>(
         &self,
@@ -127,7 +140,7 @@ impl Switchboard {
         let gone = || Failure::new(Code::Unavailable, format!("node {node} is not there"));
         let row = map.living().find(|row| row.spec.name == *node).ok_or_else(gone)?;
         let answer = self.call(row, service, body, CALL_MAX).await.map_err(|e| failure_of(e, &gone))?;
-        decoded::<Result<T, Failure>>(&answer)?
+        decoded::<Result<T, NotDone>>(&answer)?.map_err(|e| failure_of(e, &gone))
     }
 
     /// Calls all other nodes that live.
@@ -162,13 +175,8 @@ fn failure_of(not_done: NotDone, gone: &dyn Fn() -> Failure) -> Failure {
 impl Elsewhere for Switchboard {
     fn ask(&self, asked: Asked) -> BoxFuture<'_, Result<Answer, NotDone>> {
         Box::pin(async move {
-            let map = self.map();
-            let count = u16::try_from(map.cells.len()).unwrap_or(u16::MAX);
-            if count == 0 {
-                return Err(NotDone::NotHere);
-            }
-            let cell = asked.ask.address.cell(count);
-            let owner = map.owner(cell).map(|owner| owner.spec.name.to_string());
+            let cell = self.cell_of(&asked.ask.address)?;
+            let owner = self.map().owner(cell).map(|owner| owner.spec.name.to_string());
             let answer: Answer = self.call_owner(cell, services::ASK, encoded(&asked), ANSWER_MAX).await?;
             Ok(Answer { node: owner, ..answer })
         })
@@ -176,11 +184,7 @@ impl Elsewhere for Switchboard {
 
     fn tell(&self, tell: Tell) -> BoxFuture<'_, Result<Told, NotDone>> {
         Box::pin(async move {
-            let count = u16::try_from(self.map().cells.len()).unwrap_or(u16::MAX);
-            if count == 0 {
-                return Err(NotDone::NotHere);
-            }
-            self.call_owner(tell.address.cell(count), services::TELL, encoded(&tell), CALL_MAX).await
+            self.call_owner(self.cell_of(&tell.address)?, services::TELL, encoded(&tell), CALL_MAX).await
         })
     }
 
@@ -220,37 +224,29 @@ impl Elsewhere for Switchboard {
 }
 
 impl Others for Switchboard {
-    fn forward(&self, cell: CellId, call: HttpCall) -> BoxFuture<'_, Result<HttpReply, Failure>> {
+    fn forward(&self, cell: CellId, call: HttpCall) -> BoxFuture<'_, Result<Option<HttpReply>, Failure>> {
         Box::pin(async move {
-            let until = self.clock.now() + FOLLOWED_MAX;
-            let body = encoded(&call);
-            loop {
-                match self.call_owner(cell, services::HTTP, body.clone(), CALL_MAX).await {
-                    Ok(reply) => return Ok(reply),
-                    Err(NotDone::NotHere) if self.clock.now() < until => self.watch().await,
-                    Err(not_done) => {
-                        let nobody = || Failure::new(Code::Unavailable, format!("{cell} has no owner now; try again"));
-                        return Err(failure_of(not_done, &nobody));
-                    }
+            let body = encoded(&Request { cell: Some(cell), call });
+            match self.call_owner(cell, services::HTTP, body, CALL_MAX).await {
+                Ok(reply) => Ok(Some(reply)),
+                Err(NotDone::Failed(failure) | NotDone::Unknown(failure)) => Err(failure),
+                Err(_) => {
+                    self.watch().await;
+                    Ok(None)
                 }
             }
         })
     }
 
     fn ask_all(&self, call: HttpCall) -> BoxFuture<'_, Vec<Result<HttpReply, Failure>>> {
-        Box::pin(async move {
-            let replies: Vec<Result<HttpReply, Failure>> = self.call_all(services::HTTP, encoded(&call)).await;
-            replies
-        })
+        Box::pin(async move { self.call_all(services::HTTP, encoded(&Request { cell: None, call })).await })
     }
 
     fn nodes(&self) -> BoxFuture<'_, Vec<OtherNode>> {
         Box::pin(async move {
             // What this node knows is as old as the last change of who owns what; how busy the others are is only in the tables.
-            let map = match self.clock.timeout(TABLES_MAX, self.tables.world()).await {
-                Ok(Ok(world)) => Arc::new(world.map()),
-                _ => self.map(),
-            };
+            let world = in_time(&self.clock, self.tables.world()).await;
+            let map = world.map_or_else(|_| self.map(), |world| Arc::new(world.map()));
             let mut owned: BTreeMap<&NodeName, u32> = BTreeMap::new();
             for owner in map.cells.iter().filter_map(|place| place.owner.as_ref()) {
                 *owned.entry(owner).or_default() += 1;
@@ -272,13 +268,11 @@ impl Others for Switchboard {
             let done = match to {
                 Some(to) => {
                     let name = Name::new(&to).map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
-                    let name = NodeName(name);
-                    self.clock.timeout(TABLES_MAX, self.tables.pin(&cells, &name)).await
+                    in_time(&self.clock, self.tables.pin(&cells, &NodeName(name))).await
                 }
-                None => self.clock.timeout(TABLES_MAX, self.tables.unpin(&cells)).await,
+                None => in_time(&self.clock, self.tables.unpin(&cells)).await,
             };
-            done.unwrap_or_else(|_| Err(stride_cluster::Error::Unavailable("no answer in time".into())))
-                .map_err(refused)?;
+            done.map_err(refused)?;
             if let Some(beat) = self.beat() {
                 beat.look_now();
             }

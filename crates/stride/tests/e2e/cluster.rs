@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeSet,
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
     path::PathBuf,
+    process::{Command, Stdio},
     sync::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,8 +20,9 @@ use stride_private_postgres::Server;
 use stride_sim::Clock;
 
 use crate::{
+    cli::{stderr, stride},
     maps,
-    support::{Node, Reply},
+    support::{Node, Reply, root},
 };
 
 /// A database, a directory for objects, and the nodes that run on them.
@@ -238,13 +242,17 @@ async fn cells_go_where_they_are_told_to_under_load_and_come_back_when_they_may(
     let clients = Clients::new(&[&a, &b]);
     let tasks = clients.start();
     clients.more(3).await;
-    let clock = Clock::real();
     let name = owned(&a).await[0].0.clone();
     let all: Vec<u16> = (0..1024).collect();
     let ask = |body: Value| a.request(Method::POST, "/v1/cells/move").json(&body).send();
     assert_eq!(ask(json!({ "cells": all, "to": name })).await.unwrap().status(), StatusCode::ACCEPTED);
     while owned(&a).await.iter().any(|(node, cells)| *node != name && *cells > 0) {
-        clock.sleep(Duration::from_millis(50)).await;
+        // What is no ask follows the agents as well.
+        for agent in 0..AGENTS {
+            for node in [&a, &b] {
+                node.get(&format!("/v1/agents/counter/c{agent}")).await.json();
+            }
+        }
     }
     clients.more(3).await;
     assert_eq!(ask(json!({ "cells": all, "to": null })).await.unwrap().status(), StatusCode::ACCEPTED);
@@ -267,7 +275,7 @@ async fn what_cannot_join_is_told_why() {
     assert!(refused.contains("--objects"), "{refused}");
     let a = cluster.start("a");
     let copy = cluster.data("copy");
-    assert!(std::process::Command::new("cp").arg("-r").arg(cluster.data("a")).arg(&copy).status().unwrap().success());
+    assert!(Command::new("cp").arg("-r").arg(cluster.data("a")).arg(&copy).status().unwrap().success());
     let refused = cluster.try_start("copy").err().unwrap();
     assert!(refused.contains("is alive") && refused.contains("another name"), "{refused}");
     a.kill();
@@ -294,4 +302,54 @@ async fn a_map_goes_on_when_the_node_that_works_on_it_dies() {
     let names: BTreeSet<_> = lines.iter().map(|line| line["input"].as_str().unwrap().to_owned()).collect();
     assert_eq!((lines.len(), names.len()), (400, 400));
     assert!(lines.iter().all(|line| line["ok"] == true), "{lines:?}");
+}
+
+/// The URLs and the process ids that `stride cluster local` prints.
+fn printed(lines: &[String]) -> Vec<(String, String)> {
+    let rows = lines.iter().filter(|line| line.starts_with("node-") && line.ends_with(".log"));
+    rows.map(|row| {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        (words[1].to_owned(), words[2].to_owned())
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_on_one_machine_does_what_its_page_says_and_leaves_nothing_behind() {
+    // Three ports that are free now, one behind the other.
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let port = (20_000..60_000).step_by(7).find(|port| (0..3).all(|n| free(port + n))).unwrap();
+    let mut local = Command::new(env!("CARGO_BIN_EXE_stride"))
+        .args(["cluster", "local", "--port", &port.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(local.stdout.take().unwrap());
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line: &String| !line.starts_with("Ctrl-C ends")) {
+        let mut line = String::new();
+        assert!(stdout.read_line(&mut line).unwrap() > 0, "it ended: {lines:?}");
+        lines.push(line.trim_end().to_owned());
+    }
+    let nodes = printed(&lines);
+    assert_eq!(nodes.len(), 3, "{lines:?}");
+    let stride = |url: &str, arguments: &[&str]| {
+        let output = stride(url, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let [(first, _), (second, _), (third, pid)] = &nodes[..] else { unreachable!("there are three") };
+    crate::support::examples();
+    stride(first, &["deploy", root().join("examples/counter").to_str().unwrap()]);
+    assert_eq!(stride(first, &["ask", "counter/alice", "add", "1"]).trim(), "1");
+    assert_eq!(stride(third, &["ask", "counter/alice", "add", "1"]).trim(), "2");
+    assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+    assert_eq!(stride(second, &["ask", "counter/alice", "get"]).trim(), "2");
+    while !stride(first, &["nodes"]).contains("dead") {
+        Clock::real().sleep(Duration::from_millis(50)).await;
+    }
+    assert!(Command::new("kill").args(["-INT", &local.id().to_string()]).status().unwrap().success());
+    let ended = tokio::task::spawn_blocking(move || local.wait().unwrap()).await.unwrap();
+    assert!(ended.success(), "{ended}");
+    assert!((0..3).all(|n| free(port + n)), "a node is left behind");
 }
