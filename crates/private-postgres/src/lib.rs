@@ -266,10 +266,17 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it at once, as a power switch would.
+    /// Ends it at once, as a power switch would: with its children, which otherwise finish the statement that they are at.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
+            // Those that have ended already need no signal, and those that were begun meanwhile notice that their parent is gone.
+            let _ = run(Command::new("kill").arg("-KILL").args(with_children(&process)));
             end(&mut process);
+            let ours = format!("{}/", self.dir.display());
+            let began = self.clock.now();
+            while self.clock.now() - began < Duration::from_secs(5) && in_use(&ours) {
+                self.clock.block(LOOK_AGAIN);
+            }
         }
     }
 
@@ -285,13 +292,11 @@ impl Server {
     /// Stops the process where it stands, or lets it go on. Its children, which do the work, are stopped with it.
     ///
     /// # Errors
-    /// If they cannot be found.
+    /// If one of them has just ended.
     pub fn freeze(&self, frozen: bool) -> Result<(), Error> {
         let Some(process) = &self.process else { return Ok(()) };
         let signal = if frozen { "-STOP" } else { "-CONT" };
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id()))?;
-        let pids = children.split_whitespace().map(str::to_owned).chain([process.id().to_string()]);
-        run(Command::new("kill").arg(signal).args(pids))?;
+        run(Command::new("kill").arg(signal).args(with_children(process)))?;
         Ok(())
     }
 
@@ -304,13 +309,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        // The children notice that their parent is gone; until then they write into the directory.
-        let ours = format!("{}/", self.dir.display());
-        let began = self.clock.now();
-        while self.clock.now() - began < Duration::from_secs(5) && in_use(&ours) {
-            self.clock.block(LOOK_AGAIN);
-        }
     }
+}
+
+/// The ids of a process and of its children.
+fn with_children(process: &Child) -> Vec<String> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", process.id())).unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).chain([process.id().to_string()]).collect()
 }
 
 /// Whether a process works in this directory.
