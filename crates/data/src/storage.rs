@@ -6,6 +6,7 @@
 //! Not here: which store that is (`location`) and how it is opened (`open`); what is checked of what comes back (`chunks`).
 
 mod components;
+mod direct;
 mod disk_cache;
 mod local;
 mod location;
@@ -23,13 +24,15 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use object_store::{
-    GetResult, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
-    path::Path, prefix::PrefixStore,
+    GetResult, GetResultPayload, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem, path::Path,
+    prefix::PrefixStore,
 };
 use stride_ids::Name;
 use stride_sim::{Clock, Tasks};
+use tempfile::NamedTempFile;
 
 pub use components::Components;
+pub use direct::DirectFile;
 pub use disk_cache::{DiskCache, DiskCacheStats};
 pub(crate) use local::{entries, path_in};
 pub use location::{Location, LocationError};
@@ -63,7 +66,7 @@ pub(crate) enum Writing {
     /// It was there.
     Found,
     Durable,
-    Unsynced(Box<dyn MultipartUpload>),
+    Unsynced(NamedTempFile),
 }
 
 impl Storage {
@@ -116,32 +119,31 @@ impl Storage {
     /// Writes a chunk; it is durable when what this returns is finished. The bytes are no longer held then, so that many
     /// chunks may wait for the disk at the same time. One that is there already is left as it is, unless `anew`.
     pub(crate) async fn write(&self, id: &ChunkId, bytes: Bytes, anew: bool) -> Result<Writing, Error> {
-        let failed = |e: &object_store::Error| Error::storage("write a chunk", e);
         self.settle(id).await?;
         let path = path_of(id);
         if !anew && self.has(&path, bytes.len() as u64).await? {
             return Ok(Writing::Found);
         }
-        let payload = PutPayload::from_bytes(bytes);
-        if self.local.is_none() {
-            self.answer(self.store.put(&path, payload)).await.map_err(|e| failed(&e))?;
-            return Ok(Writing::Durable);
-        }
-        // A file in two steps: the second one syncs and renames.
-        let mut upload = self.store.put_multipart(&path).await.map_err(|e| failed(&e))?;
-        upload.put_part(payload).await.map_err(|e| failed(&e))?;
-        Ok(Writing::Unsynced(upload))
+        let Some(local) = self.local.clone() else {
+            let put = self.answer(self.store.put(&path, PutPayload::from_bytes(bytes))).await;
+            return put.map(|_| Writing::Durable).map_err(|e| Error::storage("write a chunk", &e));
+        };
+        let id = id.clone();
+        let written = self.tasks.blocking(move || local.write(&id, &bytes)).await;
+        written.map(Writing::Unsynced).map_err(|e| Error::io("write a chunk", &e))
     }
 
     /// Makes a chunk durable. Whether it was written.
     pub(crate) async fn finish(&self, id: &ChunkId, writing: Writing) -> Result<bool, Error> {
-        match writing {
+        match (writing, self.local.clone()) {
             // It may have come without its entry being durable, by a process that was killed just then.
-            Writing::Found => self.settle_entry(id).await.map(|()| false),
-            Writing::Durable => Ok(true),
-            Writing::Unsynced(mut upload) => {
-                upload.complete().await.map(|_| true).map_err(|e| Error::storage("write a chunk", &e))
+            (Writing::Found, _) => self.settle_entry(id).await.map(|()| false),
+            (Writing::Unsynced(file), Some(local)) => {
+                let id = id.clone();
+                let finished = self.tasks.blocking(move || local.finish(&id, file)).await;
+                finished.map(|()| true).map_err(|e| Error::io("write a chunk", &e))
             }
+            (Writing::Durable | Writing::Unsynced(_), _) => Ok(true),
         }
     }
 

@@ -1,15 +1,18 @@
-//! What a local directory needs beside the files in it: entries that are durable, and an end to files that were only begun.
+//! Chunks as files in a local directory: written beside their place and renamed into it when they are durable; entries that
+//! are durable; and an end to files that were only begun.
 
 use std::{
     collections::HashSet,
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path as FilePath, PathBuf},
 };
 
 use parking_lot::Mutex;
 use stride_ids::Name;
+use tempfile::NamedTempFile;
 
-use super::{CHUNKS, fan_out};
+use super::{CHUNKS, direct::DirectFile, fan_out};
 use crate::chunk::{ChunkHash, ChunkId};
 
 /// What has to be known of a local directory beside the files in it.
@@ -51,7 +54,24 @@ impl Local {
         Ok(())
     }
 
-    /// The store writes `HASH#N` and renames it when it is whole.
+    /// Writes a chunk to `HASH#`, and some letters, in the directory that it will be in. It is not durable yet.
+    pub(super) fn write(&self, id: &ChunkId, bytes: &[u8]) -> io::Result<NamedTempFile> {
+        // The same permissions as any other new file.
+        let permissions = fs::Permissions::from_mode(0o666);
+        let prefix = format!("{}#", id.hash);
+        let file = tempfile::Builder::new().prefix(&prefix).permissions(permissions).tempfile_in(self.dir_of(id))?;
+        DirectFile::new(file.as_file(), file.path()).write_all_at(bytes, 0)?;
+        Ok(file)
+    }
+
+    /// Makes a chunk that was written durable, and then visible.
+    pub(super) fn finish(&self, id: &ChunkId, file: NamedTempFile) -> io::Result<()> {
+        file.as_file().sync_all()?;
+        file.persist(path_in(&self.root, id))?;
+        sync_dir(&self.dir_of(id))
+    }
+
+    /// Removes what was written of chunks and never became one.
     pub(super) fn remove_torn(&self, tenant: &Name, is_held: impl Fn(&ChunkId) -> bool) -> io::Result<u64> {
         let mut removed = 0;
         for dir in entries(&self.root.join(CHUNKS).join(tenant.as_str()))? {
