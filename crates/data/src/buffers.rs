@@ -16,7 +16,7 @@ const SPARE_MAX: usize = 8;
 const MAPPED_MIN: usize = 1 << 20;
 
 /// Gives out buffers for chunks.
-pub(crate) struct Buffers {
+pub struct Buffers {
     /// How long the buffers are that are used again.
     chunk_len: usize,
     spare: Mutex<Vec<MmapMut>>,
@@ -35,7 +35,8 @@ enum Memory {
 }
 
 impl Buffers {
-    pub(crate) fn new(chunk_len: usize) -> Arc<Self> {
+    /// Buffers of which those of `chunk_len` are used again.
+    pub fn new(chunk_len: usize) -> Arc<Self> {
         Arc::new(Self { chunk_len, spare: Mutex::default() })
     }
 

@@ -19,6 +19,7 @@ mod chunk;
 mod chunks;
 mod condition;
 mod copy;
+mod cut;
 mod error;
 mod index;
 mod labels;
@@ -37,10 +38,12 @@ mod sweep;
 mod upload;
 
 pub use agent::BUCKETS;
+pub use buffers::Buffers;
 pub use check::{CheckError, Report, check};
 pub use chunk::{CHUNK_LEN, ChunkHash, ETag};
 pub use chunks::CacheStats;
 pub use condition::{Conditions, Tags, Unmet};
+pub use cut::cut;
 pub use error::Error;
 pub use labels::BucketLabels;
 pub use list::{BucketPage, ObjectPage};
@@ -50,5 +53,7 @@ pub use multipart::{OPEN_MAX, PARTS_MAX, PartNumber, PartPage, PartStatus, Uploa
 pub use objects::{Objects, Put, Settings};
 pub use range::RangeSpec;
 pub use read::Reader;
-pub use storage::{Components, DiskCache, DiskCacheStats, Location, LocationError, OpenError, Owner, Storage, use_tls};
+pub use storage::{
+    Components, DirectFile, DiskCache, DiskCacheStats, Location, LocationError, OpenError, Owner, Storage, use_tls,
+};
 pub use sweep::Swept;

@@ -12,14 +12,7 @@ mod local;
 mod location;
 mod open;
 
-use std::{
-    fs,
-    future::Future,
-    io::{self, Read as _},
-    path::Path as FilePath,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, future::Future, io, path::Path as FilePath, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
@@ -180,7 +173,7 @@ impl Storage {
             }
             return Ok(buffer.freeze());
         };
-        let read = self.tasks.blocking(move || read_into(buffer, file)).await;
+        let read = self.tasks.blocking(move || read_into(buffer, &file)).await;
         read.map_err(|e| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(e) })
     }
 
@@ -261,13 +254,9 @@ async fn answer_within<T>(
 }
 
 /// Fills a buffer from the beginning of a file, which may be shorter.
-fn read_into(mut buffer: Buffer, mut file: fs::File) -> io::Result<Bytes> {
-    while !buffer.is_full() {
-        match file.read(buffer.room())? {
-            0 => break,
-            count => buffer.advance(count),
-        }
-    }
+fn read_into(mut buffer: Buffer, file: &fs::File) -> io::Result<Bytes> {
+    let count = direct::read(file, buffer.room())?;
+    buffer.advance(count);
     Ok(buffer.freeze())
 }
 

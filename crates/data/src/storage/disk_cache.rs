@@ -139,7 +139,7 @@ impl DiskCache {
             return None;
         };
         let (path, buffer) = (self.files.path(id), buffers.take(len));
-        match self.tasks.blocking(move || read_into(buffer, fs::File::open(path)?)).await {
+        match self.tasks.blocking(move || read_into(buffer, &fs::File::open(path)?)).await {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 tracing::debug!(%error, chunk = %id.hash, "a chunk that was kept on disk cannot be read");

@@ -60,7 +60,7 @@ impl Local {
         let permissions = fs::Permissions::from_mode(0o666);
         let prefix = format!("{}#", id.hash);
         let file = tempfile::Builder::new().prefix(&prefix).permissions(permissions).tempfile_in(self.dir_of(id))?;
-        DirectFile::new(file.as_file(), file.path()).write_all_at(bytes, 0)?;
+        DirectFile::new(file.as_file(), file.path())?.write_all_at(bytes, 0)?;
         Ok(file)
     }
 
