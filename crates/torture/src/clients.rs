@@ -159,15 +159,16 @@ impl Clients {
         }
     }
 
-    /// Asks one node after the other, for as long as it takes. None if it was refused, or if nobody waits any more.
+    /// Asks one node after the other, for as long as it takes. None if it was refused.
     async fn until_answered(&self, chance: &Chance, path: &str, key: &str, body: &str) -> Option<u64> {
-        loop {
-            match self.doors.ask(below(chance, self.nodes), path, Some(key), body.to_owned(), PATIENCE).await {
+        for node in below(chance, self.nodes).. {
+            match self.doors.ask(node % self.nodes, path, Some(key), body.to_owned(), PATIENCE).await {
                 Said::Answer(value) => return Some(value.as_u64().unwrap_or_default()),
                 Said::Refused => return None,
                 Said::Unknown => self.clock.sleep(AGAIN).await,
             }
         }
+        None
     }
 
     async fn pay(self: Arc<Self>, number: usize) {
