@@ -77,14 +77,19 @@ impl<T: Fn(&str)> Run<'_, T> {
         }
         report.lasted = self.clock.now() - began;
 
-        (self.tell)("no more faults: waiting for what is on its way");
+        self.tell_now("no more faults: waiting for what is on its way");
         self.clients.stop();
         let all_ended = async { while tasks.join_next().await.is_some() {} };
         if self.clock.timeout(WELL_MAX, all_ended).await.is_err() {
             report.broken.push(format!("a client has no answer {WELL_MAX:?} after the last fault"));
         }
         self.judge(&mut report).await;
+        self.tell_now("all is checked");
         Ok(report)
+    }
+
+    fn tell_now(&self, what: &str) {
+        (self.tell)(&format!("{:6.1} s  {what}", self.clock.now().as_secs_f64()));
     }
 
     /// Faults that were asked for and cannot be made here.
@@ -109,7 +114,7 @@ impl<T: Fn(&str)> Run<'_, T> {
     async fn step(&self, faults: &[Fault], chance: &Chance, broken: &mut Vec<String>) -> Result<Step, Error> {
         let what = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let from = self.clock.now();
-        (self.tell)(&format!("{:6.1} s  {what}", from.as_secs_f64()));
+        self.tell_now(&what);
         try_join_all(faults.iter().map(|fault| self.world.suffer(fault, chance))).await?;
         let undone = self.clock.now();
         let well = self.until_well(undone, broken).await?;
