@@ -2,8 +2,9 @@
 //!
 //! - **Counters** add one and read, at any node. Most additions are asked again under their key until they are answered, at another node each time;
 //!   some are asked once, and if no answer comes nobody knows whether they happened.
-//! - **Readers** ask one node only and ask on without waiting for answers. So a node that stood still finds reads that were asked before and
-//!   after others took its agents over: exactly those that it must not answer from what it remembers.
+//! - **Probers** add to counters that are quiet most of the time, and then read at *every* node and do not wait for what those say. So a node that
+//!   lost a counter without knowing it is asked for it right after others changed it. It takes quiet counters: of one on which an
+//!   addition is waiting for the database, nothing is answered anyway.
 //! - **Payers** use the bank, at once and by timers. A **watcher** reads its statements as they grow.
 
 use std::{
@@ -37,9 +38,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(20);
 /// How long a client thinks between two things, at most: the machine is to have time for faults as well.
 const THINK_MS_MAX: u64 = 60;
-/// How many reads of one reader may be on their way, how far apart they are, and how long each waits: longer than any node stands still.
-const READS_MAX: usize = 96;
-const READ_EVERY: Duration = Duration::from_millis(80);
+/// How many counters are quiet, and who looks after them.
+const QUIET: usize = 40;
+const PROBERS: usize = 3;
+/// How many reads of one prober may be on their way, and how long each waits: longer than any node stands still.
+const READS_MAX: usize = 300;
 const READ_WAITS: Duration = Duration::from_secs(15);
 /// How often the watcher looks.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
@@ -62,8 +65,8 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(doors: Arc<Doors>, clock: Clock, nodes: usize, seed: u64) -> Arc<Self> {
-        let history = History { counters: vec![Vec::new(); COUNTERS], ..History::default() };
-        let answered = (0..COUNTERS * SHARING + PAYERS + nodes).map(|_| AtomicU64::new(0)).collect();
+        let history = History { counters: vec![Vec::new(); COUNTERS + QUIET], ..History::default() };
+        let answered = (0..COUNTERS * SHARING + PAYERS + PROBERS + nodes).map(|_| AtomicU64::new(0)).collect();
         let (history, stop) = (Mutex::new(history), AtomicBool::new(false));
         Arc::new(Self { doors, clock, nodes, seed, history, answered, stop })
     }
@@ -77,8 +80,8 @@ impl Clients {
         for number in 0..PAYERS {
             tasks.spawn(self.clone().pay(COUNTERS * SHARING + number));
         }
-        for node in 0..self.nodes {
-            tasks.spawn(self.clone().read(node));
+        for number in 0..PROBERS {
+            tasks.spawn(self.clone().probe(COUNTERS * SHARING + PAYERS + number));
         }
         tasks.spawn(self.clone().watch());
         tasks
@@ -93,7 +96,7 @@ impl Clients {
         !self.stop.load(Ordering::SeqCst)
     }
 
-    /// Those that were not answered since then, and the readers of nodes that have not answered.
+    /// Those that were not answered since then; the last numbers stand for nodes that answered no read.
     pub(crate) fn waiting_since(&self, moment: Duration) -> Vec<usize> {
         let moment = milliseconds(moment);
         (0..self.answered.len()).filter(|number| self.answered[*number].load(Ordering::SeqCst) <= moment).collect()
@@ -191,25 +194,35 @@ impl Clients {
         }
     }
 
-    async fn read(self: Arc<Self>, node: usize) {
-        let number = COUNTERS * SHARING + PAYERS + node;
+    async fn probe(self: Arc<Self>, number: usize) {
         let chance = self.chance(number);
         let mut reads = JoinSet::new();
-        while self.goes_on() {
+        for n in 0_u64.. {
+            if !self.goes_on() {
+                return;
+            }
+            let counter = COUNTERS + below(&chance, QUIET);
+            let called = self.clock.now();
+            let answer = self.until_answered(&chance, &add(counter), &format!("{number}-{n}"), "1").await;
+            self.note(counter, Access::Add, called, answer);
+            self.was_answered(number);
             // They have nothing to say: what they saw is written down.
             while reads.try_join_next().is_some() {}
-            if reads.len() < READS_MAX {
-                let (clients, counter) = (self.clone(), below(&chance, COUNTERS));
-                reads.spawn(async move {
-                    let called = clients.clock.now();
-                    let said = clients.doors.ask(node, &get(counter), None, String::new(), READ_WAITS).await;
-                    if let Said::Answer(value) = said {
-                        clients.note(counter, Access::Get, called, value.as_u64());
-                        clients.was_answered(number);
-                    }
-                });
+            for node in 0..self.nodes {
+                if reads.len() < READS_MAX {
+                    reads.spawn(self.clone().read(node, counter));
+                }
             }
-            self.clock.sleep(READ_EVERY).await;
+            self.think(&chance).await;
+        }
+    }
+
+    async fn read(self: Arc<Self>, node: usize, counter: usize) {
+        let called = self.clock.now();
+        let said = self.doors.ask(node, &get(counter), None, String::new(), READ_WAITS).await;
+        if let Said::Answer(value) = said {
+            self.note(counter, Access::Get, called, value.as_u64());
+            self.was_answered(COUNTERS * SHARING + PAYERS + PROBERS + node);
         }
     }
 
@@ -268,7 +281,7 @@ impl Clients {
 
     /// Reads every counter once more, as part of the history. Whether all were answered.
     pub(crate) async fn read_all(&self) -> bool {
-        for counter in 0..COUNTERS {
+        for counter in 0..COUNTERS + QUIET {
             let called = self.clock.now();
             let Some(value) = self.in_calm(&get(counter), None, "").await else { return false };
             self.note(counter, Access::Get, called, value.as_u64());

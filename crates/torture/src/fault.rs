@@ -76,9 +76,20 @@ pub(crate) struct Fault {
 pub(crate) enum What {
     Stopped(usize),
     Killed(usize),
-    Cut { node: usize, how: &'static str, wires: Vec<Wire> },
-    Lossy { node: usize, wires: Vec<Wire> },
-    FullDisk(usize),
+    Cut {
+        node: usize,
+        how: &'static str,
+        wires: Vec<Wire>,
+    },
+    Lossy {
+        node: usize,
+        wires: Vec<Wire>,
+    },
+    FullDisk {
+        node: usize,
+        /// It is killed as well, and starts on the full disk.
+        killed: bool,
+    },
     DatabaseKilled,
     DatabaseStopped,
 }
@@ -90,7 +101,8 @@ impl fmt::Display for Fault {
             What::Killed(node) => write!(f, "node {node} is killed")?,
             What::Cut { node, how, .. } => write!(f, "node {node} {how}")?,
             What::Lossy { node, .. } => write!(f, "node {node} loses packets")?,
-            What::FullDisk(node) => write!(f, "the disk of node {node} is full")?,
+            What::FullDisk { node, killed: false } => write!(f, "the disk of node {node} is full")?,
+            What::FullDisk { node, killed: true } => write!(f, "the disk of node {node} is full and it is killed")?,
             What::DatabaseKilled => f.write_str("the database is killed")?,
             What::DatabaseStopped => f.write_str("the database stands still")?,
         }
@@ -140,8 +152,12 @@ impl Schedule {
         let mut step = vec![self.fault(kind, node)];
         if self.nodes > 2 && self.chance.hits(250) {
             // Not of the round: every kind still comes alone now and then.
-            let kind = self.kinds[below(&self.chance, self.kinds.len())];
+            let mut kind = self.kinds[below(&self.chance, self.kinds.len())];
             let other = (node + 1 + below(&self.chance, self.nodes - 1)) % self.nodes;
+            if step[0].kind == Kind::Disk && self.kinds.contains(&Kind::Kill) {
+                // What the node has to take over from the other one wants to go to its disk.
+                kind = Kind::Kill;
+            }
             // There is one database.
             if kind != Kind::Database || step[0].kind != Kind::Database {
                 step.push(self.fault(kind, other));
@@ -157,7 +173,7 @@ impl Schedule {
         let what = match kind {
             Kind::Pause => What::Stopped(node),
             Kind::Kill => What::Killed(node),
-            Kind::Disk => What::FullDisk(node),
+            Kind::Disk => What::FullDisk { node, killed: self.chance.hits(500) },
             Kind::Loss => What::Lossy { node, wires: everybody(node).flat_map(both_ways).collect() },
             Kind::Database if self.chance.hits(500) => What::DatabaseKilled,
             Kind::Database => What::DatabaseStopped,
@@ -245,8 +261,8 @@ mod tests {
     #[test]
     fn what_happens_at_the_same_time_happens_to_different_nodes() {
         let node = |fault: &Fault| match &fault.what {
-            What::Stopped(node) | What::Killed(node) | What::FullDisk(node) => Some(*node),
-            What::Cut { node, .. } | What::Lossy { node, .. } => Some(*node),
+            What::Stopped(node) | What::Killed(node) => Some(*node),
+            What::Cut { node, .. } | What::Lossy { node, .. } | What::FullDisk { node, .. } => Some(*node),
             What::DatabaseKilled | What::DatabaseStopped => None,
         };
         let pairs: Vec<_> =

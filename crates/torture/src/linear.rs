@@ -99,7 +99,12 @@ pub fn check<M: Model>(begin: M::State, calls: &[Call<M>]) -> Result<(), Refused
         if is_answer {
             worlds = open.answer(index, &worlds)?;
         } else if open.call(index) {
-            worlds = worlds.into_iter().map(|world| open.settled(world)).collect();
+            let before = worlds.clone();
+            worlds = worlds.into_iter().map(|world| open.settled(world)).filter(|world| !open.is_over(world)).collect();
+            if worlds.is_empty() {
+                // What it will be answered was impossible already when it was called.
+                return Err(open.contradiction(index, &before));
+            }
         }
     }
     Ok(())
@@ -153,10 +158,14 @@ impl<M: Model> Open<'_, M> {
         }
         self.known.remove(&index);
         if explained.is_empty() {
-            let states: BTreeSet<_> = worlds.iter().map(|world| &world.state).collect();
-            return Err(Refused::Contradiction { call: self.say(index), states: format!("{states:?}") });
+            return Err(self.contradiction(index, worlds));
         }
         Ok(explained)
+    }
+
+    fn contradiction(&self, index: usize, before: &BTreeSet<World<M::State>>) -> Refused {
+        let states: BTreeSet<_> = before.iter().map(|world| &world.state).collect();
+        Refused::Contradiction { call: self.say(index), states: format!("{states:?}") }
     }
 
     /// Every world in which one operation more has happened.

@@ -201,14 +201,7 @@ impl World {
                     self.signal(*node, "-CONT").await?;
                 }
             }
-            What::Killed(node) => {
-                let mut node_now = self.nodes[*node].lock().await;
-                if let Some(mut child) = node_now.0.take() {
-                    child.kill().await?;
-                }
-                self.clock.sleep(fault.lasts).await;
-                self.start(*node, &mut node_now).await?;
-            }
+            What::Killed(node) => self.restart(*node, fault.lasts).await?,
             What::Cut { wires, .. } => {
                 if let Some(network) = &self.wires {
                     network.cut(wires)?;
@@ -221,11 +214,15 @@ impl World {
                     self.lose(network, wires, fault.lasts, chance).await?;
                 }
             }
-            What::FullDisk(node) => {
+            What::FullDisk { node, killed } => {
                 if let Some(disk) = self.disks.get(*node) {
                     disk.fill()?;
-                    self.clock.sleep(fault.lasts).await;
-                    disk.empty()?;
+                    let empty = async {
+                        self.clock.sleep(fault.lasts).await;
+                        disk.empty()
+                    };
+                    let restart = async { if *killed { self.restart(*node, Duration::ZERO).await } else { Ok(()) } };
+                    futures::future::try_join(empty, restart).await?;
                 }
             }
             What::DatabaseKilled => {
@@ -244,6 +241,16 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Kills a node and starts it again after a while.
+    async fn restart(&self, number: usize, after: Duration) -> Result<(), Error> {
+        let mut node = self.nodes[number].lock().await;
+        if let Some(mut child) = node.0.take() {
+            child.kill().await?;
+        }
+        self.clock.sleep(after).await;
+        self.start(number, &mut node).await
     }
 
     /// Every wire is good for a while and bad for a while, each by itself: a channel of two states, as Gilbert and Elliott describe

@@ -41,6 +41,13 @@ fn a_stale_read_is_refused() {
 }
 
 #[test]
+fn what_is_refused_is_the_answer_that_cannot_be() {
+    // The stale read is answered last, and named.
+    let refused = check(0, &[known(Add, 0, 1, 1), known(Get, 2, 9, 0), known(Add, 3, 4, 2)]).unwrap_err().to_string();
+    assert!(refused.contains("Get, called at 2.000ms, answered 0") && refused.contains("{1}"), "{refused}");
+}
+
+#[test]
 fn an_addition_that_is_lost_or_applied_twice_is_refused() {
     refuses(&[known(Add, 0, 1, 1), known(Add, 2, 3, 1)]);
     refuses(&[known(Add, 0, 1, 1), known(Add, 2, 3, 3)]);
