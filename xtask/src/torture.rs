@@ -21,7 +21,7 @@ pub(crate) struct Torture {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_name = "N")]
     nodes: u8,
-    /// Which faults [default: pause,kill,partition,one-way,loss,disk,database]
+    /// Which faults [default: pause,kill,stop,partition,one-way,loss,disk,database]
     #[arg(long, value_name = "LIST")]
     faults: Option<String>,
 }

@@ -11,8 +11,10 @@ use crate::wires::{Host, Wire};
 pub enum Kind {
     /// A node stands still (SIGSTOP) and goes on.
     Pause,
-    /// A node is killed (SIGKILL) and starts again.
+    /// A node is killed (SIGKILL) and starts again, now and then with nothing on its disk.
     Kill,
+    /// A node is told to end (SIGTERM), so that it gives its cells away, and starts again.
+    Stop,
     /// A node is cut off from the others, from the database, or from both. Clients still reach it.
     Partition,
     /// The same, but only what it sends is lost, or only what is sent to it.
@@ -27,14 +29,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every one.
-    pub const ALL: [Self; 7] =
-        [Self::Pause, Self::Kill, Self::Partition, Self::OneWay, Self::Loss, Self::Disk, Self::Database];
+    pub const ALL: [Self; 8] =
+        [Self::Pause, Self::Kill, Self::Stop, Self::Partition, Self::OneWay, Self::Loss, Self::Disk, Self::Database];
 
     /// Its name, as it is typed and printed.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Kill => "kill",
+            Self::Stop => "stop",
             Self::Partition => "partition",
             Self::OneWay => "one-way",
             Self::Loss => "loss",
@@ -52,7 +55,7 @@ impl fmt::Display for Kind {
 
 /// There is no fault of that name.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("there is no fault `{0}`; there are pause, kill, partition, one-way, loss, disk and database")]
+#[error("there is no fault `{0}`; there are pause, kill, stop, partition, one-way, loss, disk and database")]
 pub struct UnknownKind(String);
 
 impl FromStr for Kind {
@@ -75,7 +78,13 @@ pub(crate) struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Stopped(usize),
-    Killed(usize),
+    Killed {
+        node: usize,
+        /// It comes back with an empty disk, as another node.
+        lost: bool,
+    },
+    /// Asked to end.
+    Ended(usize),
     Cut {
         node: usize,
         how: &'static str,
@@ -98,7 +107,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
             What::Stopped(node) => write!(f, "node {node} stands still")?,
-            What::Killed(node) => write!(f, "node {node} is killed")?,
+            What::Killed { node, lost: false } => write!(f, "node {node} is killed")?,
+            What::Killed { node, lost: true } => write!(f, "node {node} is killed and its disk is lost")?,
+            What::Ended(node) => write!(f, "node {node} is told to end")?,
             What::Cut { node, how, .. } => write!(f, "node {node} {how}")?,
             What::Lossy { node, .. } => write!(f, "node {node} loses packets")?,
             What::FullDisk { node, killed: false } => write!(f, "the disk of node {node} is full")?,
@@ -172,7 +183,8 @@ impl Schedule {
         let everybody = |node| self.to_peers(node).chain([(Host::Node(node), Host::Database)]);
         let what = match kind {
             Kind::Pause => What::Stopped(node),
-            Kind::Kill => What::Killed(node),
+            Kind::Kill => What::Killed { node, lost: self.chance.hits(250) },
+            Kind::Stop => What::Ended(node),
             Kind::Disk => What::FullDisk { node, killed: self.chance.hits(500) },
             Kind::Loss => What::Lossy { node, wires: everybody(node).flat_map(both_ways).collect() },
             Kind::Database if self.chance.hits(500) => What::DatabaseKilled,
@@ -239,11 +251,11 @@ mod tests {
     #[test]
     fn a_node_stands_still_first_and_every_round_has_every_kind_once() {
         for seed in 0..50 {
-            let steps = steps(seed, &Kind::ALL, 14);
+            let steps = steps(seed, &Kind::ALL, 16);
             assert!(matches!(steps[0][0].what, What::Stopped(_)));
-            for round in steps.chunks(7) {
+            for round in steps.chunks(8) {
                 let kinds: BTreeSet<Kind> = round.iter().map(|step| step[0].kind).collect();
-                assert_eq!(kinds.len(), 7);
+                assert_eq!(kinds.len(), 8);
             }
         }
     }
@@ -261,8 +273,11 @@ mod tests {
     #[test]
     fn what_happens_at_the_same_time_happens_to_different_nodes() {
         let node = |fault: &Fault| match &fault.what {
-            What::Stopped(node) | What::Killed(node) => Some(*node),
-            What::Cut { node, .. } | What::Lossy { node, .. } | What::FullDisk { node, .. } => Some(*node),
+            What::Stopped(node) | What::Ended(node) => Some(*node),
+            What::Killed { node, .. }
+            | What::Cut { node, .. }
+            | What::Lossy { node, .. }
+            | What::FullDisk { node, .. } => Some(*node),
             What::DatabaseKilled | What::DatabaseStopped => None,
         };
         let pairs: Vec<_> =

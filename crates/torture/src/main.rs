@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use stride_sim::Chance;
 use stride_torture::{Kind, Settings};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Torture a cluster and check every promise
 #[derive(Parser)]
@@ -20,7 +21,7 @@ struct Torture {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=9), value_name = "N")]
     nodes: u8,
-    /// Which faults [default: all of pause, kill, partition, one-way, loss, disk, database]
+    /// Which faults [default: all of pause, kill, stop, partition, one-way, loss, disk, database]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     faults: Vec<Kind>,
     /// The binary
@@ -57,8 +58,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     eprintln!("seed {seed}; logs and history go to {kept}");
     let report = tokio::select! {
         report = Box::pin(stride_torture::run(&settings, |line| eprintln!("{line}"))) => report,
-        pressed = tokio::signal::ctrl_c() => {
-            pressed.context("cannot listen for Ctrl-C")?;
+        asked = asked_to_end() => {
+            asked.context("cannot listen for signals")?;
             eprintln!("ended before there was a verdict; nothing is left running");
             return Ok(ExitCode::from(130));
         }
@@ -70,4 +71,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     eprintln!("replay with --seed {seed}; logs and history are in {kept}");
     Ok(ExitCode::FAILURE)
+}
+
+/// Ctrl-C, or SIGTERM as a CI sends it.
+async fn asked_to_end() -> std::io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long a node may take to start, tries that it refuses included: a name is free once the lease of the one before has ended.
 const START_MAX: Duration = Duration::from_secs(60);
+/// How long a node may take to end when it is told to: it gives up draining after half a minute.
+const END_MAX: Duration = Duration::from_secs(60);
 /// How long until a node that ended by itself is started again, as systemd does.
 const START_AGAIN: Duration = Duration::from_secs(1);
 /// What a node's cache may take, in megabytes.
@@ -201,7 +203,8 @@ impl World {
                     self.signal(*node, "-CONT").await?;
                 }
             }
-            What::Killed(node) => self.restart(*node, fault.lasts).await?,
+            What::Killed { node, lost } => self.restart(*node, *lost, fault.lasts).await?,
+            What::Ended(node) => self.end_and_start(*node, fault.lasts).await?,
             What::Cut { wires, .. } => {
                 if let Some(network) = &self.wires {
                     network.cut(wires)?;
@@ -221,7 +224,8 @@ impl World {
                         self.clock.sleep(fault.lasts).await;
                         disk.empty()
                     };
-                    let restart = async { if *killed { self.restart(*node, Duration::ZERO).await } else { Ok(()) } };
+                    let restart =
+                        async { if *killed { self.restart(*node, false, Duration::ZERO).await } else { Ok(()) } };
                     futures::future::try_join(empty, restart).await?;
                 }
             }
@@ -243,10 +247,27 @@ impl World {
         Ok(())
     }
 
-    /// Kills a node and starts it again after a while.
-    async fn restart(&self, number: usize, after: Duration) -> Result<(), Error> {
+    /// Kills a node and starts it again after a while, with what was on its disk or without.
+    async fn restart(&self, number: usize, lost: bool, after: Duration) -> Result<(), Error> {
         let mut node = self.nodes[number].lock().await;
         if let Some(mut child) = node.0.take() {
+            child.kill().await?;
+        }
+        if lost {
+            fs::remove_dir_all(self.data(number))?;
+        }
+        self.clock.sleep(after).await;
+        self.start(number, &mut node).await
+    }
+
+    /// Asks a node to end, and starts it again a while after it has.
+    async fn end_and_start(&self, number: usize, after: Duration) -> Result<(), Error> {
+        self.signal(number, "-TERM").await?;
+        let mut node = self.nodes[number].lock().await;
+        if let Some(mut child) = node.0.take()
+            && self.clock.timeout(END_MAX, child.wait()).await.is_err()
+        {
+            self.doors.note(format!("node {number} was told to end and has not {END_MAX:?} later"));
             child.kill().await?;
         }
         self.clock.sleep(after).await;

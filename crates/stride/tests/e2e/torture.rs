@@ -8,7 +8,7 @@ use stride_torture::{Kind, Settings};
 use crate::support::{examples, root};
 
 /// Long enough for every kind of fault once.
-const LASTS: Duration = Duration::from_secs(40);
+const LASTS: Duration = Duration::from_secs(45);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_are_stopped_killed_cut_off_and_full_break_no_promise() {
