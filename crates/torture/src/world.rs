@@ -38,7 +38,8 @@ const PEERS: u16 = 7375;
 
 /// Fields are dropped in this order: processes before what they run on.
 pub(crate) struct World {
-    nodes: Vec<tokio::sync::Mutex<Node>>,
+    /// A process each, none while it is meant to be dead.
+    nodes: Vec<tokio::sync::Mutex<Option<Child>>>,
     server: Arc<Mutex<Server>>,
     disks: Vec<SmallDisk>,
     wires: Option<Wires>,
@@ -53,9 +54,6 @@ pub(crate) struct World {
     ended: Mutex<Vec<String>>,
     left_out: Vec<(Kind, String)>,
 }
-
-/// A node's process, none while it is meant to be dead.
-struct Node(Option<Child>);
 
 impl World {
     /// Starts a database and nodes.
@@ -80,7 +78,7 @@ impl World {
         let server = Tasks::real().blocking(start).await?;
         let dir = tempfile::Builder::new().prefix("stride-torture-").tempdir()?;
         let world = Self {
-            nodes: (0..settings.nodes).map(|_| tokio::sync::Mutex::new(Node(None))).collect(),
+            nodes: (0..settings.nodes).map(|_| tokio::sync::Mutex::new(None)).collect(),
             database: server.url("postgres"),
             server: Arc::new(Mutex::new(server)),
             disks,
@@ -137,13 +135,13 @@ impl World {
     }
 
     /// Starts a node and waits until it is ready; one that refuses is tried again.
-    async fn start(&self, number: usize, node: &mut Node) -> Result<(), Error> {
+    async fn start(&self, number: usize, node: &mut Option<Child>) -> Result<(), Error> {
         let began = self.clock.now();
         loop {
             let left = START_MAX.saturating_sub(self.clock.now() - began);
             match self.clock.timeout(left, self.try_start(number)).await {
                 Ok(Ok(child)) => {
-                    node.0 = Some(child);
+                    *node = Some(child);
                     return Ok(());
                 }
                 Ok(Err(Error::Refused { .. })) if left > START_AGAIN => self.clock.sleep(START_AGAIN).await,
@@ -250,7 +248,7 @@ impl World {
     /// Kills a node and starts it again after a while, with what was on its disk or without.
     async fn restart(&self, number: usize, lost: bool, after: Duration) -> Result<(), Error> {
         let mut node = self.nodes[number].lock().await;
-        if let Some(mut child) = node.0.take() {
+        if let Some(mut child) = node.take() {
             child.kill().await?;
         }
         if lost {
@@ -264,7 +262,7 @@ impl World {
     async fn end_and_start(&self, number: usize, after: Duration) -> Result<(), Error> {
         self.signal(number, "-TERM").await?;
         let mut node = self.nodes[number].lock().await;
-        if let Some(mut child) = node.0.take()
+        if let Some(mut child) = node.take()
             && self.clock.timeout(END_MAX, child.wait()).await.is_err()
         {
             self.doors.note(format!("node {number} was told to end and has not {END_MAX:?} later"));
@@ -299,7 +297,7 @@ impl World {
     /// Whether there was a process to send it to.
     async fn signal(&self, node: usize, signal: &str) -> Result<bool, Error> {
         let node = self.nodes[node].lock().await;
-        let Some(pid) = node.0.as_ref().and_then(Child::id) else { return Ok(false) };
+        let Some(pid) = node.as_ref().and_then(Child::id) else { return Ok(false) };
         output(Blocking::new("kill").args([signal, &pid.to_string()]))?;
         Ok(true)
     }
@@ -316,7 +314,7 @@ impl World {
     pub(crate) async fn revive(&self) -> Result<(), Error> {
         for (number, node) in self.nodes.iter().enumerate() {
             let mut node = node.lock().await;
-            let Some(child) = &mut node.0 else { continue };
+            let Some(child) = &mut *node else { continue };
             let Some(status) = child.try_wait()? else { continue };
             self.ended.lock().push(ended(number, status, &self.log(number)));
             self.clock.sleep(START_AGAIN).await;
@@ -328,7 +326,7 @@ impl World {
     /// Ends everything and waits until it has.
     pub(crate) async fn end(self) -> Result<(), Error> {
         for node in &self.nodes {
-            if let Some(mut child) = node.lock().await.0.take() {
+            if let Some(mut child) = node.lock().await.take() {
                 child.kill().await?;
             }
         }
