@@ -308,22 +308,23 @@ impl Clients {
         Some(ledger)
     }
 
-    /// Waits until no message is on its way and no timer is set anywhere. Whether that came to pass.
-    pub(crate) async fn until_quiet(&self) -> bool {
-        const ZEROS: [&str; 3] =
-            ["stride_messages{place=\"waiting\"} 0", "stride_messages{place=\"leaving\"} 0", "stride_timers 0"];
-        let quiet = async {
-            let mut node = 0;
-            while node < self.nodes {
-                let metrics = self.doors.get(node, "/metrics", PATIENCE).await.unwrap_or_default();
-                // One that is not quiet may still give work to one that was, so all are looked at again.
-                node = if ZEROS.iter().all(|zero| metrics.lines().any(|line| line == *zero)) { node + 1 } else { 0 };
-                if node == 0 {
-                    self.clock.sleep(AGAIN).await;
-                }
+    /// Waits until no message is on its way and no timer is set anywhere; what there still is if that does not come to pass.
+    pub(crate) async fn until_quiet(&self) -> Option<String> {
+        let mut left = Vec::new();
+        let began = self.clock.now();
+        while self.clock.now() - began < CALM_MAX {
+            left.clear();
+            // All of them at about the same time: one that is quiet may still be given work by another.
+            for node in 0..self.nodes {
+                let metrics = self.doors.get(node, "/metrics", PATIENCE).await;
+                left.extend(not_quiet(metrics.as_deref()).into_iter().map(|line| format!("node {node}: {line}")));
             }
-        };
-        self.clock.timeout(CALM_MAX, quiet).await.is_ok()
+            if left.is_empty() {
+                return None;
+            }
+            self.clock.sleep(AGAIN).await;
+        }
+        Some(left.join("; "))
     }
 
     /// What is parked, if anything.
@@ -349,4 +350,16 @@ fn get(counter: usize) -> String {
 
 fn statement(account: &str) -> String {
     format!("/v1/agents/account/{account}/statement")
+}
+
+/// What a node's metrics say of messages that are on their way and of timers.
+fn not_quiet(metrics: Option<&str>) -> Vec<String> {
+    const QUIET: [&str; 3] =
+        ["stride_messages{place=\"waiting\"}", "stride_messages{place=\"leaving\"}", "stride_timers"];
+    let Some(metrics) = metrics else { return vec!["no metrics".to_owned()] };
+    let found = QUIET.iter().map(|name| {
+        let line = metrics.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        line.map_or_else(|| format!("no {name}"), str::to_owned)
+    });
+    found.filter(|line| !line.ends_with(" 0")).collect()
 }

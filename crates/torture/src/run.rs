@@ -139,8 +139,8 @@ impl<T: Fn(&str)> Run<'_, T> {
     }
 
     async fn judge(&self, report: &mut Report) {
-        if !self.clients.until_quiet().await {
-            report.broken.push("messages or timers never come to an end".to_owned());
+        if let Some(left) = self.clients.until_quiet().await {
+            report.broken.push(format!("messages or timers never come to an end: {left}"));
         }
         if let Some(parked) = self.clients.parked().await {
             report.broken.push(format!("parked although nothing fails for good: {parked}"));
