@@ -1,4 +1,4 @@
-//! One door for every chore: `cargo xtask demo`, `cluster`, `test`, `sim`, `ci`, `build-guests`.
+//! One door for every chore: `cargo xtask demo`, `cluster`, `test`, `sim`, `torture`, `ci`, `build-guests`.
 //!
 //! Only small dependencies, so that the first command of a stranger starts at once; what it then does is run programs.
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@ mod postgres;
 mod sim;
 mod step;
 mod test;
+mod torture;
 
 use clap::Parser;
 
@@ -28,6 +29,8 @@ enum Chore {
     Test,
     /// Simulate the whole protocol with crashes, a bad disk and cells that move, for many seeds or for one
     Sim(sim::Sim),
+    /// Stop, kill and cut off the nodes of a real cluster, fill their disks, lose their packets, and check every promise
+    Torture(torture::Torture),
     /// Run what CI runs
     Ci,
 }
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Cluster(cluster) => cluster.run(),
         Chore::Test => test::run(),
         Chore::Sim(sim) => sim.run(),
+        Chore::Torture(torture) => torture.run(),
         Chore::Ci => ci::run(),
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Cell {
     pub(crate) recovered_in: std::time::Duration,
     /// Who may begin something in it.
     pub(crate) gate: Gate,
+    /// Held while the cell is given up: several find out at the same time that another node has it, and one of them is enough.
+    pub(crate) leaving: Mutex<()>,
     /// Up to where a snapshot has it, and since when.
     pub(crate) kept: Mutex<Kept>,
     /// Held while a record is ordered and its writes are staged, so that both happen in the same order.
@@ -93,6 +95,7 @@ impl Cell {
             epoch,
             recovered_in: std::time::Duration::ZERO,
             gate: Gate::default(),
+            leaving: Mutex::default(),
             kept: Mutex::default(),
             tail: Mutex::new(Tail { last: receipt.seq(), received, closed: false }),
             receipt: Mutex::new(receipt),

@@ -149,6 +149,9 @@ impl Engine {
 
     /// Forgets a cell that is closed.
     fn give_up(&self, cell: &Arc<Cell>, durable: bool) {
+        // Whoever comes second waits here and finds it gone. Otherwise it could be back meanwhile, in another epoch, and what is
+        // staged of that one would be dropped.
+        let _leaving = cell.leaving.lock();
         if self.cells.get(cell.id).is_none_or(|owned| !Arc::ptr_eq(&owned, cell)) {
             return;
         }

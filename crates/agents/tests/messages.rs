@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use stride_agents::{
     Answer, Ask, Bodies, Body, Engine, Kind, Method, Schedule, Settings, Surroundings, Tell, Told, Turn,
 };
-use stride_ids::{Address, AgentKey, Code, Failure, Name, Payload};
+use stride_ids::{Address, AgentKey, CellId, Code, Failure, Name, Payload};
 use stride_journal::memory::MemoryJournal;
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
@@ -341,6 +341,30 @@ async fn a_timer_fires_once_and_one_that_was_due_while_the_node_was_down_fires_o
     let world = world.restart_after(Duration::from_secs(3_600)).await;
     world.quiet().await;
     assert_eq!(world.all("a").await, "once+0 once+0");
+    assert_eq!(world.engine.stats().timers, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cell_that_several_find_to_be_lost_at_the_same_time_is_given_up_once() {
+    let world = World::new().await;
+    for n in 0..16_000 {
+        world.ask(&format!("t{n}"), "after", "3600000").await.unwrap();
+    }
+    assert_eq!(world.engine.stats().timers, 16_000);
+    let (together, runtime) = (std::sync::Barrier::new(8), tokio::runtime::Handle::current());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let _entered = runtime.enter();
+                for cell in (0..8).map(CellId) {
+                    together.wait();
+                    world.engine.lose(cell);
+                }
+            });
+        }
+    });
+    assert_eq!(world.engine.cells().len(), 0);
+    // Were each of them to take its timers out of the count, it would be less than nothing.
     assert_eq!(world.engine.stats().timers, 0);
 }
 

@@ -60,11 +60,21 @@ pub enum Error {
     },
 }
 
+/// A network of its own for a server, as `ip netns add` makes it: so it can be cut off.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// The address that the server listens on, which this process reaches as well.
+    pub address: Ipv4Addr,
+}
+
 /// A server that runs until it is dropped.
 #[derive(Debug)]
 pub struct Server {
     programs: Programs,
     dir: PathBuf,
+    namespace: Option<Namespace>,
     port: u16,
     /// In a process group of its own.
     apart: bool,
@@ -89,7 +99,7 @@ impl Server {
     /// # Errors
     /// If there is no PostgreSQL, with what to install; or if it does not start.
     pub fn start() -> Result<Self, Error> {
-        Self::new(false)
+        Self::new(false, None)
     }
 
     /// The same, but a Ctrl-C on the terminal does not reach it: whoever holds this says when it ends.
@@ -97,16 +107,29 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn start_apart() -> Result<Self, Error> {
-        Self::new(true)
+        Self::new(true, None)
     }
 
-    fn new(apart: bool) -> Result<Self, Error> {
+    /// The same in a network of its own.
+    ///
+    /// # Errors
+    /// As [`Server::start`], and if this process may not enter that network.
+    pub fn start_in(namespace: Namespace) -> Result<Self, Error> {
+        Self::new(true, Some(namespace))
+    }
+
+    fn new(apart: bool, namespace: Option<Namespace>) -> Result<Self, Error> {
         let programs = Programs::find()?;
         let (home, dir) = programs.home()?;
         let mut initdb = programs.command("initdb");
         initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "--username", USER]);
         run(initdb.arg("--pgdata").arg(&dir))?;
-        Self::begin(programs, home, dir, apart)
+        if namespace.is_some() {
+            // What reaches it from other networks is trusted like what is here: nobody else is on them.
+            let mut trusted = fs::OpenOptions::new().append(true).open(dir.join("pg_hba.conf"))?;
+            writeln!(trusted, "host all all samenet trust")?;
+        }
+        Self::begin(programs, home, dir, apart, namespace)
     }
 
     /// A standby of this one. It is synchronous once [`Server::require_standby`] was called.
@@ -117,16 +140,23 @@ impl Server {
         let programs = self.programs.clone();
         let (home, dir) = programs.home()?;
         let mut copy = programs.command("pg_basebackup");
-        copy.args(["--host=127.0.0.1", "--port", &self.port.to_string(), "--username", USER, "--no-sync"]);
+        copy.arg(format!("--host={}", self.address()));
+        copy.args(["--port", &self.port.to_string(), "--username", USER, "--no-sync"]);
         run(copy.args(["--checkpoint=fast", "--write-recovery-conf", "--pgdata"]).arg(&dir))?;
-        Self::begin(programs, home, dir, self.apart)
+        Self::begin(programs, home, dir, self.apart, self.namespace.clone())
     }
 
-    fn begin(programs: Programs, home: tempfile::TempDir, dir: PathBuf, apart: bool) -> Result<Self, Error> {
+    fn begin(
+        programs: Programs,
+        home: tempfile::TempDir,
+        dir: PathBuf,
+        apart: bool,
+        namespace: Option<Namespace>,
+    ) -> Result<Self, Error> {
         // Free now; whoever takes it before the server does makes the start fail, which is said.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let (clock, databases) = (Clock::real(), AtomicU32::new(0));
-        let mut server = Self { programs, dir, port, apart, process: None, clock, databases, _home: home };
+        let mut server = Self { programs, dir, namespace, port, apart, process: None, clock, databases, _home: home };
         server.resume()?;
         Ok(server)
     }
@@ -139,10 +169,10 @@ impl Server {
         let began = self.clock.now();
         loop {
             let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
-            let mut postgres = self.programs.command("postgres");
+            let mut postgres = self.programs.command_in("postgres", self.namespace.as_ref());
             postgres.arg("-D").arg(&self.dir).args(["-p", &self.port.to_string()]);
             for setting in [
-                "listen_addresses=127.0.0.1",
+                &format!("listen_addresses={}", self.address()),
                 "unix_socket_directories=",
                 "max_connections=200",
                 "shared_buffers=64MB",
@@ -182,14 +212,18 @@ impl Server {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// Its port on 127.0.0.1.
+    fn address(&self) -> Ipv4Addr {
+        self.namespace.as_ref().map_or(Ipv4Addr::LOCALHOST, |namespace| namespace.address)
+    }
+
+    /// Its port on 127.0.0.1, or on the address that it was given.
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The connection string of a database.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://{USER}@{}:{}/{database}", self.address(), self.port)
     }
 
     /// A database with nothing in it: its name.
@@ -208,7 +242,7 @@ impl Server {
     /// If the server refuses or is not there.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String, Error> {
         let mut psql = self.programs.command("psql");
-        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "-d", database]);
+        psql.args(["-h", &self.address().to_string(), "-p", &self.port.to_string(), "-U", USER, "-d", database]);
         psql.args(["-XqtA", "-v", "ON_ERROR_STOP=1"]);
         Ok(text(&run_with(&mut psql, sql)?.stdout))
     }
@@ -347,6 +381,19 @@ impl Programs {
             // Wherever we are may be closed to that user.
             command.uid(user).gid(group).current_dir("/");
         }
+        command.env_remove("PGOPTIONS").env("LC_ALL", "C");
+        command
+    }
+
+    /// The same in another network. `nsenter` becomes the program, so that its process is the one that is started.
+    fn command_in(&self, program: &str, namespace: Option<&Namespace>) -> Command {
+        let Some(namespace) = namespace else { return self.command(program) };
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", namespace.name));
+        if let Some((user, group)) = self.user {
+            command.arg(format!("--setuid={user}")).arg(format!("--setgid={group}"));
+        }
+        command.arg("--").arg(self.bin.join(program)).current_dir("/");
         command.env_remove("PGOPTIONS").env("LC_ALL", "C");
         command
     }

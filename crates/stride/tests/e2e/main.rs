@@ -32,3 +32,4 @@ mod stores;
 mod support;
 mod tell;
 mod thumbnails;
+mod torture;

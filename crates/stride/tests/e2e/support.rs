@@ -9,6 +9,7 @@ use std::{
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, multipart};
 use serde_json::Value;
+pub(crate) use stride_torture::SmallDisk;
 
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
@@ -249,28 +250,4 @@ pub(crate) fn data() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     (dir, data)
-}
-
-/// A file system of its own that is small, so that it can be filled. Needs the right to mount.
-pub(crate) struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    pub(crate) fn mount(megabytes: u32) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={megabytes}m");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output().ok()?;
-        mounted.status.success().then_some(Self(dir))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Nothing can be done about a failure here; the mount is in a directory of its own.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
 }

@@ -1,26 +1,20 @@
 //! A bank whose node is killed again and again while its accounts pay each other, and a checker outside that knows
 //! nothing but what was asked, what was answered, and the statements in the end.
 
-mod check;
 mod clients;
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use serde_json::json;
-use stride_sim::Chance;
+use stride_sim::{Chance, Clock};
+use stride_torture::bank::{self, ACCOUNTS, DEPOSIT, Ledger, Line};
 
-use self::{
-    check::{Ledger, Line},
-    clients::{Bank, Client},
-};
+use self::clients::{Bank, Client};
 use crate::support::{Node, data};
 
 /// How often the node is killed, unless `STRIDE_BANK_KILLS` says otherwise.
 const KILLS: u64 = 24;
 const CLIENTS: u64 = 12;
-const ACCOUNTS: [&str; 6] = ["ann", "bob", "cid", "dot", "eve", "fay"];
-/// What every account begins with, in cents.
-const DEPOSIT: u32 = 10_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bank_whose_node_is_killed_at_random_loses_no_payment_and_makes_none() {
@@ -29,7 +23,7 @@ async fn a_bank_whose_node_is_killed_at_random_loses_no_payment_and_makes_none()
     eprintln!("{kills} kills, seed {seed}");
     let chance = Chance::seeded(seed);
     let (_dir, data) = data();
-    let clock = Arc::new(AtomicU64::new(0));
+    let clock = Clock::real();
     let mut clients: Vec<_> =
         (0..CLIENTS).map(|number| Client::new(number, chance.next_u64(), clock.clone())).collect();
     open_accounts(&data).await;
@@ -60,7 +54,7 @@ async fn a_bank_whose_node_is_killed_at_random_loses_no_payment_and_makes_none()
     for account in ACCOUNTS {
         ledger.insert(account.to_owned(), statement(&bank.node, account).await);
     }
-    let broken = check::all(&operations, &ledger);
+    let broken = bank::all(&operations, &ledger);
     assert_eq!(broken, Vec::<String>::new(), "seed {seed}");
     assert_eq!(bank.node.get("/v1/parked").await.json()["parked"], json!([]));
     eprintln!("{} operations, all as they should be", operations.len());
