@@ -34,6 +34,7 @@ mod read;
 mod row;
 mod storage;
 mod sweep;
+mod transfer;
 mod upload;
 
 pub use agent::BUCKETS;
@@ -52,3 +53,4 @@ pub use range::RangeSpec;
 pub use read::Reader;
 pub use storage::{Components, DiskCache, DiskCacheStats, Location, LocationError, OpenError, Owner, Storage, use_tls};
 pub use sweep::Swept;
+pub use transfer::{Transfer, Transferred};
