@@ -3,11 +3,11 @@
 //! Always true: it is what the next start of a node would find, the store with the journal's tail over it; nothing of it is
 //! written, no cell is taken over, and no agent runs.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use stride_ids::{Address, CellId};
-use stride_journal::embedded::Look;
+use stride_ids::{Address, CellId, Seq};
+use stride_journal::{Error, Record, embedded::Look};
 use stride_store::{RowKey, Rows, Store};
 
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
 
 /// The state of a node that does not run.
 pub struct Offline {
-    store: Store,
-    cells: u16,
+    pub(crate) store: Arc<Store>,
+    pub(crate) cells: u16,
 }
 
 impl Offline {
@@ -29,10 +29,23 @@ impl Offline {
     /// Those with which a node would not start.
     pub fn open(journal: &Look, store: &Path) -> Result<Self, OpenError> {
         let cells = journal.cells();
-        let store = Store::open_to_look(store, cells)?;
+        let store = Arc::new(Store::open_to_look(store, cells)?);
+        Self::over(store, cells, |cell| journal.last(cell), |cell, after| journal.replay(cell, after))
+    }
+
+    /// The same over a store that is open, of so many cells, with what a journal has behind it: where each cell ends there, and
+    /// its records behind a position.
+    ///
+    /// # Errors
+    /// Those with which a node would not take a cell over.
+    pub fn over(
+        store: Arc<Store>,
+        cells: u16,
+        last: impl Fn(CellId) -> Seq,
+        replay: impl Fn(CellId, Seq) -> Result<Vec<Record>, Error>,
+    ) -> Result<Self, OpenError> {
         for cell in (0..cells).map(CellId) {
-            let records = |after| journal.replay(cell, after);
-            catch_up(&store, cell, cells, journal.last(cell), records)?;
+            catch_up(&store, cell, cells, last(cell), |after| replay(cell, after))?;
         }
         Ok(Self { store, cells })
     }

@@ -17,6 +17,8 @@ use crate::{
 
 /// Schema of journal records of this release.
 const RECORD_SCHEMA: u16 = 2;
+/// Schema of the record with which a cell begins that has rows from elsewhere.
+const BEGINNING_SCHEMA: u16 = 3;
 /// Schema of header rows of this release.
 const HEADER_SCHEMA: u16 = 0x0102;
 /// Schema of reply rows of this release.
@@ -232,8 +234,21 @@ impl Record {
             (first_format::RECORD, rest) => {
                 read::<first_format::Record>(what, first_format::RECORD, rest).map(Into::into)
             }
+            (BEGINNING_SCHEMA, _) => Err(Unreadable {
+                what,
+                schema: BEGINNING_SCHEMA,
+                why:
+                    "the rows with which the cell began came from a cluster, and the store that had them has lost them"
+                        .into(),
+            }),
             (found, _) => unknown(what, found, RECORD_SCHEMA),
         }
+    }
+
+    /// The record of the rows with which a cell begins. They are in the store before it is written, and nowhere else: whoever has to
+    /// replay it is refused.
+    pub(crate) fn beginning() -> Bytes {
+        Bytes::copy_from_slice(&BEGINNING_SCHEMA.to_le_bytes())
     }
 }
 

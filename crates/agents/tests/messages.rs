@@ -12,10 +12,11 @@ use std::{
 
 use futures::future::BoxFuture;
 use stride_agents::{
-    Answer, Ask, Bodies, Body, Engine, Kind, Method, Schedule, Settings, Surroundings, Tell, Told, Turn,
+    Answer, Ask, Bodies, Body, Engine, Kind, Method, Offline, Resettled, Schedule, Settings, Surroundings, Tell, Told,
+    Turn,
 };
-use stride_ids::{Address, AgentKey, CellId, Code, Failure, Name, Payload};
-use stride_journal::memory::MemoryJournal;
+use stride_ids::{Address, AgentKey, CellId, Code, Failure, Name, Payload, Seq};
+use stride_journal::{Journal as _, memory::MemoryJournal};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
 
@@ -162,6 +163,7 @@ struct World {
     bodies: Arc<Lists>,
     clock: Clock,
     dir: tempfile::TempDir,
+    cells: u16,
 }
 
 async fn open(
@@ -169,8 +171,9 @@ async fn open(
     bodies: &Arc<Lists>,
     dir: &tempfile::TempDir,
     clock: &Clock,
+    cells: u16,
 ) -> Arc<Engine> {
-    let settings = Settings { cells: 8, ..Settings::default() };
+    let settings = Settings { cells, ..Settings::default() };
     let store = Arc::new(Store::open(dir.path(), settings.cells, Default::default()).unwrap());
     let surroundings = Surroundings {
         journal: journal.clone(),
@@ -188,20 +191,53 @@ impl World {
     async fn new() -> Self {
         let (journal, clock, dir) = (Arc::new(MemoryJournal::new()), Clock::simulated(), tempfile::tempdir().unwrap());
         let bodies = Arc::new(Lists { version: AtomicU64::new(0), clock: clock.clone() });
-        let engine = open(&journal, &bodies, &dir, &clock).await;
-        Self { engine, journal, bodies, clock, dir }
+        let cells = 8;
+        let engine = open(&journal, &bodies, &dir, &clock, cells).await;
+        Self { engine, journal, bodies, clock, dir, cells }
     }
 
     /// Ends the node and starts it again after a while.
     async fn restart_after(self, away: Duration) -> Self {
-        let Self { engine, journal, bodies, clock, dir } = self;
+        let Self { engine, journal, bodies, clock, dir, cells } = self;
         engine.stop_handling().await;
         drop(engine);
         clock.sleep(away).await;
         // The task that waits for alarms lets go of the engine when it next looks.
         clock.sleep(Duration::from_secs(61)).await;
-        let engine = open(&journal, &bodies, &dir, &clock).await;
-        Self { engine, journal, bodies, clock, dir }
+        let engine = open(&journal, &bodies, &dir, &clock, cells).await;
+        Self { engine, journal, bodies, clock, dir, cells }
+    }
+
+    /// Ends the node and starts another one with the same agents in so many cells. What the cells that are named have in the
+    /// journal has not become durable.
+    async fn resettled(self, into: u16, lost: &[CellId]) -> Self {
+        let Self { engine, journal, bodies, clock, dir, cells } = self;
+        engine.stop_handling().await;
+        drop(engine);
+        clock.sleep(Duration::from_secs(61)).await;
+        let store = Arc::new(Store::open(dir.path(), cells, Default::default()).unwrap());
+        let records = |cell, after| if lost.contains(&cell) { Ok(Vec::new()) } else { journal.replay(cell, after) };
+        let last =
+            |cell| if lost.contains(&cell) { store.position(cell) } else { journal.open_one(cell).unwrap().last };
+        let before = Offline::over(store.clone(), cells, last, records).unwrap();
+
+        let (journal, dir) = (Arc::new(MemoryJournal::new()), tempfile::tempdir().unwrap());
+        let store = Arc::new(Store::open(dir.path(), into, Default::default()).unwrap());
+        let written = before.resettle(into).unwrap().write(&store, |_| {}).unwrap();
+        store.persist().unwrap();
+        for cell in (0..into).map(CellId).filter(|cell| store.position(*cell) > Seq::ZERO) {
+            let epoch = journal.open_one(cell).unwrap().epoch;
+            journal.append(cell, epoch, Resettled::record()).unwrap().await.unwrap();
+        }
+        // As it was written; and whoever resettles it again in as many cells has the same.
+        let position = |cell| store.position(cell);
+        let after = Offline::over(store.clone(), into, position, |_, _| Ok(Vec::new())).unwrap();
+        assert_eq!(after.tallies().unwrap(), written);
+        let again = Arc::new(Store::open(tempfile::tempdir().unwrap().path(), into, Default::default()).unwrap());
+        assert_eq!(after.resettle(into).unwrap().write(&again, |_| {}).unwrap(), written);
+        drop((after, store, before));
+        let engine = open(&journal, &bodies, &dir, &clock, into).await;
+        Self { engine, journal, bodies, clock, dir, cells: into }
     }
 
     async fn ask(&self, key: &str, method: &str, input: &str) -> Result<Answer, Failure> {
@@ -453,4 +489,71 @@ async fn new_code_takes_over_with_a_migration_and_code_that_cannot_is_refused() 
     world.bodies.version.store(2, Ordering::Relaxed);
     world.ask("new", "note", "x").await.unwrap();
     assert_eq!(world.all("new").await, "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_on_their_way_arrive_once_and_in_order_in_other_cells() {
+    let expected: Vec<String> = (0..20).map(|n: u32| n.to_string()).collect();
+    for into in [1, 3, 8, 64] {
+        let world = World::new().await;
+        let (near, far) = (agent("a").cell(8), agent("b").cell(8));
+        assert_ne!(near, far);
+        world.ask("a", "fan", "b").await.unwrap();
+        // Sent and durable, but what takes them in is not.
+        let world = world.resettled(into, &[far]).await;
+        assert_eq!(world.engine.stats().leaving, 0, "they wait for their agent now");
+        world.quiet().await;
+        assert_eq!(world.all("b").await, expected.join(" "));
+        // Taken in and handled: what the sender still has of them is not sent again.
+        let world = world.resettled(8, &[]).await;
+        world.quiet().await;
+        assert_eq!(world.all("b").await, expected.join(" "));
+        world.ask("a", "fan", "b").await.unwrap();
+        world.quiet().await;
+        assert_eq!(world.all("b").await, [expected.join(" "), expected.join(" ")].join(" "));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_tried_again_in_another_cell_asks_nothing_twice() {
+    for into in [1, 3, 64] {
+        let mut world = World::new().await;
+        // Moving takes a minute of this clock: the turn fails here, there, and succeeds when it is back.
+        let at = world.clock.timestamp() + 100_000;
+        world.tell("a", "fail_twice", &at.to_string(), None).await.unwrap();
+        for cells in [into, 8] {
+            while world.engine.stats().failed == 0 {
+                world.clock.sleep(Duration::from_millis(1)).await;
+            }
+            world = world.resettled(cells, &[]).await;
+        }
+        world.quiet().await;
+        assert_eq!(
+            (world.all("a").await, world.all("other").await),
+            ("done".into(), "asked".into()),
+            "in {into} cells"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_timers_and_parked_messages_are_there_in_other_cells() {
+    let world = World::new().await;
+    let first = world.tell("a", "note", "x", Some("key")).await.unwrap();
+    world.ask("timed", "after", "600000").await.unwrap();
+    world.tell("bad", "fail", "", None).await.unwrap();
+    while world.engine.stats().parked == 0 {
+        world.clock.sleep(Duration::from_millis(10)).await;
+    }
+    let world = world.resettled(64, &[]).await;
+    assert_eq!((world.engine.stats().parked, world.engine.stats().timers), (1, 1));
+    let again = world.tell("a", "note", "x", Some("key")).await.unwrap();
+    assert_eq!((again.replayed, again.message), (true, first.message));
+    world.clock.sleep(Duration::from_secs(600)).await;
+    world.quiet().await;
+    assert_eq!((world.all("timed").await, world.all("a").await), ("once+0".into(), "x".into()));
+    world.bodies.version.store(1, Ordering::Relaxed);
+    world.engine.resume(&agent("bad")).await.unwrap();
+    world.quiet().await;
+    assert_eq!(world.all("bad").await, "never mended");
 }

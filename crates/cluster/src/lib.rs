@@ -29,5 +29,5 @@ pub use home::home_of;
 pub use lease::Lease;
 pub use map::{Map, Place};
 pub use node::{Load, NodeName, NodeRow, NodeSpec};
-pub use postgres::PostgresTables;
+pub use postgres::{PostgresTables, State};
 pub use tables::{CellRow, Deployment, Error, News, Pulse, Tables, Wanted, World};

@@ -17,12 +17,17 @@ use crate::{
 };
 
 mod schema;
+mod transfer;
 
-/// Takes a row over if the lease of whoever has it is over, or was declared so, or if it was the same directory's.
+pub use transfer::State;
+
+/// Takes a row over if the lease of whoever has it is over, or was declared so, or if it was the same directory's. Nobody joins a
+/// cluster that was closed.
 const JOIN: &str = "
 WITH joined AS (
     INSERT INTO stride.nodes AS n (name, incarnation, home, http, peer, labels, price, cores, memory, release, lease)
-    VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9, $10, $11::int8 * interval '1 microsecond')
+    SELECT $1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9, $10, $11::int8 * interval '1 microsecond'
+    WHERE NOT EXISTS (SELECT FROM stride.control WHERE closed IS NOT NULL)
     ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, home = excluded.home, http = excluded.http,
         peer = excluded.peer, labels = excluded.labels, price = excluded.price, cores = excluded.cores,
         memory = excluded.memory, release = excluded.release, lease = excluded.lease, seen = clock_timestamp(),
@@ -32,7 +37,7 @@ WITH joined AS (
 ), told AS (
     UPDATE stride.control SET nodes = nodes + 1 WHERE EXISTS (SELECT FROM joined)
 )
-SELECT (SELECT count(*) FROM joined), (SELECT peer FROM stride.nodes WHERE name = $1)";
+SELECT (SELECT count(*) FROM joined), (SELECT peer FROM stride.nodes WHERE name = $1), (SELECT closed FROM stride.control)";
 
 /// The old value of `draining` is read under the lock that the update takes.
 const BEAT: &str = "
@@ -162,11 +167,7 @@ impl PostgresTables {
             *kept = Some(connection);
             Ok(rows)
         };
-        queried.await.map_err(|trouble| match trouble {
-            Trouble::Passing(why) => Error::Unavailable(why),
-            Trouble::Refused(why) => Error::Unfit(why),
-            Trouble::Lasting(error) => Error::Unfit(error.to_string()),
-        })
+        queried.await.map_err(error_of)
     }
 
     /// One statement whose answer is one row.
@@ -197,6 +198,7 @@ impl Tables for PostgresTables {
             ];
             let row = self.query_one(JOIN, &values).await?;
             match row.get::<_, i64>(0) {
+                0 if let Some(closed) = row.get::<_, Option<String>>(2) => Err(Error::is_closed(&closed)),
                 0 => {
                     let peer = row.get::<_, Option<String>>(1).unwrap_or_default();
                     Err(Error::NameInUse { name: spec.name.clone(), peer })
@@ -326,6 +328,14 @@ impl Tables for PostgresTables {
             };
             rows.iter().map(deployment).collect()
         })
+    }
+}
+
+fn error_of(trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Passing(why) => Error::Unavailable(why),
+        Trouble::Refused(why) => Error::Unfit(why),
+        Trouble::Lasting(error) => Error::Unfit(error.to_string()),
     }
 }
 

@@ -203,7 +203,7 @@ fn file_name(path: &Path) -> Option<&str> {
 }
 
 /// What a row of a bucket is about, for people.
-fn object(bucket: &Address, row: &str) -> String {
+pub(crate) fn object(bucket: &Address, row: &str) -> String {
     let tenant = if bucket.tenant == Name::default_tenant() { String::new() } else { format!("{}: ", bucket.tenant) };
     let bucket = agent::bucket_of(bucket).map_or_else(|_| bucket.key.to_string(), |bucket| bucket.to_string());
     let older = row.strip_prefix(OLDER).and_then(|rest| rest.split_once('\0'));

@@ -35,6 +35,7 @@ mod read;
 mod row;
 mod storage;
 mod sweep;
+mod transfer;
 mod upload;
 
 pub use agent::BUCKETS;
@@ -57,3 +58,4 @@ pub use storage::{
     Components, DirectFile, DiskCache, DiskCacheStats, Location, LocationError, OpenError, Owner, Storage, use_tls,
 };
 pub use sweep::Swept;
+pub use transfer::{Transfer, Transferred};

@@ -61,6 +61,11 @@ impl History {
         self.before.iter().rev().find(|entry| entry.content != self.in_force.content)
     }
 
+    /// All deployments that are kept, the oldest first and the one in force last.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.before.iter().chain([&self.in_force])
+    }
+
     /// The last deployment of this version.
     pub(crate) fn of_version(&self, version: &str) -> Option<&Entry> {
         self.before.iter().chain([&self.in_force]).rev().find(|entry| entry.deployment.version == version)

@@ -26,6 +26,9 @@ pub(crate) struct Identity {
     /// Where its objects are, if not in the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) objects: Option<Location>,
+    /// The cluster that has taken its agents, by the name of its database. No node starts here any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) adopted: Option<String>,
 }
 
 /// What a data directory needs that is not in it.
@@ -67,15 +70,22 @@ impl Identity {
         if let Some(identity) = Self::read(dir)? {
             return Ok(identity);
         }
-        let node = format!("nod-{:08x}", chance.next_u64() as u32);
-        let cells = if shared { stride_ids::CELLS_CLUSTER } else { stride_ids::CELLS_EMBEDDED };
-        let identity = Self { format: FORMAT, node, cells, cluster: None, objects: None };
+        let alone = Self::alone(chance);
+        let cells = if shared { stride_ids::CELLS_CLUSTER } else { alone.cells };
+        let identity = Self { cells, ..alone };
         identity.write(dir)?;
         Ok(identity)
     }
 
+    /// A new identity, of a node that is alone.
+    pub(crate) fn alone(chance: &Chance) -> Self {
+        let node = format!("nod-{:08x}", chance.next_u64() as u32);
+        let cells = stride_ids::CELLS_EMBEDDED;
+        Self { format: FORMAT, node, cells, cluster: None, objects: None, adopted: None }
+    }
+
     /// The identity of a data directory; none if it has none yet.
-    fn read(dir: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn read(dir: &Path) -> io::Result<Option<Self>> {
         let path = dir.join(FILE);
         let wrong = |why: String| io::Error::other(format!("{} {why}", path.display()));
         let bytes = match std::fs::read(&path) {
@@ -90,7 +100,7 @@ impl Identity {
         Ok(Some(identity))
     }
 
-    fn write(&self, dir: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
         let bytes = serde_json::to_vec_pretty(self).expect("an identity always encodes");
         write_durably(&dir.join(FILE), &bytes)
     }
@@ -123,11 +133,18 @@ impl Identity {
 
     /// Refuses a directory whose journal is elsewhere: without its journal, what was acknowledged would be missing.
     pub(crate) fn must_be_embedded(&self) -> Result<(), WrongJournal> {
+        self.must_not_be_adopted()?;
         self.cluster.clone().map_or(Ok(()), |cluster| Err(WrongJournal::InDatabase { cluster }))
+    }
+
+    /// Refuses a directory whose agents a cluster has: they would be in two places.
+    fn must_not_be_adopted(&self) -> Result<(), WrongJournal> {
+        self.adopted.clone().map_or(Ok(()), |cluster| Err(WrongJournal::Adopted { cluster }))
     }
 
     /// Refuses a directory that has a journal of its own.
     pub(crate) fn may_join(&self, dir: &Path) -> Result<(), WrongJournal> {
+        self.must_not_be_adopted()?;
         let begun = dir.join("journal").exists() || dir.join("store").exists();
         if self.cluster.is_none() && begun { Err(WrongJournal::InDirectory) } else { Ok(()) }
     }
@@ -156,8 +173,20 @@ pub enum WrongJournal {
         cluster: String,
     },
     /// The journal is in the directory, and a database was named.
-    #[error("its journal is in the directory itself: start without --cluster, or with a new directory")]
+    #[error(
+        "its journal is in the directory itself: start without --cluster, or with a new directory; `stride cluster adopt` takes \
+         what is in it into the cluster"
+    )]
     InDirectory,
+    /// A cluster has taken what is in the directory, or is about to.
+    #[error(
+        "what is in it was taken into the cluster {cluster}: start with --cluster and a new directory. If `stride cluster adopt` \
+         was broken off, run it again"
+    )]
+    Adopted {
+        /// The database's own name.
+        cluster: String,
+    },
     /// The journal is in another database.
     #[error("its journal is in the database {known}, and this one is {found}: start with that database's address")]
     Another {

@@ -23,6 +23,7 @@ mod hardware;
 mod identity;
 mod manifest;
 mod node;
+pub mod transfer;
 
 pub use config::{Config, ConfigError, DatabaseUrl};
 pub use error::{Ended, StartError};

@@ -288,10 +288,13 @@ async fn open_journal(
         segment_bytes: config.journal_segment_mib << 20,
         ..Default::default()
     };
-    match EmbeddedJournal::open(Arc::new(RealDisk), &dir, settings, chance.clone()) {
-        Ok(journal) => Ok(Arc::new(journal)),
-        Err(source) => Err(StartError::Journal { dir, source }),
-    }
+    let journal = EmbeddedJournal::open(Arc::new(RealDisk), &dir, settings, chance.clone());
+    let journal = journal.map_err(|source| StartError::Journal { dir, source })?;
+    // Again, now that nobody else has the directory: a cluster may have taken it just before.
+    let now = Identity::of(&config.data, chance, false);
+    let now = now.map_err(|source| StartError::Data { dir: config.data.clone(), source })?;
+    now.must_be_embedded().map_err(wrong)?;
+    Ok(Arc::new(journal))
 }
 
 /// Beside the runtime's threads: a database that does not answer is waited for.
@@ -350,6 +353,13 @@ fn info(site: &Site, address: SocketAddr, price_per_hour: f64) -> NodeInfo {
     }
 }
 
+/// What the environment says, for stores of objects.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// Where the objects are, found usable before anything else is opened: it is what may be wrong outside of this machine.
 async fn open_storage(config: &Config, identity: &mut Identity, clock: &Clock) -> Result<Storage, StartError> {
     let other_place = |e| StartError::OtherPlace { dir: config.data.clone(), source: Box::new(e) };
@@ -360,14 +370,11 @@ async fn open_storage(config: &Config, identity: &mut Identity, clock: &Clock) -
         let dir = config.data.join("objects");
         return Storage::local(&dir, Tasks::real()).map_err(|source| StartError::Data { dir, source });
     };
-    let environment: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
     let owner = match &identity.cluster {
         Some(cluster) => Owner::cluster(cluster.clone(), identity.node.clone()),
         None => Owner::node(identity.node.clone()),
     };
-    let storage = Storage::open(&location, &environment, &owner, clock.clone(), Tasks::real()).await?;
+    let storage = Storage::open(&location, &environment(), &owner, clock.clone(), Tasks::real()).await?;
     let data_error = |source| StartError::Data { dir: config.data.clone(), source };
     identity.settle(&config.data, &location).map_err(data_error)?;
     tracing::info!("objects are kept in {location}");

@@ -146,6 +146,28 @@ impl Server {
         Self::begin(programs, home, dir, self.apart, self.namespace.clone())
     }
 
+    /// A server on a data directory that was made before, such as a copy that is to be recovered. The directory moves to a place of
+    /// the server's own.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_on(copy: &Path) -> Result<Self, Error> {
+        let programs = Programs::find()?;
+        let (home, dir) = programs.home()?;
+        run(Command::new("cp").arg("-a").arg(copy).arg(&dir))?;
+        fs::remove_dir_all(copy)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        if let Some((user, group)) = programs.user {
+            run(Command::new("chown").args(["-R", &format!("{user}:{group}")]).arg(&dir))?;
+        }
+        Self::begin(programs, home, dir, false, None)
+    }
+
+    /// Where the programs of this PostgreSQL are.
+    pub fn programs(&self) -> &Path {
+        &self.programs.bin
+    }
+
     fn begin(
         programs: Programs,
         home: tempfile::TempDir,

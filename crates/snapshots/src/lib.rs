@@ -14,6 +14,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod draft;
 mod error;
 mod load;
 mod manifest;
@@ -23,6 +24,7 @@ mod save;
 mod snapshots;
 mod sweep;
 
+pub use draft::Draft;
 pub use error::Error;
 pub use load::Loaded;
 pub use save::Saved;

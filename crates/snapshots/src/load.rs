@@ -74,18 +74,23 @@ impl Snapshots {
     ) -> Result<(), Error> {
         let manifest = self.whole(cell, name, listing).await?;
         for file in manifest.files_from(store.position(cell)) {
-            let import = match file.since {
-                None => store.import(cell, Seq(file.position))?,
-                Some(since) => store.import_changes(cell, Seq(since), Seq(file.position))?,
-            };
-            let read = self.import(cell, file, import).await;
-            if let Err(Error::Damaged { path, .. } | Error::Missing { path }) = &read {
-                self.damaged.lock().insert(path.clone());
-            }
-            loaded.bytes += read?;
+            loaded.bytes += self.load_file(store, cell, file).await?;
             loaded.files += 1;
         }
         Ok(())
+    }
+
+    /// Brings a cell of the store to where a file ends. How many bytes that had.
+    pub(crate) async fn load_file(&self, store: &Arc<Store>, cell: CellId, file: &File) -> Result<u64, Error> {
+        let import = match file.since {
+            None => store.import(cell, Seq(file.position))?,
+            Some(since) => store.import_changes(cell, Seq(since), Seq(file.position))?,
+        };
+        let read = self.import(cell, file, import).await;
+        if let Err(Error::Damaged { path, .. } | Error::Missing { path }) = &read {
+            self.damaged.lock().insert(path.clone());
+        }
+        read
     }
 
     /// Imports a file piece by piece, reading the next one meanwhile. How many bytes it had.

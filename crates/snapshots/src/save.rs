@@ -75,26 +75,37 @@ impl Snapshots {
         let file = self.write(cell, store.export(cell, since)).await?;
         let bytes = file.len;
         let manifest = Manifest::after(before, cell, epoch, file);
+        let found = self.publish_manifest(cell, manifest, begun).await?;
+        let position = found.name().position;
+        store.forget_changes(cell, position);
+        tracing::debug!("{cell} is saved at record {}, {bytes} bytes", position.0);
+        Ok(Saved { position, bytes, files: found.files().len() })
+    }
+
+    /// Writes the manifest of files that were begun to be written at `begun`, and reads it back as whoever loads it will find it.
+    pub(crate) async fn publish_manifest(
+        &self,
+        cell: CellId,
+        manifest: Manifest,
+        begun: Duration,
+    ) -> Result<Manifest, Error> {
         // What took longer might be taken for garbage by who sweeps, or be built on what is garbage now.
         if self.clock.now() - begun > self.grace / 2 {
             return Err(Error::Slow { cell });
         }
         let (name, encoded) = (manifest.name(), manifest.encode());
         let is_new = self.remote.create(&path_of(cell, name), encoded).await?;
-        // Read it back as whoever loads it will find it. Should there have been another one of this position and epoch, by a
-        // save whose answer was lost, it is as true as ours.
+        // Should there have been another one of this position and epoch, by a save whose answer was lost, it is as true as ours.
         let listing = self.remote.list(cell).await?;
         let found = self.whole(cell, name, &listing).await?;
         if !listing.manifests.contains_key(&name) || (is_new && found != manifest) {
             return Err(Error::damaged(path_of(cell, name), "the store does not give back what was just written"));
         }
-        store.forget_changes(cell, name.position);
-        tracing::debug!("{cell} is saved at record {}, {bytes} bytes", name.position.0);
-        Ok(Saved { position: name.position, bytes, files: found.files().len() })
+        Ok(found)
     }
 
     /// Writes a file of rows: with one request if it is small, otherwise in parts.
-    async fn write(&self, cell: CellId, export: Export) -> Result<File, Error> {
+    pub(crate) async fn write(&self, cell: CellId, export: Export) -> Result<File, Error> {
         let (since, position) = (export.since(), export.position());
         let name = File::new_name(since, position, &self.chance);
         let path = path_of(cell, &name);

@@ -57,15 +57,17 @@ impl Snapshots {
     }
 
     /// Removes the snapshots of a cell that are newer than the journal, which only a journal that was restored from a
-    /// backup can be behind. No node may run.
+    /// backup can be behind. No node may run. How many were removed.
     ///
     /// # Errors
     /// [`Error::Storage`]; then do it again.
-    pub async fn rewind(&self, cell: CellId, to: Seq) -> Result<(), Error> {
+    pub async fn rewind(&self, cell: CellId, to: Seq) -> Result<usize, Error> {
+        let mut removed = 0;
         for name in self.remote.list(cell).await?.manifests.keys().filter(|name| name.position > to) {
             self.remote.remove(&path_of(cell, name)).await?;
+            removed += 1;
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// A manifest, if it is sound and the files that it names are there.

@@ -55,6 +55,10 @@ pub enum Rows<'a> {
     Parked(CellId),
     /// The agents of a cell that refuse a version of their code.
     Refused(CellId),
+    /// The entries of the keyed maps of a cell's agents.
+    Maps(CellId),
+    /// The timers of a cell's agents, by agent.
+    Timers(CellId),
     /// The timers of a cell's agents, by when they are due.
     Due(CellId),
     /// The messages of a cell that other cells have not confirmed.
@@ -91,15 +95,16 @@ impl RowKey {
         }
     }
 
-    /// The cell whose row it is.
-    pub(crate) fn cell(&self, cells: u16) -> CellId {
+    /// The cell whose row it is, of so many.
+    pub fn cell(&self, cells: u16) -> CellId {
         match self {
             Self::Outbox(cell, _) | Self::Received { by: cell, .. } => *cell,
             row => row.agent().map_or(CellId(0), |agent| agent.cell(cells)),
         }
     }
 
-    pub(crate) fn encode(&self, cells: u16) -> Vec<u8> {
+    /// Its key as bytes, in a store of so many cells.
+    pub fn encode(&self, cells: u16) -> Vec<u8> {
         let with = |mut key: Vec<u8>, rest: &[u8]| {
             key.extend_from_slice(rest);
             key
@@ -166,6 +171,8 @@ impl Rows<'_> {
             Self::Inboxes(cell) => prefix(cell, INBOX),
             Self::Parked(cell) => prefix(cell, PARKED),
             Self::Refused(cell) => prefix(cell, REFUSED),
+            Self::Maps(cell) => prefix(cell, MAP),
+            Self::Timers(cell) => prefix(cell, TIMER),
             Self::Due(cell) => prefix(cell, DUE),
             Self::Outbox(cell) => prefix(cell, OUTBOX),
             Self::Received(cell) => prefix(cell, RECEIVED),

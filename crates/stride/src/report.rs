@@ -31,6 +31,11 @@ impl Trouble {
         Self::new(Status::Failed, what)
     }
 
+    /// What has to be asked does not answer.
+    pub(crate) fn unreachable(what: impl Into<String>) -> Self {
+        Self::new(Status::Unreachable, what)
+    }
+
     /// What was typed makes no sense.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
         Self::new(Status::Usage, what)

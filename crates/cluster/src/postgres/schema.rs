@@ -4,7 +4,8 @@ use stride_journal::{Error, postgres::Trouble};
 use tokio_postgres::Client;
 
 /// What each version adds. The version of a database is how many of them it has had.
-const MIGRATIONS: [&str; 1] = [r"
+const MIGRATIONS: [&str; 2] = [
+    r"
 CREATE TABLE stride.nodes (
     name text PRIMARY KEY,
     incarnation int8 NOT NULL UNIQUE,
@@ -55,7 +56,11 @@ CREATE TABLE stride.deployments (
 CREATE INDEX ON stride.deployments (tenant, component, number);
 INSERT INTO stride.reconciler DEFAULT VALUES;
 INSERT INTO stride.control DEFAULT VALUES;
-"];
+",
+    r"
+ALTER TABLE stride.control ADD COLUMN adopted text, ADD COLUMN closed text;
+",
+];
 
 /// Of all sessions that migrate at the same time, one does.
 const LOCK: i64 = 0x5354_5249_4446;

@@ -216,3 +216,89 @@ async fn a_server_that_is_away_for_longer_than_a_lease_takes_nobody_s_cells() {
     first.clock.sleep(Duration::from_secs(4)).await;
     assert_eq!([first.engine.owned(), second.engine.owned()], before);
 }
+
+fn unfit<T: std::fmt::Debug>(outcome: Result<T, stride_cluster::Error>, says: &str) {
+    match outcome {
+        Err(stride_cluster::Error::Unfit(why)) => assert!(why.contains(says), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_begins_with_cells_of_somebody_else_only_if_it_never_had_any() {
+    let server = Server::start().unwrap();
+    let database = server.fresh_database().unwrap();
+    let used = start(&server.url(&database), "used").await;
+    until("it has all", || used.owns() == ALL).await;
+    used.write("1").await;
+    let tables = PostgresTables::new(&server.url(&database)).unwrap();
+    unfit(tables.begin_with("nod-1", &[CellId(3)], Seq(1)).await, "in use");
+    assert_eq!(used.write("2").await, ALL, "nobody lost anything");
+
+    let url = server.url("postgres");
+    let node = start(&url, "a").await;
+    until("it has all", || node.owns() == ALL).await;
+    let stale = node.engine.owned().into_iter().find(|(cell, _)| *cell == CellId(3)).unwrap();
+    let tables = PostgresTables::new(&url).unwrap();
+    assert_eq!(tables.state().await.unwrap().why_not_unused(), None);
+    tables.begin_with("nod-1", &[CellId(3), CellId(5)], Seq(1)).await.unwrap();
+    // The journal begins behind a record that only a snapshot has, and who had the cell has lost it.
+    let lasts = tables.lasts().await.unwrap();
+    let begun: Vec<usize> = (0..ALL).filter(|cell| lasts[*cell] == Seq(1)).collect();
+    assert_eq!((begun, lasts.len()), (vec![3, 5], ALL));
+    let late = match node.journal.append(stale.0, stale.1, Bytes::from("late")) {
+        Ok(pending) => pending.await.map(drop),
+        Err(error) => Err(error),
+    };
+    assert!(matches!(late, Err(Error::Fenced { .. })), "{late:?}");
+    assert!(matches!(node.journal.replay(CellId(3), Seq::ZERO), Err(Error::Gap { .. })));
+    assert_eq!(node.journal.replay(CellId(3), Seq(1)).unwrap(), []);
+    unfit(tables.begin_with("nod-2", &[CellId(4)], Seq(1)).await, "agents of nod-1");
+    assert_eq!(tables.state().await.unwrap().adopted.as_deref(), Some("nod-1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_closed_only_while_its_cells_are_held_and_for_good() {
+    let server = Server::start().unwrap();
+    let url = server.url("postgres");
+    let node = start(&url, "a").await;
+    until("it has all", || node.owns() == ALL).await;
+    node.write("1").await;
+    let holder = Incarnation::of_bits(77);
+    let take = || {
+        let settings = Settings { url: url.clone(), cells: CELLS, incarnation: holder };
+        let journal = PostgresJournal::open(settings, Clock::real(), Chance::from_os()).unwrap();
+        let opened = journal.open(&(0..CELLS).map(CellId).collect::<Vec<_>>()).unwrap();
+        (0..).map(CellId).zip(opened).map(|(cell, opened)| (cell, opened.epoch)).collect::<Vec<_>>()
+    };
+    let tables = PostgresTables::new(&url).unwrap();
+    let held = take();
+    unfit(tables.close("elsewhere", &held, holder).await, "a node was started meanwhile (a)");
+    drop(node.beat);
+    let clock = Clock::real();
+    while !tables.state().await.unwrap().living.is_empty() {
+        clock.sleep(Duration::from_millis(20)).await;
+    }
+    // Whatever it took back before it ended is missing now.
+    let held = take();
+    let stale: Vec<_> = held.iter().map(|(cell, epoch)| (*cell, Epoch(epoch.0 - 1))).collect();
+    unfit(tables.close("elsewhere", &stale, holder).await, "meanwhile");
+    unfit(tables.close("elsewhere", &held, Incarnation::of_bits(78)).await, "meanwhile");
+    tables.close("elsewhere", &held, holder).await.unwrap();
+    unfit(tables.close("another place", &held, holder).await, "elsewhere");
+    unfit(tables.begin_with("nod-1", &[CellId(3)], Seq(1)).await, "elsewhere");
+    // Also who was only silent: it has to join again.
+    let spec = NodeSpec {
+        name: NodeName(Name::new("a").unwrap()),
+        incarnation: Incarnation::of_bits(1),
+        home: None,
+        http: String::new(),
+        peer: "a:1".into(),
+        labels: BTreeMap::new(),
+        price: 0,
+        cores: 2,
+        memory_bytes: 0,
+        release: String::new(),
+    };
+    unfit(tables.join(&spec, Duration::from_secs(1)).await, "its agents are in elsewhere");
+}

@@ -214,3 +214,23 @@ async fn a_save_that_took_so_long_that_its_file_may_be_garbage_is_no_snapshot() 
     assert!(matches!(error, Error::Slow { .. }), "{error}");
     assert_eq!(snapshots.newest(CELL).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_draft_can_be_read_back_and_is_seen_by_nobody_before_it_is_published() {
+    let (remote, from, check, to) = (memory(), Node::new(), Node::new(), Node::new());
+    let snapshots = snapshots(&remote, 1).with_grace(Duration::from_secs(3600));
+    from.record(1, 0..500, b"one");
+    let draft = snapshots.draft(&from.store, CELL).await.unwrap();
+    snapshots.load_draft(&check.store, &draft).await.unwrap();
+    assert_eq!((check.position(), check.rows()), (1, from.rows()));
+    assert_eq!(snapshots.newest(CELL).await.unwrap(), None);
+    assert_eq!(snapshots.load(&to.store, CELL, Seq::ZERO).await.unwrap().position, Seq::ZERO);
+    snapshots.publish(draft, Epoch(3)).await.unwrap();
+    assert_eq!(snapshots.load(&to.store, CELL, Seq(1)).await.unwrap().position, Seq(1));
+    assert_eq!(to.rows(), from.rows());
+    // Once there is one, another draft of the same changes nothing.
+    let before = names(&remote).await;
+    let again = snapshots.draft(&from.store, CELL).await.unwrap();
+    snapshots.publish(again, Epoch(4)).await.unwrap();
+    assert_eq!(names(&remote).await.len(), before.len() + 1, "only its file");
+}

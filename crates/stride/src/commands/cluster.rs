@@ -1,7 +1,11 @@
-//! `stride cluster`: what a cluster needs before its nodes are started, and a whole one to try.
+//! `stride cluster`: what a cluster needs before its nodes are started, a whole one to try, and the ways into one and out of it.
 
+mod adopt;
+mod export;
 mod init;
 mod local;
+mod rewind;
+mod transfer;
 
 use clap::Subcommand;
 
@@ -11,6 +15,12 @@ pub(crate) enum Cluster {
     Init(init::Init),
     /// Run several nodes and a PostgreSQL of their own on this machine, to try a cluster; Ctrl-C ends all of it
     Local(local::Local),
+    /// Take the data directory of a node that was alone into a cluster; verified before it counts, and run again if broken off
+    Adopt(adopt::Adopt),
+    /// Take all that a cluster has into a data directory for a node that is alone, and close the cluster
+    Export(export::Export),
+    /// Remove the snapshots that are newer than the database, after that was restored from a backup and before nodes start
+    Rewind(rewind::Rewind),
 }
 
 impl Cluster {
@@ -18,6 +28,9 @@ impl Cluster {
         match self {
             Self::Init(init) => init.run(),
             Self::Local(local) => local.run().await,
+            Self::Adopt(adopt) => Box::pin(adopt.run()).await,
+            Self::Export(export) => Box::pin(export.run()).await,
+            Self::Rewind(rewind) => Box::pin(rewind.run()).await,
         }
     }
 }

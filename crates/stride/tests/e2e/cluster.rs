@@ -26,33 +26,42 @@ use crate::{
 };
 
 /// A database, a directory for objects, and the nodes that run on them.
-struct Cluster {
-    server: Server,
+pub(crate) struct Cluster {
+    pub(crate) server: Server,
     dir: tempfile::TempDir,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { server: Server::start().unwrap(), dir: tempfile::tempdir().unwrap() }
     }
 
-    fn data(&self, name: &str) -> PathBuf {
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn arguments(&self) -> Vec<String> {
-        let objects = format!("file://{}", self.dir.path().join("objects").display());
-        ["--cluster", &self.server.url("postgres"), "--objects", &objects, "--peers", "127.0.0.1:0"]
+    /// The directory in which its objects are.
+    pub(crate) fn objects_dir(&self) -> PathBuf {
+        self.dir.path().join("objects")
+    }
+
+    /// The same as a node is told.
+    pub(crate) fn objects(&self) -> String {
+        format!("file://{}", self.objects_dir().display())
+    }
+
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        ["--cluster", &self.server.url("postgres"), "--objects", &self.objects(), "--peers", "127.0.0.1:0"]
             .map(str::to_owned)
             .into()
     }
 
-    fn try_start(&self, name: &str) -> Result<Node, String> {
+    pub(crate) fn try_start(&self, name: &str) -> Result<Node, String> {
         let arguments = self.arguments();
         Node::try_start(&self.data(name), &arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn start(&self, name: &str) -> Node {
+    pub(crate) fn start(&self, name: &str) -> Node {
         self.try_start(name).unwrap_or_else(|stderr| panic!("node {name} did not start: {stderr}"))
     }
 }
@@ -65,7 +74,7 @@ async fn owned(node: &Node) -> Vec<(String, u64)> {
 }
 
 /// Waits until that many nodes share the cells about evenly.
-async fn until_shared(node: &Node, nodes: usize) {
+pub(crate) async fn until_shared(node: &Node, nodes: usize) {
     let clock = Clock::real();
     loop {
         let owned = owned(node).await;
@@ -78,7 +87,7 @@ async fn until_shared(node: &Node, nodes: usize) {
 }
 
 /// Increments that go on over whatever happens to nodes, each under a key until it is answered, by any node.
-struct Clients {
+pub(crate) struct Clients {
     urls: RwLock<Vec<String>>,
     next: Vec<AtomicU64>,
     failed: AtomicU64,
@@ -88,7 +97,7 @@ struct Clients {
 const AGENTS: usize = 12;
 
 impl Clients {
-    fn new(nodes: &[&Node]) -> Arc<Self> {
+    pub(crate) fn new(nodes: &[&Node]) -> Arc<Self> {
         Arc::new(Self {
             urls: RwLock::new(nodes.iter().map(|node| node.url.clone()).collect()),
             next: (0..AGENTS).map(|_| AtomicU64::new(0)).collect(),
@@ -97,7 +106,7 @@ impl Clients {
         })
     }
 
-    fn start(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
+    pub(crate) fn start(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
         (0..AGENTS).map(|agent| tokio::spawn(self.clone().run(agent))).collect()
     }
 
@@ -136,8 +145,13 @@ impl Clients {
         }
     }
 
+    /// How many increments each client has been answered.
+    pub(crate) fn answered(&self) -> Vec<u64> {
+        self.next.iter().map(|next| next.load(Ordering::SeqCst)).collect()
+    }
+
     /// Waits until every client has been answered that many times more.
-    async fn more(&self, count: u64) {
+    pub(crate) async fn more(&self, count: u64) {
         let clock = Clock::real();
         let before: Vec<u64> = self.next.iter().map(|next| next.load(Ordering::SeqCst)).collect();
         for (next, before) in self.next.iter().zip(before) {
@@ -147,7 +161,7 @@ impl Clients {
         }
     }
 
-    async fn end(&self, tasks: Vec<tokio::task::JoinHandle<()>>) {
+    pub(crate) async fn end(&self, tasks: Vec<tokio::task::JoinHandle<()>>) {
         self.stop.store(true, Ordering::SeqCst);
         for task in tasks {
             task.await.unwrap();

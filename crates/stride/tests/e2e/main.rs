@@ -1,7 +1,9 @@
 //! End to end: the real binary, real components, HTTP. One test binary, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
+mod adopt;
 mod agents;
+mod backup;
 mod bank;
 mod case_studies;
 mod cli;

@@ -1,0 +1,35 @@
+//! A cluster whose database was restored to an earlier moment than its object store: what came later goes, before a node takes it
+//! for the newest.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use stride_data::Location;
+use stride_ids::CellId;
+
+use super::{
+    Rewound, Stage, Tell, TransferError,
+    places::{AT_ONCE, Shared},
+};
+use crate::DatabaseUrl;
+
+pub(super) async fn rewind(
+    cluster: &DatabaseUrl,
+    objects: &Location,
+    tell: Tell<'_>,
+) -> Result<Rewound, TransferError> {
+    let shared = Shared::open(cluster, objects, "rewind").await?;
+    let living = shared.tables.state().await?.living;
+    if !living.is_empty() {
+        return Err(TransferError::NodesRun { nodes: living.join(", ") });
+    }
+    let cells = (0..).map(CellId).zip(shared.tables.lasts().await?);
+    let removing = stream::iter(cells).map(|(cell, last)| shared.snapshots.rewind(cell, last));
+    let mut removing = std::pin::pin!(removing.buffer_unordered(AT_ONCE));
+    let (mut rewound, mut looked) = (Rewound::default(), 0);
+    while let Some(removed) = removing.try_next().await? {
+        rewound.cells += usize::from(removed > 0);
+        rewound.snapshots += removed;
+        looked += 1;
+        tell(Stage::Rewinding, looked);
+    }
+    Ok(rewound)
+}
