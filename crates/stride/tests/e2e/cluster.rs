@@ -26,13 +26,13 @@ use crate::{
 };
 
 /// A database, a directory for objects, and the nodes that run on them.
-struct Cluster {
+pub(crate) struct Cluster {
     server: Server,
     dir: tempfile::TempDir,
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { server: Server::start().unwrap(), dir: tempfile::tempdir().unwrap() }
     }
 
@@ -52,8 +52,17 @@ impl Cluster {
         Node::try_start(&self.data(name), &arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn start(&self, name: &str) -> Node {
+    pub(crate) fn start(&self, name: &str) -> Node {
         self.try_start(name).unwrap_or_else(|stderr| panic!("node {name} did not start: {stderr}"))
+    }
+
+    /// With these lines as its configuration.
+    pub(crate) fn start_configured(&self, name: &str, config: &str) -> Node {
+        let path = self.data(name).with_extension("toml");
+        std::fs::write(&path, config).unwrap();
+        let arguments = [self.arguments(), vec!["--config".to_owned(), path.to_str().unwrap().to_owned()]].concat();
+        let started = Node::try_start(&self.data(name), &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        started.unwrap_or_else(|stderr| panic!("node {name} did not start: {stderr}"))
     }
 }
 
@@ -65,7 +74,7 @@ async fn owned(node: &Node) -> Vec<(String, u64)> {
 }
 
 /// Waits until that many nodes share the cells about evenly.
-async fn until_shared(node: &Node, nodes: usize) {
+pub(crate) async fn until_shared(node: &Node, nodes: usize) {
     let clock = Clock::real();
     loop {
         let owned = owned(node).await;
