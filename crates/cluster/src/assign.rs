@@ -250,7 +250,7 @@ fn why_homeless(world: &World, row: &CellRow) -> Why {
     }
 }
 
-fn weights(cells: &[CellRow]) -> Vec<u64> {
+pub(crate) fn weights(cells: &[CellRow]) -> Vec<u64> {
     let total: u128 = cells.iter().map(|cell| u128::from(cell.bytes)).sum();
     let average = (total / (cells.len() as u128).max(1)).max(BYTES_MIN);
     let weight = |cell: &CellRow| {

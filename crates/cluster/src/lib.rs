@@ -20,6 +20,7 @@ mod map;
 pub mod memory;
 mod node;
 mod postgres;
+mod standing;
 mod steps;
 mod tables;
 
@@ -30,4 +31,5 @@ pub use lease::Lease;
 pub use map::{Map, Place};
 pub use node::{Load, NodeName, NodeRow, NodeSpec};
 pub use postgres::{PostgresTables, State};
+pub use standing::{Standing, standings};
 pub use tables::{CellRow, Deployment, Error, News, Pulse, Tables, Wanted, World};

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foyer_common::event::{Event, EventListener};
 use foyer_memory::{Cache, CacheBuilder, S3FifoConfig};
 use parking_lot::Mutex;
 use stride_sim::Tasks;
@@ -22,6 +23,7 @@ use crate::{
     buffers::Buffers,
     chunk::{ChunkHash, ChunkId},
     error::Error,
+    sketch::{Held, Sketch},
     storage::{DiskCacheStats, Storage},
 };
 
@@ -102,18 +104,35 @@ struct Source {
     buffers: Arc<Buffers>,
     counters: Counters,
     damaged: Mutex<HashSet<ChunkId>>,
+    /// What is in memory.
+    held: Arc<InMemory>,
     tasks: Tasks,
+}
+
+/// Counts the chunks in memory as they leave.
+struct InMemory(Held);
+
+impl EventListener for InMemory {
+    type Key = ChunkId;
+    type Value = Bytes;
+
+    fn on_leave(&self, _: Event, id: &ChunkId, _: &Bytes) {
+        self.0.left(id);
+    }
 }
 
 impl Chunks {
     pub(crate) fn new(storage: Storage, buffers: Arc<Buffers>, cache_bytes: usize, tasks: Tasks) -> Self {
+        let held = Arc::new(InMemory(Held::new()));
         // A large object that is read once must not drive out what is read again and again.
         let cache = CacheBuilder::new(cache_bytes)
             .with_shards(SHARDS)
             .with_eviction_config(S3FifoConfig::default())
             .with_weighter(|_: &ChunkId, bytes: &Bytes| bytes.len())
+            .with_event_listener(held.clone())
             .build();
-        let source = Source { storage, buffers, counters: Counters::default(), damaged: Mutex::default(), tasks };
+        let (counters, damaged) = Default::default();
+        let source = Source { storage, buffers, counters, damaged, held, tasks };
         Self { cache, source: Arc::new(source) }
     }
 
@@ -132,7 +151,10 @@ impl Chunks {
         add(&counters.misses, 1);
         let fetched = self.cache.get_or_fetch(id, || {
             let (source, id) = (self.source.clone(), id.clone());
-            async move { source.fetch(&id).await }
+            async move {
+                let fetched = source.fetch(&id).await;
+                fetched.inspect(|_| source.held.0.came(&id))
+            }
         });
         match fetched.await {
             Ok(entry) => Ok(entry.value().clone()),
@@ -149,6 +171,25 @@ impl Chunks {
     /// Whether a chunk is in memory.
     pub(crate) fn is_cached(&self, id: &ChunkId) -> bool {
         self.cache.contains(id)
+    }
+
+    /// Whether a chunk is in the cache on disk.
+    pub(crate) fn is_on_disk(&self, id: &ChunkId) -> bool {
+        self.source.storage.disk_cache().is_some_and(|cache| cache.has(id))
+    }
+
+    /// What is in the caches.
+    pub(crate) fn sketch(&self) -> Sketch {
+        let mut sketch = Sketch::default();
+        self.source.held.0.onto(&mut sketch);
+        self.source.storage.disk_cache().inspect(|cache| cache.held().onto(&mut sketch));
+        sketch
+    }
+
+    /// How often something came into the caches or left them.
+    pub(crate) fn held_changes(&self) -> u64 {
+        let on_disk = self.source.storage.disk_cache().map_or(0, |cache| cache.held().changes());
+        self.source.held.0.changes() + on_disk
     }
 
     /// Makes a chunk durable. `held` is dropped as soon as its bytes are.

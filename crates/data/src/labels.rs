@@ -1,7 +1,7 @@
 //! The labels of buckets, for those who ask before every piece of work.
 //!
-//! Always true: once a change of a bucket has come back to whoever made it, nobody is told the labels before it. What is known
-//! here is only ever one node's own: all changes of its buckets pass through [`Objects`].
+//! Always true: once a change of a bucket has come back to whoever made it, nobody is told the labels before it. So they are remembered
+//! only on a node that is alone, where all changes pass through [`Objects`]; in a cluster the bucket is asked each time.
 //! Not here: what labels mean (see `placement`), and who refuses work (see `runtime`).
 
 use std::{
@@ -80,6 +80,10 @@ impl Objects {
     /// # Errors
     /// If the index cannot be read.
     pub async fn labels(&self, tenant: &Name, bucket: &BucketName) -> Result<BucketLabels, Error> {
+        if self.settings.shared {
+            let status: Option<BucketStatus> = self.ask(tenant, bucket, STATUS, &()).await?;
+            return Ok(status.map(|status| Arc::new(status.labels)).unwrap_or_default());
+        }
         let key = (tenant.clone(), bucket.clone());
         let changes = match self.known_labels.get(&key) {
             Ok(labels) => return Ok(labels),

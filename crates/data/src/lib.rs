@@ -33,6 +33,7 @@ mod pins;
 mod range;
 mod read;
 mod row;
+mod sketch;
 mod storage;
 mod sweep;
 mod transfer;
@@ -48,12 +49,13 @@ pub use cut::cut;
 pub use error::Error;
 pub use labels::BucketLabels;
 pub use list::{BucketPage, ObjectPage};
-pub use locality::Locality;
+pub use locality::{ChunkStatus, Locality};
 pub use message::{BucketSpec, BucketStatus, Headers, ObjectStatus};
 pub use multipart::{OPEN_MAX, PARTS_MAX, PartNumber, PartPage, PartStatus, UploadId, UploadPage, UploadStatus};
 pub use objects::{Objects, Put, Settings};
 pub use range::RangeSpec;
 pub use read::Reader;
+pub use sketch::{ChunkPrint, Sketch};
 pub use storage::{
     Components, DirectFile, DiskCache, DiskCacheStats, Location, LocationError, OpenError, Owner, Storage, use_tls,
 };

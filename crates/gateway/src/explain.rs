@@ -1,21 +1,22 @@
-//! `GET /v1/explain?of=COMPONENT/FUNCTION&data=BUCKET/KEY`: where work would run, and why. JSON for programs; text for who asks
-//! for `text/plain`.
+//! `GET /v1/explain?of=COMPONENT/FUNCTION&data=BUCKET/KEY` and `?cell=N`: where work would run or a cell is, and why. JSON for
+//! programs; text for who asks for `text/plain`.
 
 use std::fmt::Write as _;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
 };
 use bytesize::ByteSize;
 use serde::Serialize;
-use stride_ids::{Code, Failure};
+use stride_ids::{CellId, Code, Failure};
 use stride_placement::Explanation;
 use stride_runtime::{DataName, Datum, Explained, Work};
 
 use crate::{
+    others::{self, CellPlace, Forwarded, NodeShare},
     problem::Problem,
     request::{self, Params, invalid},
     routes::Shared,
@@ -32,6 +33,9 @@ struct Answer {
     plan: Explanation,
     findings: Vec<String>,
     data: Vec<AboutDatum>,
+    /// Of an agent in a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<CellPlace>,
 }
 
 #[derive(Serialize)]
@@ -60,7 +64,8 @@ impl From<Work> for AboutWork {
 }
 
 impl From<Datum> for AboutDatum {
-    fn from(Datum { reference, cached_bytes, stored_here }: Datum) -> Self {
+    fn from(Datum { reference, cached_bytes, near_bytes, .. }: Datum) -> Self {
+        let stored_here = near_bytes >= reference.size.0;
         let labels = reference.labels.iter().map(ToString::to_string).collect();
         Self { datum: reference.datum.to_string(), bytes: reference.size.0, cached_bytes, stored_here, labels }
     }
@@ -68,32 +73,52 @@ impl From<Datum> for AboutDatum {
 
 pub(crate) async fn explain(
     State(gateway): State<Shared>,
+    uri: Uri,
     headers: HeaderMap,
+    forwarded: Option<Extension<Forwarded>>,
     Params(params): Params<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
     let tenant = request::tenant(&headers)?;
-    let (mut of, mut data) = (None, Vec::new());
+    let (mut of, mut data, mut cell) = (None, Vec::new(), None);
     for (name, value) in params {
         match name.as_str() {
             "of" => of = Some(value),
             "data" => data.push(value.parse::<DataName>().map_err(invalid)?),
-            _ => return Err(invalid(format!("there is no parameter `{name}`; there are `of` and `data`")).into()),
+            "cell" => cell = Some(value.parse::<u16>().map_err(|e| invalid(format!("cell={value}: {e}")))?),
+            _ => {
+                let message = format!("there is no parameter `{name}`; there are `of`, `data` and `cell`");
+                return Err(invalid(message).into());
+            }
         }
+    }
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let is_text = accepted.starts_with("text/plain");
+    if let (Some(cell), None) = (cell, &of) {
+        let place = place(&gateway, CellId(cell)).await?;
+        return Ok(if is_text { cell_text(&place).into_response() } else { Json(place).into_response() });
     }
     let what =
         "say what is asked about: of=COMPONENT/FUNCTION or of=TYPE/KEY, and data=BUCKET/KEY as often as you like";
     let of = of.ok_or_else(|| invalid(what))?;
     let parts = of.split_once('/').ok_or_else(|| Failure::new(Code::InvalidRequest, what))?;
     let explained = gateway.functions.explain(&tenant, parts, &data).await?;
-    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accepted.starts_with("text/plain") {
-        return Ok(text(&of, &explained).into_response());
+    let mut place = None;
+    if let (Work::Agent { cell, .. }, true) = (&explained.work, gateway.others.is_some()) {
+        // Its owner knows whether it is in memory and what waits for it.
+        if let Some(said) = others::owner_says(&gateway, *cell, (&uri, &headers), forwarded).await? {
+            return Ok(said);
+        }
+        place = Some(self::place(&gateway, *cell).await?);
+    }
+    if is_text {
+        let cell = place.as_ref().map(cell_text).unwrap_or_default();
+        return Ok((text(&of, &explained) + &cell).into_response());
     }
     let Explained { work, data, plan, findings } = explained;
     let plan = stride_placement::json(&plan);
     let findings = findings.iter().map(ToString::to_string).collect();
     let data = data.into_iter().map(AboutDatum::from).collect();
-    Ok(Json(Answer { of, work: work.into(), plan, findings, data }).into_response())
+    Ok(Json(Answer { of, work: work.into(), plan, findings, data, place }).into_response())
 }
 
 /// What a person reads.
@@ -111,10 +136,10 @@ fn text(of: &str, Explained { work, data, plan, findings }: &Explained) -> Strin
         // Writing into a string cannot fail.
         let _ = writeln!(text, "finding: {finding}");
     }
-    for Datum { reference, cached_bytes, stored_here } in data.iter().take(LINES_MAX) {
+    for Datum { reference, cached_bytes, near_bytes, .. } in data.iter().take(LINES_MAX) {
         let labels: Vec<_> = reference.labels.iter().map(ToString::to_string).collect();
         let labels = if labels.is_empty() { "anywhere".to_owned() } else { format!("where {} is", labels.join(", ")) };
-        let stored = if *stored_here { "on this disk" } else { "elsewhere" };
+        let stored = if *near_bytes >= reference.size.0 { "on this node" } else { "not all on this node" };
         let size = match reference.size {
             ByteSize(0) => "may be reached".to_owned(),
             size => format!("{size}, {} of it in memory, {stored}", ByteSize(*cached_bytes)),
@@ -123,6 +148,35 @@ fn text(of: &str, Explained { work, data, plan, findings }: &Explained) -> Strin
     }
     if data.len() > LINES_MAX {
         let _ = writeln!(text, "data: {} more; --json names all", data.len() - LINES_MAX);
+    }
+    text
+}
+
+async fn place(gateway: &Shared, cell: CellId) -> Result<CellPlace, Failure> {
+    let Some(others) = &gateway.others else {
+        return Err(invalid("this node has all cells, because it is in no cluster"));
+    };
+    let count = gateway.engine.cell_count();
+    if cell.0 >= count {
+        return Err(invalid(format!("there is no cell {}; they have the numbers 0 to {}", cell.0, count - 1)));
+    }
+    others.cell(cell).await
+}
+
+/// What a person reads of a cell.
+fn cell_text(place: &CellPlace) -> String {
+    let CellPlace { cell, owner, wanted, why, pinned, epoch, bytes, nodes } = place;
+    let name = |node: &Option<String>| node.clone().unwrap_or_else(|| "nobody".to_owned());
+    let state = ByteSize(*bytes);
+    let mut text = format!("cell {cell} is owned by {} in epoch {epoch}, with {state} of state\n", name(owner));
+    let pin = pinned.as_ref().map(|node| format!("; pinned to {node}")).unwrap_or_default();
+    let _ = writeln!(text, "it is to be owned by {}: {why}{pin}", name(wanted));
+    for NodeShare { node, open, cores, cells, bytes, fill } in nodes {
+        let fill = match fill {
+            Some(fill) if *open => format!("{fill:.2} of its share"),
+            _ => "gets no cells, because it drains".to_owned(),
+        };
+        let _ = writeln!(text, "node: {node}: {cells} cells, {} of state, {cores} cores; {fill}", ByteSize(*bytes));
     }
     text
 }

@@ -45,6 +45,9 @@ pub trait Others: Send + Sync + 'static {
     /// All nodes, as the database sees them; while it is away, as they were when they were seen last.
     fn nodes(&self) -> BoxFuture<'_, Vec<OtherNode>>;
 
+    /// Where a cell is and why, as the database says.
+    fn cell(&self, cell: CellId) -> BoxFuture<'_, Result<CellPlace, Failure>>;
+
     /// Has cells owned by a node until somebody says otherwise; with no node, by whichever suits.
     fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>>;
 }
@@ -65,6 +68,44 @@ pub struct OtherNode {
     pub messages_waiting: u64,
     /// How long ago it was heard from.
     pub silent_ms: u64,
+}
+
+/// Where a cell is, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct CellPlace {
+    /// Which cell.
+    pub cell: u16,
+    /// The node that has it.
+    pub owner: Option<String>,
+    /// The node that is to have it.
+    pub wanted: Option<String>,
+    /// Why that one.
+    pub why: String,
+    /// Where somebody asked for it to be.
+    pub pinned: Option<String>,
+    /// How often it has changed hands.
+    pub epoch: u64,
+    /// How large its state is, as its owner said last.
+    pub bytes: u64,
+    /// The nodes that could have it.
+    pub nodes: Vec<NodeShare>,
+}
+
+/// What a node has of the cells.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeShare {
+    /// Which node.
+    pub node: String,
+    /// Whether it may be given cells; one that drains may not.
+    pub open: bool,
+    /// Its cores.
+    pub cores: u32,
+    /// How many cells it is to own.
+    pub cells: usize,
+    /// How large their state is.
+    pub bytes: u64,
+    /// What it has against its share: cells move if it is more than a tenth off 1.
+    pub fill: Option<f64>,
 }
 
 /// A request on its way between nodes.
@@ -161,6 +202,21 @@ pub(crate) async fn where_the_agent_is(State(gateway): State<Shared>, request: R
         Ok(Err(body)) => next.run(Request::from_parts(parts, Body::from(body))).await,
         Err(failure) => Problem::from(failure).into_response(),
     }
+}
+
+/// What the owner of a cell answers to the same request; none if that is this node, or nobody at the moment.
+pub(crate) async fn owner_says(
+    gateway: &Shared,
+    cell: CellId,
+    (uri, headers): (&Uri, &HeaderMap),
+    forwarded: Option<Extension<Forwarded>>,
+) -> Result<Option<Response>, Failure> {
+    let Some(others) = gateway.others.as_ref().filter(|_| forwarded.is_none()) else { return Ok(None) };
+    if gateway.engine.serves(cell) {
+        return Ok(None);
+    }
+    let reply = others.forward(cell, HttpCall::new(&Method::GET, uri, headers, Bytes::new())).await?;
+    reply.map(HttpReply::into_response).transpose()
 }
 
 /// The cell of the agent that a path names. A name that is none is refused by whoever handles the request.

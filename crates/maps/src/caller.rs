@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use stride_ids::{BucketName, Failure, Name, Payload};
 
 use crate::{
+    part::Input,
     row::Versions,
     spec::{FunctionName, Spec},
 };
@@ -29,20 +30,21 @@ pub trait Callee: Send + Sync + 'static {
     /// Which version.
     fn version(&self) -> &str;
 
-    /// How many calls of it run at the same time; more wait.
+    /// How many calls of it run at the same time, on all nodes together; more wait.
     fn concurrency(&self) -> usize;
 
     /// What it answers follows from its input alone, so that it may be called twice for one answer.
     fn is_pure(&self) -> bool;
 
-    /// Whether this node takes calls of it with data of these buckets.
+    /// Whether some node takes calls of it with data of these buckets. Those that are made afterwards keep to the labels as
+    /// they were then.
     ///
     /// # Errors
-    /// `capability_denied` if the labels of data do not allow it here.
+    /// `capability_denied` if the labels of data do not allow it anywhere.
     fn place<'a>(&'a self, buckets: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>>;
 
-    /// Calls it once. Only `overloaded` and `unavailable` say that it is worth trying again.
-    fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>>;
+    /// Calls it once, here or on another node. Only `overloaded` and `unavailable` say that it is worth trying again.
+    fn call(&self, input: Input) -> BoxFuture<'_, Result<Reply, Failure>>;
 }
 
 /// What a function answered.
@@ -82,7 +84,7 @@ impl Callees {
         Versions { function: Some(version(&self.function)), reduce: self.reduce.as_ref().map(version) }
     }
 
-    /// Whether this node takes the calls, with what the map reads and where its results go.
+    /// Whether some node takes the calls, with what the map reads and where its results go.
     pub(crate) async fn place(&self, Spec { over, out, .. }: &Spec) -> Result<(), Failure> {
         let buckets: Vec<_> = [Some(over), out.as_ref()].into_iter().flatten().map(|one| one.bucket.clone()).collect();
         for callee in [Some(&self.function), self.reduce.as_ref()].into_iter().flatten() {

@@ -15,6 +15,7 @@ use crate::{
     mapping::RESULT_LEN_MAX,
     maps::Inner,
     message::{FOLD, FOLDED, FoldAsked, FoldedAsked, RESULTS, Results, ResultsAsked},
+    part::Input,
     pool::Work,
     row::Output,
     run::Patience,
@@ -91,7 +92,7 @@ impl Work for Folding {
         {
             return Some((number, Ok(Payload::json(value.clone()))));
         }
-        let input = Payload::json(Bytes::from(format!("[{}]", group.join(","))));
+        let input = Input::Payload(Payload::json(Bytes::from(format!("[{}]", group.join(",")))));
         let outcome = self.patience.retry(|| self.function.call(input.clone())).await?;
         let fits = |Reply { payload: reply, .. }: Reply| {
             let len = reply.body.len();

@@ -13,13 +13,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use stride_ids::{Code, Failure, Payload};
+use stride_ids::{Code, Failure};
 use stride_sim::Clock;
 use tokio::sync::Semaphore;
 
 use crate::{
     caller::{Callee, Reply},
     pace::{LATE_MIN, Pace},
+    part::Input,
 };
 
 /// Of so many calls that run, one may be a second one.
@@ -40,7 +41,7 @@ impl Hedge {
     }
 
     /// Calls the function for one item; `is_hedged` is set when a second call begins.
-    pub(crate) async fn call(&self, input: Payload, is_hedged: &AtomicBool) -> Result<Reply, Failure> {
+    pub(crate) async fn call(&self, input: Input, is_hedged: &AtomicBool) -> Result<Reply, Failure> {
         let began = self.clock.now();
         let outcome = if self.callee.is_pure() {
             self.call_twice_if_late(input, began, is_hedged).await
@@ -55,7 +56,7 @@ impl Hedge {
 
     async fn call_twice_if_late(
         &self,
-        input: Payload,
+        input: Input,
         began: Duration,
         is_hedged: &AtomicBool,
     ) -> Result<Reply, Failure> {
@@ -105,7 +106,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use futures::future::BoxFuture;
-    use stride_ids::BucketName;
+    use stride_ids::{BucketName, Payload};
     use tokio::sync::oneshot;
 
     use super::*;
@@ -135,10 +136,14 @@ mod tests {
             Box::pin(async { Ok(()) })
         }
 
-        fn call(&self, _: Payload) -> BoxFuture<'_, Outcome> {
+        fn call(&self, _: Input) -> BoxFuture<'_, Outcome> {
             let call = self.calls.lock().pop_front();
             Box::pin(async { call.expect("nobody expects that many calls").await.expect("the test is not over") })
         }
+    }
+
+    fn input() -> Input {
+        Input::Payload(Payload::json("1"))
     }
 
     fn answer(text: &'static str) -> Outcome {
@@ -176,7 +181,7 @@ mod tests {
             drop(kept);
         };
         let outcome = tokio::select! {
-            outcome = hedge.call(Payload::json("1"), &is_hedged) => outcome,
+            outcome = hedge.call(input(), &is_hedged) => outcome,
             () = answering => unreachable!("it never ends"),
         };
         (outcome, is_hedged.into_inner())
@@ -210,7 +215,7 @@ mod tests {
     async fn second_calls_are_few() {
         let (hedge, senders) = hedge(true, 4);
         let is_hedged = [(); 3].map(|()| AtomicBool::new(false));
-        let calls = futures::future::join_all(is_hedged.iter().map(|flag| hedge.call(Payload::json("1"), flag)));
+        let calls = futures::future::join_all(is_hedged.iter().map(|flag| hedge.call(input(), flag)));
         let hedged = || is_hedged.iter().filter(|flag| flag.load(Ordering::Relaxed)).count();
         assert!(hedge.clock.timeout(LONG, calls).await.is_err());
         assert_eq!(hedged(), 1, "of eight calls, one is a second one");
@@ -224,7 +229,7 @@ mod tests {
         *hedge.pace.lock() = Pace::default();
         let memoised = Reply { payload: Payload::json("1"), is_memoised: true };
         senders.remove(0).send(Ok(memoised.clone())).unwrap();
-        assert_eq!(hedge.call(Payload::json("1"), &AtomicBool::new(false)).await, Ok(memoised));
+        assert_eq!(hedge.call(input(), &AtomicBool::new(false)).await, Ok(memoised));
         assert_eq!((before, hedge.pace.lock().late_after()), (Some(LATE_MIN), None));
     }
 }

@@ -1,7 +1,7 @@
 //! Parallel maps: a function called once for every object of a prefix, or for every part of one.
 //!
 //! ```text
-//! list ─► plan (a page of items is durable) ─► workers: read, call ─► outcomes ─► one turn of the run's agent for many
+//! list ─► plan (a page of items is durable) ─► workers: call ─► outcomes ─► one turn of the run's agent for many
 //!                                                                                   └─► results, in the order of items
 //! ```
 //! Always true: every planned item has exactly one result, whatever is killed meanwhile; an item that fails stops no
@@ -24,6 +24,7 @@ mod mapping;
 mod maps;
 mod message;
 mod pace;
+mod part;
 mod plan;
 mod pool;
 mod results;
@@ -38,6 +39,7 @@ pub use book::MAPS;
 pub use caller::{Callee, Caller, Reply};
 pub use id::MapId;
 pub use maps::{Maps, Settings};
+pub use part::{Input, Part};
 pub use results::ResultsPage;
 pub use row::{Notice, Outcome, Output, State};
 pub use run::Status;

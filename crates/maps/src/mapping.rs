@@ -1,12 +1,11 @@
-//! The items of a map: planned, read, called, and their results recorded.
+//! The items of a map: planned, called, and their results recorded.
 
 use std::{
     convert::Infallible,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use bytes::{Bytes, BytesMut};
-use futures::{TryStreamExt as _, stream};
+use futures::stream;
 use stride_agents::native::ask;
 use stride_data::Put;
 use stride_ids::{Address, Code, Failure, Name, ObjectName, Payload};
@@ -17,7 +16,8 @@ use crate::{
     hedge::Hedge,
     maps::Inner,
     message::{Course, PLAN, Place, PlanAsked, Planned, RECORD, Recorded, UNDONE, Undone, UndoneAsked},
-    plan::{Plan, Planner, open},
+    part::{Input, Part},
+    plan::{Plan, Planner},
     pool::Work,
     row::{Cursor, Item, Outcome, Output},
     run::Patience,
@@ -133,12 +133,9 @@ impl Mapping {
         if len > Payload::LEN_MAX {
             return Some(Err(self.too_large(len)));
         }
+        // Also while another node has it: so the inputs of all nodes are bounded.
         let _room = self.inner.room(len).await;
-        let body = match self.patience.retry(|| self.read(item, len)).await? {
-            Ok(body) => body,
-            Err(failure) => return Some(Err(failure)),
-        };
-        let input = Payload { content_type: item.content_type.clone(), body };
+        let input = Input::Part(self.part(item));
         let Reply { payload, is_memoised } =
             match self.patience.retry(|| self.calls.call(input.clone(), is_hedged)).await? {
                 Ok(reply) => reply,
@@ -160,21 +157,15 @@ impl Mapping {
         Failure::new(Code::PayloadTooLarge, message)
     }
 
-    async fn read(&self, item: &Item, len: usize) -> Result<Bytes, Failure> {
-        let bucket = self.spec.over.bucket.clone();
-        let name = ObjectName { tenant: self.tenant.clone(), bucket, key: item.key.clone() };
-        let reader = open(&self.inner.objects, &name, item.version).await?;
-        let mut pieces = std::pin::pin!(reader.stream(item.begin..item.end));
-        let Some(first) = pieces.try_next().await? else { return Ok(Bytes::new()) };
-        if first.len() == len {
-            return Ok(first);
+    fn part(&self, item: &Item) -> Part {
+        let (bucket, key) = (self.spec.over.bucket.clone(), item.key.clone());
+        Part {
+            object: ObjectName { tenant: self.tenant.clone(), bucket, key },
+            version: item.version,
+            content_type: item.content_type.clone(),
+            begin: item.begin,
+            end: item.end,
         }
-        let mut whole = BytesMut::with_capacity(len);
-        whole.extend_from_slice(&first);
-        while let Some(piece) = pieces.try_next().await? {
-            whole.extend_from_slice(&piece);
-        }
-        Ok(whole.freeze())
     }
 
     /// Puts a result where it belongs.

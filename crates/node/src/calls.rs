@@ -1,11 +1,14 @@
-//! How maps call functions.
+//! How maps and other nodes call functions.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use stride_ids::{BucketName, Code, Failure, Name, Payload};
-use stride_maps::{Callee, Caller, FunctionName, Reply};
-use stride_runtime::{Function, Functions};
+use parking_lot::Mutex;
+use stride_agents::NotDone;
+use stride_ids::{BucketName, Code, Failure, Name};
+use stride_maps::{Callee, Caller, FunctionName, Input, Reply};
+use stride_placement::Reference;
+use stride_runtime::{Called, Errand, Function, Functions, Job};
 
 use crate::control::Control;
 
@@ -16,6 +19,32 @@ pub(crate) struct Calls {
     pub(crate) control: Arc<Control>,
 }
 
+impl Calls {
+    async fn function(
+        &self,
+        tenant: &Name,
+        component: &Name,
+        function: &str,
+        version: Option<&str>,
+    ) -> Result<Function, Failure> {
+        match (self.functions.find(tenant, component, function, version), version) {
+            (Err(Failure { code: Code::NotFound, .. }), Some(version)) => {
+                Function::of(self.control.version(tenant, component, version).await?, function)
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// Runs what another node has sent.
+    pub(crate) async fn errand(&self, errand: Errand) -> Result<Called, NotDone> {
+        let Errand { tenant, component, function, version, .. } = &errand;
+        let found = self.function(tenant, component, function, Some(version)).await;
+        // A deployment that has not come here yet, or one that is not kept any more.
+        let function = found.map_err(|_| NotDone::NotHere)?;
+        self.functions.errand(&function, errand).await
+    }
+}
+
 impl Caller for Calls {
     fn find<'a>(
         &'a self,
@@ -24,15 +53,9 @@ impl Caller for Calls {
         version: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Arc<dyn Callee>, Failure>> {
         Box::pin(async move {
-            let found = self.functions.find(tenant, component, function.as_str(), version);
-            let function = match (found, version) {
-                (Err(Failure { code: Code::NotFound, .. }), Some(version)) => {
-                    let component = self.control.version(tenant, component, version).await?;
-                    Function::of(component, function.as_str())?
-                }
-                (found, _) => found?,
-            };
-            let callee: Arc<dyn Callee> = Arc::new(Pinned { functions: self.functions.clone(), function });
+            let function = self.function(tenant, component, function.as_str(), version).await?;
+            let callee: Arc<dyn Callee> =
+                Arc::new(Pinned { functions: self.functions.clone(), function, keeps_to: Mutex::default() });
             Ok(callee)
         })
     }
@@ -42,6 +65,8 @@ impl Caller for Calls {
 struct Pinned {
     functions: Arc<Functions>,
     function: Function,
+    /// What calls have to keep to, as it was when that was asked last.
+    keeps_to: Mutex<Arc<[Reference]>>,
 }
 
 impl Callee for Pinned {
@@ -50,7 +75,7 @@ impl Callee for Pinned {
     }
 
     fn concurrency(&self) -> usize {
-        self.function.spec().concurrency
+        self.function.spec().concurrency * self.functions.nodes()
     }
 
     fn is_pure(&self) -> bool {
@@ -58,12 +83,17 @@ impl Callee for Pinned {
     }
 
     fn place<'a>(&'a self, buckets: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(self.functions.place(&self.function, buckets))
+        Box::pin(async move {
+            let keeps_to = self.functions.place(&self.function, buckets).await?;
+            *self.keeps_to.lock() = keeps_to;
+            Ok(())
+        })
     }
 
-    fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>> {
+    fn call(&self, input: Input) -> BoxFuture<'_, Result<Reply, Failure>> {
+        let job = Job { input, data: Vec::new(), keeps_to: self.keeps_to.lock().clone(), trace: None };
         Box::pin(async move {
-            let called = self.functions.call_found(&self.function, input, None).await?;
+            let called = self.functions.call_found(&self.function, job).await?;
             Ok(Reply { payload: called.payload, is_memoised: called.is_memoised })
         })
     }

@@ -3,20 +3,30 @@
 //! ```text
 //! switchboard: from here to other nodes      door: from other nodes to here
 //! keeper: cells come and go as the beat wants it      rollout: deployments of all nodes
+//! herald: tells the others how busy this node is and what it has
 //! ```
 //! Not here: who is to own what (`cluster`), how a cell comes and goes (`agents`).
 
 mod door;
+mod herald;
 mod keeper;
 mod rollout;
 mod switchboard;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
 use stride_agents::Engine;
 use stride_cluster::{Beat, Ended, Error, NodeName, NodeSpec, PostgresTables, Tables, home_of};
-use stride_data::Storage;
+use stride_data::{Objects, Storage};
 use stride_ids::{Incarnation, Name};
 use stride_net::{Peers, Tls, serve};
 use stride_runtime::Site;
@@ -27,10 +37,11 @@ use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
 
 use self::{
     door::{Door, Inside},
-    keeper::{Keeper, Kept},
+    herald::Herald,
+    keeper::{Keeper, Kept, Sizes},
 };
 pub(crate) use self::{rollout::Rollout, switchboard::Switchboard};
-use crate::{Config, control::Control, error::StartError, hardware};
+use crate::{Config, calls::Calls, error::StartError, hardware};
 
 /// How long a node waits at its start until every cell has an owner.
 const OWNED_WITHIN: Duration = Duration::from_secs(10);
@@ -54,6 +65,7 @@ pub(crate) struct Membership {
     settings: stride_net::Settings,
     tls: Option<Tls>,
     door: Arc<Door>,
+    sizes: Sizes,
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) rollout: Arc<Rollout>,
     clock: Clock,
@@ -73,6 +85,9 @@ pub(crate) struct Member {
     beat: Arc<Beat>,
     server: JoinHandle<()>,
     following: JoinHandle<()>,
+    telling: JoinHandle<()>,
+    /// No work is to come from others any more.
+    leaving: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
 }
 
@@ -118,6 +133,7 @@ impl Membership {
             settings,
             tls,
             door: Arc::default(),
+            sizes: Sizes::default(),
             switchboard: Arc::new(switchboard),
             rollout: Arc::new(rollout),
             clock: clock.clone(),
@@ -134,7 +150,7 @@ impl Membership {
         let snapshots = Snapshots::new(storage.beside("snapshots"), self.clock.clone(), chance.clone(), Tasks::real());
         stride_agents::Cluster {
             elsewhere: self.switchboard.clone(),
-            snapshots: Arc::new(Kept { snapshots, store: store.clone() }),
+            snapshots: Arc::new(Kept { snapshots, store: store.clone(), sizes: self.sizes.clone() }),
         }
     }
 
@@ -142,16 +158,20 @@ impl Membership {
     pub(crate) async fn join(
         self,
         engine: Arc<Engine>,
-        control: Arc<Control>,
+        objects: Arc<Objects>,
+        calls: Arc<Calls>,
         router: Router,
     ) -> Result<Member, StartError> {
         let (stop, stopped) = watch::channel(false);
         let keeper = Arc::new(Keeper {
             engine: engine.clone(),
             switchboard: self.switchboard.clone(),
+            sizes: self.sizes,
             runtime: Handle::current(),
         });
-        self.door.open(Inside { engine, switchboard: self.switchboard.clone(), router });
+        let (control, functions) = (calls.control.clone(), calls.functions.clone());
+        functions.bring_others(self.switchboard.clone());
+        self.door.open(Inside { engine, calls, switchboard: self.switchboard.clone(), router });
         let server = serve(
             self.listener,
             self.settings,
@@ -166,9 +186,20 @@ impl Membership {
         let beat = Arc::new(beat);
         self.switchboard.join(beat.clone());
         self.rollout.join(beat.clone());
-        let following = self.rollout.clone().follow(control, beat.deployments(), stopped);
+        let following = self.rollout.clone().follow(control, beat.deployments(), stopped.clone());
         let following = tokio::spawn(following);
-        let member = Member { beat, server, following, stop };
+        let leaving = Arc::new(AtomicBool::new(false));
+        let herald = Herald {
+            functions,
+            objects,
+            switchboard: self.switchboard,
+            leaving: leaving.clone(),
+            clock: self.clock.clone(),
+            tasks: Tasks::real(),
+            told: Default::default(),
+        };
+        let telling = tokio::spawn(Arc::new(herald).run(stopped));
+        let member = Member { beat, server, following, telling, leaving, stop };
         if self.clock.timeout(OWNED_WITHIN, member.all_owned()).await.is_err() {
             tracing::warn!("some cells have no owner yet; requests for their agents wait or are told so");
         }
@@ -192,6 +223,7 @@ impl Member {
 
     /// Gives all cells to others and leaves. Requests are still taken, and handed on.
     pub(crate) async fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
         self.beat.drain(GIVEN_WITHIN).await;
     }
 
@@ -199,6 +231,7 @@ impl Member {
     pub(crate) async fn close(self) {
         self.stop.send_replace(true);
         // Both end by themselves now.
+        let _ = self.telling.await;
         let _ = self.following.await;
         let _ = self.server.await;
     }

@@ -141,7 +141,7 @@ impl Node {
         let seams = (clock.clone(), chance, Tasks::real());
         let control = Arc::new(control);
         let calls = Arc::new(Calls { functions: functions.clone(), control: control.clone() });
-        let maps = Maps::new(engine.clone(), objects.clone(), calls, stride_maps::Settings::default(), seams);
+        let maps = Maps::new(engine.clone(), objects.clone(), calls.clone(), stride_maps::Settings::default(), seams);
         let maps = Arc::new(maps);
         host.bring_maps(&maps);
         let gateway = Arc::new(Gateway {
@@ -160,7 +160,7 @@ impl Node {
         });
         let router = router(gateway.clone());
         let member = match membership {
-            Some(membership) => Some(membership.join(engine.clone(), control.clone(), router.clone()).await?),
+            Some(membership) => Some(membership.join(engine.clone(), objects.clone(), calls, router.clone()).await?),
             None => None,
         };
 

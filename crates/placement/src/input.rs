@@ -121,6 +121,17 @@ pub struct Request {
     pub run: Duration,
     /// How prices count against time. `None`: they do not.
     pub delay_cost: Option<DelayCost>,
+    /// Where it is now. `None`: on its way to whichever node it will be.
+    pub origin: Option<Origin>,
+}
+
+/// Where a request is before it is placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The node that was asked.
+    pub node: NodeId,
+    /// How long the request itself takes to any other.
+    pub hop: Duration,
 }
 
 /// The nodes, and what they hold.

@@ -29,7 +29,7 @@ mod time;
 
 pub use explain::{Explanation, Line, json, text};
 pub use id::{DatumId, Hardware, InvalidId, Label, Labels, NodeId};
-pub use input::{DelayCost, Holding, Input, Link, Load, Node, Price, Rate, Reference, Request};
+pub use input::{DelayCost, Holding, Input, Link, Load, Node, Origin, Price, Rate, Reference, Request};
 pub use lint::{Finding, lint, lint_plan};
 pub use plan::{Choice, EXPLORE_PER_MILLE, Plan, Refusal, plan};
 pub use replicate::{COPIES_MAX, Copy, Demand, PAYS_MIN, replicate};

@@ -19,7 +19,7 @@ use crate::{
 /// How good a candidate is: the lower, the better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Score {
-    /// Moving what the node does not hold, and what its link carries before.
+    /// Moving what the node does not hold, and what its link carries before; and the request itself, if it is elsewhere.
     pub fetch: Duration,
     /// Waiting for a slot.
     pub wait: Duration,
@@ -96,7 +96,7 @@ pub struct Candidate {
 ///
 /// Among equal scores more bytes win, and then a hash of the node and of the largest datum. So candidates that are equal,
 /// such as idle nodes of which none holds the data, are taken in another order for every datum, but by everyone in the same: those
-/// who plan without knowing of each other bring a datum to the same node.
+/// who plan without knowing of each other bring a datum to the same node. A request that refers to no bytes stays where it is.
 pub fn rank(input: &Input, request: &Request) -> Vec<Candidate> {
     let seed = match request.references.iter().max_by_key(|r| (r.size, &r.datum)) {
         Some(largest) => xxh3_64_with_seed(largest.datum.as_str().as_bytes(), 0),
@@ -105,23 +105,26 @@ pub fn rank(input: &Input, request: &Request) -> Vec<Candidate> {
     // Nodes and holders come in the same order, so they are walked side by side instead of looked up.
     let mut holders: Vec<_> = request.references.iter().map(|r| input.holders(&r.datum).peekable()).collect();
     let mut candidates = Vec::new();
+    let has_bytes = request.references.iter().any(|reference| reference.size.0 > 0);
+    let is_at = |id: &NodeId| request.origin.as_ref().is_some_and(|origin| origin.node == *id);
     for (id, node) in input.nodes() {
         let held = holders.iter_mut().map(|holders| holders.next_if(|(holder, _)| *holder == id));
         let held = held.map(|holder| holder.map(|(_, holding)| holding).unwrap_or_default());
-        candidates.push(Candidate { node: id.clone(), verdict: judge(request, node, held) });
+        candidates.push(Candidate { node: id.clone(), verdict: judge(request, node, is_at(id), held) });
     }
     candidates.sort_by_cached_key(|candidate| {
         let (total, unheld) = match &candidate.verdict {
             Verdict::Scored(score) => (Some(score.total()), u64::MAX - score.here.0),
             Verdict::Refused(_) => (None, 0),
         };
-        (total.is_none(), total, unheld, xxh3_64_with_seed(candidate.node.0.as_str().as_bytes(), seed))
+        let leaves = !has_bytes && !is_at(&candidate.node);
+        (total.is_none(), total, unheld, leaves, xxh3_64_with_seed(candidate.node.0.as_str().as_bytes(), seed))
     });
     candidates
 }
 
 /// `held` has what the node holds of every reference.
-fn judge(request: &Request, node: &Node, held: impl Iterator<Item = Holding>) -> Verdict {
+fn judge(request: &Request, node: &Node, is_at: bool, held: impl Iterator<Item = Holding>) -> Verdict {
     let (mut here, mut missing, mut coming) = (0_u64, 0_u64, false);
     for (reference, holding) in request.references.iter().zip(held) {
         here = here.saturating_add(holding.here.min(reference.size).0);
@@ -137,6 +140,7 @@ fn judge(request: &Request, node: &Node, held: impl Iterator<Item = Holding>) ->
         None if missing > 0 => return Verdict::Refused(Reason::NoLink),
         None => Duration::ZERO,
     };
+    let hop = request.origin.as_ref().filter(|_| !is_at).map_or(Duration::ZERO, |origin| origin.hop);
     if node.load.accepted >= node.accepted_max {
         return Verdict::Refused(Reason::Full { accepted: node.load.accepted });
     }
@@ -144,7 +148,7 @@ fn judge(request: &Request, node: &Node, held: impl Iterator<Item = Holding>) ->
         Some(cost) => time::scale(request.run, node.price.0, cost.0),
         None => Duration::ZERO,
     };
-    Verdict::Scored(Score { fetch, wait: node.wait(), price, here: ByteSize(here) })
+    Verdict::Scored(Score { fetch: fetch.saturating_add(hop), wait: node.wait(), price, here: ByteSize(here) })
 }
 
 /// What keeps the work from the node whatever it holds and however idle it is.

@@ -8,8 +8,8 @@ use proptest::{collection::vec, option, prelude::*, sample::subsequence};
 use stride_ids::{Code, Name};
 use stride_placement::{
     COPIES_MAX, Candidate, DatumId, DelayCost, Demand, Hardware, Holding, Input, Label, Labels, Link, Load, Node,
-    NodeId, PAYS_MIN, Price, Rate, Reference, Request, Score, Verdict, json, lint, lint_plan, plan, rank, replicate,
-    text,
+    NodeId, Origin, PAYS_MIN, Price, Rate, Reference, Request, Score, Verdict, json, lint, lint_plan, plan, rank,
+    replicate, text,
 };
 use stride_sim::Chance;
 
@@ -71,7 +71,7 @@ prop_compose! {
 prop_compose! {
     fn request()(
         reads in vec((0..DATA, number(), labels()), 0..4), hardware in hardware(), run in time(),
-        cost in option::of(1..u64::MAX),
+        cost in option::of(1..u64::MAX), origin in option::of((0..NODES, time())),
     ) -> Request {
         let reference = |(i, size, labels)| Reference { datum: datum_id(i), size: ByteSize(size), labels };
         Request {
@@ -79,6 +79,7 @@ prop_compose! {
             hardware: hardware.into_iter().collect(),
             run,
             delay_cost: cost.and_then(NonZeroU64::new).map(DelayCost),
+            origin: origin.map(|(node, hop)| Origin { node: node_id(node), hop }),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, num::NonZeroU64, path::Path, time::Duration
 use bytesize::ByteSize;
 use stride_ids::Name;
 use stride_placement::{
-    DatumId, DelayCost, Demand, Hardware, Holding, Input, Label, Labels, Link, Load, Node, NodeId, Price, Rate,
+    DatumId, DelayCost, Demand, Hardware, Holding, Input, Label, Labels, Link, Load, Node, NodeId, Origin, Price, Rate,
     Reference, Request, lint, lint_plan, plan, replicate, text,
 };
 use stride_sim::Chance;
@@ -122,6 +122,10 @@ fn parse_request<'a>(words: impl Iterator<Item = &'a str>) -> Request {
         match key {
             "reads" => request.references.push(parse_reference(value)),
             "wants" => request.hardware = value.split(',').map(hardware).collect(),
+            "at" => {
+                let (node, hop) = value.split_once('+').unwrap();
+                request.origin = Some(Origin { node: NodeId(Name::new(node).unwrap()), hop: parse_time(hop) });
+            }
             "run" => request.run = parse_time(value),
             "delay_cost" => request.delay_cost = Some(DelayCost(value.parse::<NonZeroU64>().unwrap())),
             other => panic!("no such field: {other}"),

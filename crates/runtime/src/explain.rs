@@ -1,16 +1,17 @@
 //! Where work would run, and why: the plan that a call gets, made for somebody who looks. Nothing runs and nothing is read.
 
-use std::{str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
 use bytesize::ByteSize;
-use stride_data::{Error, Locality};
+use stride_data::{ChunkPrint, Error, Locality, Sketch};
 use stride_ids::{Address, AgentKey, BucketName, CellId, Code, Failure, Name, ObjectKey, ObjectName};
-use stride_placement::{Finding, Holding, Plan, Reference, Refusal, Request, lint, lint_plan, plan};
+use stride_placement::{Finding, Plan, Reference, Refusal, Request, lint, lint_plan};
 
 use crate::{
     component::Component,
     functions::Functions,
     here::{Here, datum},
+    placing::origin,
 };
 
 /// How many objects a question may name, by themselves or by what their keys begin with.
@@ -56,8 +57,22 @@ pub struct Datum {
     pub reference: Reference,
     /// How many of its bytes are in this node's memory.
     pub cached_bytes: u64,
-    /// Whether all of them are on this node's disk.
-    pub stored_here: bool,
+    /// How many of its bytes are in this node's memory or on its disk.
+    pub near_bytes: u64,
+    /// What it consists of, as far as that was looked up, with the length of each.
+    pub(crate) chunks: Vec<(ChunkPrint, u64)>,
+}
+
+impl Datum {
+    /// One of which nobody knows where it is.
+    pub(crate) fn unknown(reference: Reference) -> Self {
+        Self { reference, cached_bytes: 0, near_bytes: 0, chunks: Vec::new() }
+    }
+
+    /// How many of its bytes a node has.
+    pub(crate) fn bytes_in(&self, sketch: &Sketch) -> u64 {
+        self.chunks.iter().filter(|(print, _)| sketch.has(*print)).map(|(_, len)| len).sum()
+    }
 }
 
 /// A plan, and what it was made of.
@@ -129,20 +144,16 @@ impl Functions {
             here.look(&component.tenant, name, &mut data).await?;
         }
         for reference in here.references(&component.tenant, &component.spec, &[]).await? {
-            data.push(Datum { reference, cached_bytes: 0, stored_here: true });
+            data.push(Datum::unknown(reference));
         }
-        let (load, accepted_max) = self.load();
+        let (request, left_out) = match &work {
+            Work::Function => (Request { origin: Some(origin(&here, 0, &data)), ..request }, BTreeSet::new()),
+            // It runs where its cell is.
+            Work::Agent { .. } => (request, self.other_nodes()),
+        };
         // An agent has a mailbox of its own, so functions do not take its place.
-        let accepted_max = if work == Work::Function { accepted_max } else { u32::MAX };
-        let mut input = here.site.input(load, accepted_max);
-        for Datum { reference, cached_bytes, stored_here } in &data {
-            let held = if *stored_here { reference.size } else { ByteSize(*cached_bytes) };
-            let holding = Holding { here: held, coming: ByteSize(0) };
-            input.set_holding(&reference.datum, &here.site.node, holding);
-        }
-        let references = data.iter().map(|datum| datum.reference.clone()).collect();
-        let request = Request { references, ..request };
-        let plan = plan(&input, &request, &component.host.chance);
+        let accepted_max = if work == Work::Function { self.load().1 } else { u32::MAX };
+        let (input, plan, request) = self.planned(&here, request, &data, accepted_max, &left_out);
         let mut findings = lint(&input, &request);
         findings.extend(plan.iter().flat_map(lint_plan));
         Ok(Explained { work, data, plan, findings })
@@ -158,8 +169,9 @@ impl Here<'_> {
         data: &mut Vec<Datum>,
     ) -> Result<(), Failure> {
         let before = data.len();
+        let named = |key| ObjectName { tenant: tenant.clone(), bucket: bucket.clone(), key };
         if let Ok(key) = ObjectKey::new(rest) {
-            match self.object(tenant, bucket, key).await {
+            match self.object(&named(key)).await {
                 Ok(found) => {
                     data.push(found);
                     return Ok(());
@@ -172,7 +184,7 @@ impl Here<'_> {
         loop {
             let page = self.objects.list(tenant, bucket, rest.clone(), after, DATA_MAX).await?;
             for (key, _) in page.objects {
-                match self.object(tenant, bucket, key).await {
+                match self.object(&named(key)).await {
                     Ok(found) => data.push(found),
                     // It was deleted meanwhile.
                     Err(Error::NoObject { .. }) => {}
@@ -195,11 +207,12 @@ impl Here<'_> {
         Ok(())
     }
 
-    async fn object(&self, tenant: &Name, bucket: &BucketName, key: ObjectKey) -> Result<Datum, Error> {
-        let name = ObjectName { tenant: tenant.clone(), bucket: bucket.clone(), key };
-        let Locality { status, cached_bytes, stored_here } = self.objects.locality(&name, None).await?;
-        let labels = self.labels(tenant, bucket).await?;
+    /// An object, and where it is.
+    pub(crate) async fn object(&self, name: &ObjectName) -> Result<Datum, Error> {
+        let Locality { status, cached_bytes, near_bytes, chunks } = self.objects.locality(name, None).await?;
+        let labels = self.labels(&name.tenant, &name.bucket).await?;
         let reference = Reference { datum: datum(&name.to_string())?, size: ByteSize(status.len), labels };
-        Ok(Datum { reference, cached_bytes, stored_here })
+        let chunks = chunks.into_iter().map(|chunk| (chunk.print, chunk.len)).collect();
+        Ok(Datum { reference, cached_bytes, near_bytes, chunks })
     }
 }

@@ -5,17 +5,20 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use stride_agents::Engine;
-use stride_ids::{BucketName, CallId, Code, Failure, Name, Payload};
-use stride_placement::{Load, Request, plan};
+use stride_ids::{CallId, Code, Failure, Name, ObjectName, Payload};
+use stride_maps::Input;
+use stride_placement::Load;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -23,6 +26,8 @@ use crate::{
     failure::{from_guest, out_of_time},
     guest::{Reach, from_wit, to_wit},
     memo::{Memo, MemoKey},
+    others::Others,
+    placing::Job,
     purity::Purity,
     registry::Registry,
     spares::{SPARES_MAX, Spares},
@@ -43,6 +48,8 @@ pub struct Call {
     pub function: String,
     /// What it gets.
     pub input: Payload,
+    /// Objects that it will read, so that it can run where they are.
+    pub data: Vec<ObjectName>,
     /// The trace that the call is part of, as a `traceparent`.
     pub trace: Option<String>,
 }
@@ -94,8 +101,14 @@ impl Function {
     }
 }
 
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.component.name, self.name)
+    }
+}
+
 /// A finished call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Called {
     /// Its id, the same as in its log lines.
     pub call: CallId,
@@ -109,6 +122,16 @@ pub struct Called {
     pub run: Duration,
     /// The reply was known from an earlier call, so nothing has run.
     pub is_memoised: bool,
+    /// The node where it ran; none if that is this one.
+    pub node: Option<Name>,
+}
+
+/// How a call on this node ended without an answer.
+pub(crate) enum Ended {
+    /// Nothing has begun.
+    NotBegun(Failure),
+    /// It has, and this is what came of it.
+    Failed(Failure),
 }
 
 /// What has been called since the node started, and what runs now.
@@ -139,6 +162,8 @@ pub struct Functions {
     gates: RwLock<HashMap<GateKey, Arc<Gate>>>,
     spares: Arc<Semaphore>,
     memo: Memo,
+    /// The other nodes, in a cluster.
+    pub(crate) others: OnceLock<Others>,
     succeeded: AtomicU64,
     failed: AtomicU64,
 }
@@ -166,6 +191,7 @@ impl Functions {
             gates: RwLock::default(),
             spares: Arc::new(Semaphore::new(SPARES_MAX as usize)),
             memo: Memo::new(),
+            others: OnceLock::new(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
@@ -173,41 +199,56 @@ impl Functions {
 
     /// Calls a function once.
     pub async fn call(&self, call: Call) -> Result<Called, Failure> {
-        let Call { tenant, component, function, input, trace } = call;
+        let Call { tenant, component, function, input, data, trace } = call;
         match self.find(&tenant, &component, &function, None) {
-            Ok(function) => self.call_found(&function, input, trace).await,
+            Ok(function) => self.call_found(&function, Job { data, ..Job::of(input, trace) }).await,
             Err(failure) => self.counted(Err(failure)),
         }
     }
 
-    /// Calls a function that was found before, once.
-    pub async fn call_found(
-        &self,
-        function: &Function,
-        input: Payload,
-        trace: Option<String>,
-    ) -> Result<Called, Failure> {
-        self.counted(self.answer(function, input, trace).await)
+    /// Calls a function that was found before, once, on the node that placement chooses.
+    pub async fn call_found(&self, function: &Function, job: Job) -> Result<Called, Failure> {
+        let gate = self.gate(function);
+        if self.is_placed(function, &job) {
+            // On the heap, so that calls without data do not carry it.
+            return Box::pin(self.place_and_call(function, &gate, job)).await;
+        }
+        let ended = self.call_here(function, &gate, job.input, job.trace).await;
+        self.counted(ended.map_err(|(Ended::NotBegun(failure) | Ended::Failed(failure))| failure))
     }
 
-    /// The answer that is known, or a call.
-    async fn answer(&self, function: &Function, input: Payload, trace: Option<String>) -> Result<Called, Failure> {
-        input.check_size("request")?;
+    /// Gives the answer that is known, or runs the function.
+    pub(crate) async fn call_here(
+        &self,
+        function: &Function,
+        gate: &Arc<Gate>,
+        input: Input,
+        trace: Option<String>,
+    ) -> Result<Called, Ended> {
+        let input = match input {
+            Input::Payload(payload) => payload,
+            part @ Input::Part(_) => Box::pin(self.read(function, part)).await.map_err(Ended::Failed)?,
+        };
+        input.check_size("request").map_err(Ended::NotBegun)?;
         if !function.is_memoised() {
-            return self.try_call(function, input, trace).await;
+            return self.run_in_turn(function, gate, input, trace).await;
         }
         let key = MemoKey::of(function, &input);
         if let Some(payload) = self.memo.get(&key) {
             let call = CallId(function.component.host.chance.next_u64());
             let (queue, start, run) = Default::default();
-            return Ok(Called { call, payload, queue, start, run, is_memoised: true });
+            return Ok(Called { call, payload, queue, start, run, is_memoised: true, node: None });
         }
-        let called = self.try_call(function, input, trace).await?;
+        let called = self.run_in_turn(function, gate, input, trace).await?;
         self.memo.keep(key, &called.payload);
         Ok(called)
     }
 
-    fn counted(&self, outcome: Result<Called, Failure>) -> Result<Called, Failure> {
+    async fn read(&self, function: &Function, input: Input) -> Result<Payload, Failure> {
+        input.read(&function.component.host.here()?.objects).await
+    }
+
+    pub(crate) fn counted(&self, outcome: Result<Called, Failure>) -> Result<Called, Failure> {
         let counter = if outcome.is_ok() { &self.succeeded } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         outcome
@@ -256,31 +297,6 @@ impl Functions {
         Ok(self.registry.component(tenant, component)?.purity.clone())
     }
 
-    /// Whether this node takes a call of a function with data of these buckets, as placement decides.
-    ///
-    /// # Errors
-    /// `capability_denied` if the labels of data do not allow it here.
-    pub async fn place(&self, function: &Function, buckets: &[BucketName]) -> Result<(), Failure> {
-        self.admit(function, &self.gate(function), buckets).await
-    }
-
-    /// A component that may read nothing does not need a plan: it runs wherever it is called.
-    async fn admit(&self, function: &Function, gate: &Gate, buckets: &[BucketName]) -> Result<(), Failure> {
-        let component = &function.component;
-        if component.spec.objects.is_empty() && buckets.is_empty() {
-            return Ok(());
-        }
-        let here = component.host.here()?;
-        let references = here.references(&component.tenant, &component.spec, buckets).await?;
-        let request = Request { references, run: gate.mean_run(), ..Request::default() };
-        let (load, accepted_max) = self.load();
-        // There is one candidate, so a plan is for this node.
-        match plan(&here.site.input(load, accepted_max), &request, &component.host.chance) {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(here.refused(&format!("{}/{}", component.name, function.name), &refusal)),
-        }
-    }
-
     /// What the functions of this node have accepted, and how much they accept at most.
     pub(crate) fn load(&self) -> (Load, u32) {
         let (mut load, mut accepted_max) = (Load::default(), 0_usize);
@@ -293,23 +309,24 @@ impl Functions {
         (load, u32::try_from(accepted_max).unwrap_or(u32::MAX))
     }
 
-    async fn try_call(&self, function: &Function, input: Payload, trace: Option<String>) -> Result<Called, Failure> {
+    /// Waits for a place, and runs.
+    async fn run_in_turn(
+        &self,
+        function: &Function,
+        gate: &Arc<Gate>,
+        input: Payload,
+        trace: Option<String>,
+    ) -> Result<Called, Ended> {
         let clock = &function.component.host.clock;
         let began = clock.now();
-        let gate = self.gate(function);
-        if !function.component.spec.objects.is_empty() {
-            // On the heap, so that calls without data do not carry it.
-            Box::pin(self.admit(function, &gate, &[])).await?;
-        }
-        let _place = gate.enter(&function.name).await?;
+        let _place = gate.enter(&function.name).await.map_err(Ended::NotBegun)?;
         let queue = clock.now() - began;
-        let run = self.run(function.component.clone(), &gate, &function.name, input, trace);
-        let mut called = match clock.timeout(gate.spec.timeout, run).await {
-            Ok(outcome) => outcome?,
-            Err(_) => return Err(out_of_time(gate.spec.timeout)),
-        };
-        called.queue = queue;
-        Ok(called)
+        let run = self.run(function.component.clone(), gate, &function.name, input, trace);
+        match clock.timeout(gate.spec.timeout, run).await {
+            Ok(Ok(called)) => Ok(Called { queue, ..called }),
+            Ok(Err(failure)) => Err(Ended::Failed(failure)),
+            Err(_) => Err(Ended::Failed(out_of_time(gate.spec.timeout))),
+        }
     }
 
     async fn run(
@@ -339,7 +356,7 @@ impl Functions {
         if let Ok(turn) = gate.replacing.clone().try_acquire_owned() {
             tokio::spawn(replace(gate.clone(), component, prepared, turn));
         }
-        Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run, is_memoised: false })
+        Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run, is_memoised: false, node: None })
     }
 
     /// Gives back the instances made ahead for functions that nobody called for a while. To be called now and then.
@@ -378,7 +395,7 @@ impl Gate {
     }
 
     /// Of two calls that end at the same time one may not be counted, which changes a mean by little.
-    fn note_run(&self, run: Duration) {
+    pub(crate) fn note_run(&self, run: Duration) {
         let run = u64::try_from(run.as_nanos()).unwrap_or(u64::MAX);
         let mean = match self.mean_run.load(Ordering::Relaxed) {
             0 => run,

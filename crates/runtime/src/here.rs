@@ -2,8 +2,7 @@
 //!
 //! Always true: code reaches a bucket only on a node that carries its labels, and whoever is refused hears which bucket, which
 //! label and which node.
-//! Not here: how a plan is made (see `placement`). So far a node knows only itself, so a plan says whether work runs
-//! here or not at all.
+//! Not here: how a plan is made (see `placement`), and which other nodes there are (see `others`).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,14 +10,13 @@ use bytesize::ByteSize;
 use stride_data::Objects;
 use stride_ids::{BucketName, Code, Failure, Name};
 use stride_placement::{
-    DatumId, Hardware, Input, InvalidId, Label, Labels, Link, Load, Node, NodeId, Price, Rate, Reason, Reference,
-    Refusal,
+    DatumId, Hardware, InvalidId, Label, Labels, Link, Load, Node, NodeId, Price, Rate, Reason, Reference, Refusal,
 };
 
 use crate::spec::ComponentSpec;
 
 /// How fast data comes that is not on this node's disk: a gigabit, until somebody measures.
-const LINK_RATE: Rate = Rate(125_000_000);
+pub(crate) const LINK_RATE: Rate = Rate(125_000_000);
 
 /// What a node is, as its operator and its machine say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +34,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// All that is known, which is this node.
-    pub(crate) fn input(&self, load: Load, accepted_max: u32) -> Input {
-        let node = Node {
+    /// The node with this to do.
+    pub(crate) fn node(&self, load: Load, accepted_max: u32) -> Node {
+        Node {
             slots: self.cores,
             accepted_max,
             load,
@@ -46,10 +44,7 @@ impl Site {
             labels: self.labels.clone(),
             hardware: self.hardware.clone(),
             price: self.price,
-        };
-        let mut input = Input::default();
-        input.set_node(self.node.clone(), node);
-        input
+        }
     }
 
     /// Why code here may not reach a bucket that demands a label which is missing.
@@ -117,7 +112,11 @@ impl Here<'_> {
             }
             None => refusal.to_string(),
         };
-        Failure::new(refusal.code(), format!("`{work}` may not run here: {why}"))
+        let not = match refusal.refused().len() {
+            0 | 1 => "may not run here".to_owned(),
+            nodes => format!("may run on none of {nodes} nodes"),
+        };
+        Failure::new(refusal.code(), format!("`{work}` {not}: {why}"))
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Saved {
     pub position: Seq,
     /// How many bytes of rows were written; none if there was such a snapshot already.
     pub bytes: u64,
+    /// How many bytes all files of the snapshot have together.
+    pub size: u64,
     /// How many files make up the snapshot, the base included.
     pub files: usize,
 }
@@ -42,10 +44,13 @@ impl Snapshots {
         let before = self.newest_whole(cell, &self.remote.list(cell).await?).await?;
         let position = store.position(cell);
         match before {
-            Some(before) if before.name().position >= position => {
-                Ok(Saved { position: before.name().position, bytes: 0, files: before.files().len() })
-            }
-            _ if position == Seq::ZERO => Ok(Saved { position, bytes: 0, files: 0 }),
+            Some(before) if before.name().position >= position => Ok(Saved {
+                position: before.name().position,
+                bytes: 0,
+                size: size(&before),
+                files: before.files().len(),
+            }),
+            _ if position == Seq::ZERO => Ok(Saved { position, bytes: 0, size: 0, files: 0 }),
             before => self.save_after(before, store, cell, epoch, begun).await,
         }
     }
@@ -79,7 +84,7 @@ impl Snapshots {
         let position = found.name().position;
         store.forget_changes(cell, position);
         tracing::debug!("{cell} is saved at record {}, {bytes} bytes", position.0);
-        Ok(Saved { position, bytes, files: found.files().len() })
+        Ok(Saved { position, bytes, size: size(&found), files: found.files().len() })
     }
 
     /// Writes the manifest of files that were begun to be written at `begun`, and reads it back as whoever loads it will find it.
@@ -146,6 +151,10 @@ impl Snapshots {
     async fn next_part(&self, source: Source) -> Result<(Source, Vec<u8>), Error> {
         self.tasks.blocking(move || source.next_part()).await
     }
+}
+
+fn size(manifest: &Manifest) -> u64 {
+    manifest.files().iter().map(|file| file.len).sum()
 }
 
 /// A file that is being made from an export.

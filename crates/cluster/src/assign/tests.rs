@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     memory::samples::{name, spec},
     node::NodeRow,
+    standing::standings,
     tables::Wanted,
 };
 
@@ -284,4 +285,23 @@ proptest! {
         let moved = settle(&mut world);
         prop_assert!(moved >= had && moved <= had + cores.len(), "{} moved of {}", moved, had);
     }
+}
+
+#[test]
+fn each_node_stands_where_its_cells_put_it() {
+    let mut world = world(&[4, 8], &[0; 30]);
+    settle(&mut world);
+    let before = standings(&world);
+    assert_eq!(before.iter().map(|one| (one.cells, one.fill)).collect::<Vec<_>>(), [(10, Some(1.0)), (20, Some(1.0))]);
+    let first = world.cells.iter().position(|row| row.wanted.as_ref().is_some_and(|wanted| wanted.node == node(0)));
+    world.cells[first.unwrap()].bytes = 8 << 30;
+    let grown = standings(&world);
+    assert_eq!((grown[0].bytes, grown[1].bytes), (8 << 30, 0));
+    assert!(grown[0].fill > Some(1.4) && grown[1].fill < Some(0.9), "{grown:?}");
+    settle(&mut world);
+    let settled = standings(&world);
+    assert!(settled.iter().all(|one| one.fill.is_some_and(|fill| (0.9..=1.1).contains(&fill))), "{settled:?}");
+    assert!(settled[0].cells < 10, "those around the large cell have gone elsewhere: {settled:?}");
+    world.nodes.get_mut(&node(0)).unwrap().draining = true;
+    assert_eq!((standings(&world)[0].is_open, standings(&world)[0].fill), (false, None));
 }

@@ -29,6 +29,7 @@ use super::{local::entries, read_into};
 use crate::{
     buffers::Buffers,
     chunk::{ChunkHash, ChunkId},
+    sketch::Held,
 };
 
 /// The index is cut into so many parts, each with a lock and an equal part of the bytes.
@@ -79,11 +80,15 @@ pub struct DiskCache {
     tasks: Tasks,
 }
 
-struct Files(PathBuf);
+/// The directory, and what is known to be in it.
+struct Files {
+    dir: PathBuf,
+    held: Held,
+}
 
 impl Files {
     fn path(&self, id: &ChunkId) -> PathBuf {
-        self.0.join(id.tenant.as_str()).join(id.hash.to_string())
+        self.dir.join(id.tenant.as_str()).join(id.hash.to_string())
     }
 }
 
@@ -92,6 +97,7 @@ impl EventListener for Files {
     type Value = usize;
 
     fn on_leave(&self, reason: Event, id: &ChunkId, _: &usize) {
+        self.held.left(id);
         // What replaces an entry has replaced the file.
         if matches!(reason, Event::Evict | Event::Remove) {
             remove(&self.path(id));
@@ -105,7 +111,7 @@ impl DiskCache {
     /// # Errors
     /// If the directory cannot be made or read.
     pub async fn open(dir: &Path, bytes: usize, tasks: Tasks) -> io::Result<Self> {
-        let files = Arc::new(Files(dir.to_owned()));
+        let files = Arc::new(Files { dir: dir.to_owned(), held: Held::new() });
         let index = CacheBuilder::new(bytes)
             .with_shards(SHARDS)
             .with_eviction_config(S3FifoConfig::default())
@@ -121,14 +127,25 @@ impl DiskCache {
         };
         let index = cache.index.clone();
         let filled = cache.tasks.blocking(move || {
-            fs::create_dir_all(&files.0)?;
+            fs::create_dir_all(&files.dir)?;
             // In the order in which they were written, so that the newest stay if not all may.
-            for (id, len) in found(&files.0)? {
+            for (id, len) in found(&files.dir)? {
+                files.held.came(&id);
                 index.insert(id, len);
             }
             Ok(())
         });
         filled.await.map(|()| cache)
+    }
+
+    /// Whether a chunk is there.
+    pub(crate) fn has(&self, id: &ChunkId) -> bool {
+        self.index.contains(id)
+    }
+
+    /// What is there.
+    pub(crate) fn held(&self) -> &Held {
+        &self.files.held
     }
 
     /// The bytes that are kept as a chunk, whatever they are.
@@ -194,6 +211,7 @@ impl DiskCache {
             remove(&partial);
             return Err(error);
         }
+        self.files.held.came(&id);
         self.index.insert(id, bytes.len());
         add(&self.counters.written_bytes, bytes.len());
         Ok(())

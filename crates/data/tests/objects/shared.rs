@@ -8,7 +8,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory, path::Pat
 use stride_data::{Error, OpenError, Owner, Settings, Storage};
 use stride_sim::{Clock, Tasks};
 
-use crate::world::{settings, world_of};
+use crate::world::{CHUNK, object, settings, world_of};
 
 async fn open(dir: &Path, owner: Owner) -> Result<Storage, OpenError> {
     let location = format!("file://{}", dir.display()).parse().unwrap();
@@ -68,4 +68,30 @@ async fn a_storage_that_is_shared_is_not_swept() {
         let again = world.objects.sweep().await.unwrap().removed;
         assert_eq!((swept, again, names(&raw).await.len()), if shared { (0, 0, 2) } else { (1, 0, 1) });
     }
+}
+
+#[tokio::test]
+async fn what_the_caches_hold_is_told_and_what_left_them_is_not() {
+    let storage = Storage::over(Arc::new(InMemory::new()), Clock::real(), Tasks::real());
+    let settings = Settings { shared: true, cache_bytes: 40 * CHUNK, ..settings() };
+    let world = world_of(settings, Some(storage)).await;
+    for n in 0..100u8 {
+        world.put(&format!("data/{n}"), &[n; 2 * CHUNK]).await;
+    }
+    assert_eq!(world.objects.sketched(), 0, "what was only written is not near");
+    for n in 0..100 {
+        world.get(&format!("data/{n}")).await.unwrap();
+    }
+    let (sketch, changes) = world.objects.sketch();
+    assert!(changes > 0 && changes == world.objects.sketched());
+    let (mut near, mut told) = (0, 0);
+    for n in 0..100 {
+        let locality = world.objects.locality(&object(&format!("data/{n}")), None).await.unwrap();
+        assert_eq!(locality.cached_bytes, locality.near_bytes);
+        assert!(locality.bytes_in(&sketch) >= locality.near_bytes, "what is here is told");
+        near += locality.near_bytes;
+        told += locality.bytes_in(&sketch);
+    }
+    assert!(near > 0 && near < 100 * 2 * CHUNK as u64 / 2, "{near} bytes fit");
+    assert_eq!(near, told, "with so few chunks, nothing is told that is not here");
 }

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use stride_agents::{Engine, Surroundings, native::NativeTypes};
 use stride_data::{BUCKETS, Objects, Put, Storage};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_maps::{Callee, Caller, FunctionName, MAPS, MapId, Maps, Reply, Settings, Spec, State, Status};
+use stride_maps::{Callee, Caller, FunctionName, Input, MAPS, MapId, Maps, Reply, Settings, Spec, State, Status};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
 use tokio::sync::watch;
@@ -36,6 +36,7 @@ pub(crate) struct Functions {
     pub(crate) stuck_after: AtomicU64,
     /// The bucket whose data must not be used here.
     pub(crate) forbidden: Mutex<Option<String>>,
+    objects: OnceLock<Weak<Objects>>,
 }
 
 impl Default for Functions {
@@ -49,6 +50,7 @@ impl Default for Functions {
             overloaded: AtomicU64::new(0),
             stuck_after: AtomicU64::new(0),
             forbidden: Mutex::default(),
+            objects: OnceLock::new(),
         }
     }
 }
@@ -106,8 +108,11 @@ impl Callee for Function {
         Box::pin(async { outcome })
     }
 
-    fn call(&self, input: Payload) -> BoxFuture<'_, Result<Reply, Failure>> {
+    fn call(&self, input: Input) -> BoxFuture<'_, Result<Reply, Failure>> {
         Box::pin(async move {
+            let objects = self.functions.objects.get().and_then(Weak::upgrade).unwrap();
+            let input = input.read(&objects).await?;
+            drop(objects);
             let payload = self.functions.call(self.name.trim_start_matches("pure-"), &self.version, input).await?;
             Ok(Reply { payload, is_memoised: false })
         })
@@ -191,6 +196,7 @@ async fn open(dir: tempfile::TempDir, journal: Arc<dyn Journal>, clock: Clock, s
     let storage = Storage::local(&dir.path().join("objects"), tasks.clone()).unwrap();
     let objects = Objects::new(engine.clone(), storage, Default::default(), clock.clone(), tasks.clone());
     let (objects, functions) = (Arc::new(objects), Arc::new(Functions::default()));
+    functions.objects.set(Arc::downgrade(&objects)).unwrap();
     let maps = Maps::new(engine, objects.clone(), Arc::new(Calls(functions.clone())), settings, (clock, chance, tasks));
     World { maps, objects, functions, journal, dir }
 }

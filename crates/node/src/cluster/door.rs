@@ -9,8 +9,10 @@ use serde::Serialize;
 use stride_agents::{Asked, Engine, NotDone, Parcel, Tell};
 use stride_ids::CellId;
 use stride_net::{Answers, Refused, Service};
+use stride_runtime::Called;
 
 use super::switchboard::{ListAsked, Request, Switchboard, decoded, encoded, services};
+use crate::calls::Calls;
 
 /// See the module. Before the node is whole it refuses everybody.
 #[derive(Default)]
@@ -19,6 +21,7 @@ pub(super) struct Door(OnceLock<Inside>);
 /// What is behind the door.
 pub(super) struct Inside {
     pub(super) engine: Arc<Engine>,
+    pub(super) calls: Arc<Calls>,
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) router: Router,
 }
@@ -40,6 +43,8 @@ impl Answers for Door {
             services::DELIVER => inside.deliver(body).map(said).boxed(),
             services::LIST => std::future::ready(said(inside.list(&body))).boxed(),
             services::HTTP => inside.http(body).map(said).boxed(),
+            services::RUN => inside.run(body).map(said).boxed(),
+            services::REPORT => std::future::ready(said(inside.report(&body))).boxed(),
             services::PREPARE => inside.prepare(body).map(said).boxed(),
             services::LOOK => {
                 if let Some(beat) = inside.switchboard.beat() {
@@ -83,6 +88,15 @@ impl Inside {
             return Err(NotDone::NotHere);
         }
         Ok(call.answered_by(self.router.clone()).await?)
+    }
+
+    async fn run(&self, body: Bytes) -> Result<Called, NotDone> {
+        self.calls.errand(decoded(&body)?).await
+    }
+
+    fn report(&self, body: &[u8]) -> Result<(), NotDone> {
+        self.calls.functions.heard(decoded(body)?);
+        Ok(())
     }
 
     async fn prepare(&self, body: Bytes) -> Result<(), NotDone> {

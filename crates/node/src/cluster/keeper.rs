@@ -1,8 +1,9 @@
 //! What the beat has done to the cells of this node, and where their snapshots are.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use stride_agents::Engine;
 use stride_cluster::{Cells, Load, NodeName};
 use stride_ids::{CellId, Code, Epoch, Failure, Seq, with_causes};
@@ -16,6 +17,7 @@ use super::switchboard::{Switchboard, encoded, services};
 pub(super) struct Keeper {
     pub(super) engine: Arc<Engine>,
     pub(super) switchboard: Arc<Switchboard>,
+    pub(super) sizes: Sizes,
     /// The node's runtime: the beat has one of its own, where none of the engine's tasks may run.
     pub(super) runtime: Handle,
 }
@@ -60,14 +62,23 @@ impl Cells for Keeper {
 
     fn load(&self) -> Load {
         let stats = self.engine.stats();
-        Load { agents: stats.live, queue: stats.waiting, cells: Vec::new() }
+        // Of a cell that was not saved here yet the tables keep what its last owner said.
+        let sizes = self.sizes.lock();
+        let size = |(cell, _)| sizes.get(&cell).map(|size| (cell, *size));
+        let cells = self.engine.owned().into_iter().filter_map(size).collect();
+        Load { agents: stats.live, queue: stats.waiting, cells }
     }
 }
+
+/// How large the snapshot of each cell is that was saved here, in bytes: as good as the size of its state for deciding where it
+/// goes.
+pub(super) type Sizes = Arc<Mutex<BTreeMap<CellId, u64>>>;
 
 /// Snapshots as the engine wants them.
 pub(super) struct Kept {
     pub(super) snapshots: Snapshots,
     pub(super) store: Arc<Store>,
+    pub(super) sizes: Sizes,
 }
 
 impl stride_agents::Snapshots for Kept {
@@ -81,6 +92,7 @@ impl stride_agents::Snapshots for Kept {
     fn keep(&self, cell: CellId, epoch: Epoch) -> BoxFuture<'_, Result<Seq, Failure>> {
         Box::pin(async move {
             let saved = self.snapshots.save(&self.store, cell, epoch).await.map_err(|e| unavailable(&e))?;
+            self.sizes.lock().insert(cell, saved.size);
             // A new base has made the files before it superfluous.
             if saved.bytes > 0
                 && saved.files == 1

@@ -8,10 +8,12 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, NotDone, Parcel, Tell, Told};
-use stride_cluster::{Beat, Map, NodeName, NodeRow, Tables};
-use stride_gateway::{HttpCall, HttpReply, NodeInfo, OtherNode, Others};
-use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Name};
+use stride_cluster::{Beat, Map, NodeName, NodeRow, Standing, Tables, standings};
+use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others};
+use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Incarnation, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
+use stride_placement::NodeId;
+use stride_runtime::{Called, Errand};
 use stride_sim::Clock;
 
 use super::in_time;
@@ -29,6 +31,10 @@ pub(super) mod services {
     pub(crate) const PREPARE: Service = Service(6);
     /// Something has changed in the tables.
     pub(crate) const LOOK: Service = Service(7);
+    /// Run a function.
+    pub(crate) const RUN: Service = Service(16);
+    /// How busy a node is, and what it has in its caches.
+    pub(crate) const REPORT: Service = Service(17);
 }
 
 /// How long a turn on another node may take. Clients and guests have deadlines of their own.
@@ -155,6 +161,13 @@ impl Switchboard {
             .await
     }
 
+    /// The other nodes that live, and which start of each it is.
+    pub(super) fn others(&self) -> Vec<(NodeName, Incarnation)> {
+        let map = self.map();
+        let others = map.living().map(|row| (row.spec.name.clone(), row.spec.incarnation));
+        others.filter(|(name, _)| *name != self.node).collect()
+    }
+
     async fn watch(&self) {
         let Some(beat) = self.beat() else { return self.clock.sleep(LOOK_AGAIN).await };
         let mut map = beat.watch();
@@ -223,6 +236,21 @@ impl Elsewhere for Switchboard {
     }
 }
 
+impl stride_runtime::Elsewhere for Switchboard {
+    fn run<'a>(&'a self, node: &'a NodeId, errand: Errand) -> BoxFuture<'a, Result<Called, NotDone>> {
+        Box::pin(async move {
+            let map = self.map();
+            let row = map.living().find(|row| row.spec.name.0 == node.0).ok_or(NotDone::NotHere)?;
+            let answer = self.call(row, services::RUN, encoded(&errand), ANSWER_MAX).await.map_err(|e| match e {
+                // The node has not even looked at it.
+                NotDone::Failed(Failure { code: Code::Overloaded, .. }) => NotDone::NotHere,
+                other => other,
+            })?;
+            decoded::<Result<Called, NotDone>>(&answer)?
+        })
+    }
+}
+
 impl Others for Switchboard {
     fn forward(&self, cell: CellId, call: HttpCall) -> BoxFuture<'_, Result<Option<HttpReply>, Failure>> {
         Box::pin(async move {
@@ -256,6 +284,26 @@ impl Others for Switchboard {
         })
     }
 
+    fn cell(&self, cell: CellId) -> BoxFuture<'_, Result<CellPlace, Failure>> {
+        Box::pin(async move {
+            let away = |e: stride_cluster::Error| Failure::new(Code::Unavailable, e.to_string());
+            let world = in_time(&self.clock, self.tables.world()).await.map_err(away)?;
+            let row = world.cells.get(usize::from(cell.0)).cloned().unwrap_or_default();
+            let owner = world.map().owner(cell).map(|owner| owner.spec.name.to_string());
+            let why = row.wanted.as_ref().map(|wanted| wanted.why.clone()).unwrap_or_default();
+            Ok(CellPlace {
+                cell: cell.0,
+                owner,
+                wanted: row.wanted.map(|wanted| wanted.node.to_string()),
+                why,
+                pinned: row.pin.map(|node| node.to_string()),
+                epoch: row.epoch.0,
+                bytes: row.bytes,
+                nodes: standings(&world).into_iter().map(share).collect(),
+            })
+        })
+    }
+
     fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
             let refused = |e: stride_cluster::Error| {
@@ -279,6 +327,10 @@ impl Others for Switchboard {
             Ok(())
         })
     }
+}
+
+fn share(Standing { node, is_open, cores, cells, bytes, fill }: Standing) -> NodeShare {
+    NodeShare { node: node.to_string(), open: is_open, cores, cells, bytes, fill }
 }
 
 fn other_node(row: &NodeRow, cells: u32) -> OtherNode {

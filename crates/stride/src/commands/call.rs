@@ -5,7 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::{Method, RequestBuilder, header::CONTENT_TYPE};
 
-use crate::{client::Client, input::Data, output, target::FunctionTarget};
+use crate::{
+    client::Client,
+    input::Data,
+    output,
+    target::{FunctionTarget, ObjectTarget},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Call {
@@ -14,6 +19,9 @@ pub(crate) struct Call {
     target: FunctionTarget,
     #[command(flatten)]
     body: BodyArgs,
+    /// An object that it will read, as often as there are any: in a cluster it runs where they are
+    #[arg(long, value_name = "BUCKET/KEY")]
+    near: Vec<ObjectTarget>,
 }
 
 /// What to send with a call or an ask, and how long to wait.
@@ -43,7 +51,8 @@ impl BodyArgs {
 
 impl Call {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
-        let request = self.body.onto(client.request(Method::POST, &self.target.path()))?;
+        let near: Vec<_> = self.near.iter().map(|object| ("data", object.to_string())).collect();
+        let request = self.body.onto(client.request(Method::POST, &self.target.path()).query(&near))?;
         Ok(output::reply(&client.reply(request).await?)?)
     }
 }

@@ -1,4 +1,4 @@
-//! `stride explain COMPONENT/FUNCTION [DATA…]` and `stride explain TYPE/KEY`
+//! `stride explain COMPONENT/FUNCTION [DATA…]`, `stride explain [agent] TYPE/KEY` and `stride explain cell N`
 
 use clap::Args;
 use reqwest::{Method, header::ACCEPT};
@@ -8,8 +8,8 @@ use crate::{client::Client, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The function, or the agent
-    #[arg(value_name = "COMPONENT/FUNCTION | TYPE/KEY", value_parser = two_parts)]
+    /// The function, the agent, or a cell of a cluster
+    #[arg(value_name = "COMPONENT/FUNCTION | agent TYPE/KEY | cell N", value_parser = target)]
     of: String,
     /// What the function is to read: objects, or all whose keys begin so
     #[arg(value_name = "BUCKET/KEY | BUCKET/PREFIX")]
@@ -19,8 +19,9 @@ pub(crate) struct Explain {
     json: bool,
 }
 
-fn two_parts(text: &str) -> Result<String, String> {
+fn target(text: &str) -> Result<String, String> {
     match text.split_once('/') {
+        None if text == "agent" || text == "cell" => Ok(text.to_owned()),
         Some((first, rest)) if !first.is_empty() && !rest.is_empty() => Ok(text.to_owned()),
         _ => Err("write COMPONENT/FUNCTION, such as counter/shout, or TYPE/KEY, such as counter/alice".into()),
     }
@@ -29,7 +30,12 @@ fn two_parts(text: &str) -> Result<String, String> {
 impl Explain {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         let Self { of, data, json } = self;
-        let parameters: Vec<_> = data.iter().map(|data| ("data", data)).chain([("of", &of)]).collect();
+        let parameters: Vec<_> = match (of.as_str(), &data[..]) {
+            ("cell", [number]) => vec![("cell", number)],
+            ("agent", [agent]) => vec![("of", agent)],
+            ("cell" | "agent", _) => anyhow::bail!("write cell N, such as cell 17, or agent TYPE/KEY"),
+            _ => data.iter().map(|data| ("data", data)).chain([("of", &of)]).collect(),
+        };
         let request = client.request(Method::GET, &["explain"]).query(&parameters);
         if json {
             return output::json(&client.json::<Value>(request).await?);

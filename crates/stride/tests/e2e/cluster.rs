@@ -64,6 +64,15 @@ impl Cluster {
     pub(crate) fn start(&self, name: &str) -> Node {
         self.try_start(name).unwrap_or_else(|stderr| panic!("node {name} did not start: {stderr}"))
     }
+
+    /// With these lines as its configuration.
+    pub(crate) fn start_configured(&self, name: &str, config: &str) -> Node {
+        let path = self.data(name).with_extension("toml");
+        std::fs::write(&path, config).unwrap();
+        let arguments = [self.arguments(), vec!["--config".to_owned(), path.to_str().unwrap().to_owned()]].concat();
+        let started = Node::try_start(&self.data(name), &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        started.unwrap_or_else(|stderr| panic!("node {name} did not start: {stderr}"))
+    }
 }
 
 /// How many cells each node owns, by the node's name.

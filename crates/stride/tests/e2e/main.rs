@@ -9,6 +9,7 @@ mod case_studies;
 mod cli;
 mod cluster;
 mod cluster_init;
+mod cluster_placement;
 mod crashes;
 mod deploy_files;
 mod docs;

@@ -175,6 +175,7 @@ async fn an_agent_is_explained_by_its_cell_and_what_is_not_there_is_named() {
         ("of=faulty", "invalid_request", "of=COMPONENT/FUNCTION"),
         ("", "invalid_request", "of=COMPONENT/FUNCTION"),
         ("of=faulty/echo&dta=x", "invalid_request", "no parameter `dta`"),
+        ("cell=1", "invalid_request", "in no cluster"),
         ("of=faulty/echo&data=A", "invalid_request", "not a valid bucket name"),
         ("of=faulty/echo&data=nowhere/a", "not_found", "nowhere"),
         ("of=ledger/a&data=nowhere/a", "invalid_request", "leave the data out"),

@@ -49,7 +49,7 @@ async fn in_process(clock: &Clock, figures: &mut Figures) -> anyhow::Result<()> 
         let input = Payload { content_type: "text/plain".into(), body: BODY.into() };
         let began = clock.now();
         let (tenant, component, function) = (tenant.clone(), name.clone(), "echo".to_owned());
-        functions.call(Call { tenant, component, function, input, trace: None }).await?;
+        functions.call(Call { tenant, component, function, input, data: Vec::new(), trace: None }).await?;
         // The first calls touch memory for the first time.
         if n >= REQUESTS {
             taken.add(clock.now() - began);

@@ -181,7 +181,8 @@ impl Ways {
             let input = Payload { content_type: TEXT.into(), body: batch.with_model.clone().into() };
             let (tenant, component, function) = (tenant.clone(), component.clone(), "predict".to_owned());
             let began = clock.now();
-            let called = rig.functions.call(Call { tenant, component, function, input, trace: None }).await;
+            let called =
+                rig.functions.call(Call { tenant, component, function, input, data: Vec::new(), trace: None }).await;
             self.function_in_process.add(clock.now() - began);
             let answer = called.context("a call failed")?.payload;
             ensure!(answer.body == batch.cleaned, "the function answered something else than the model");
