@@ -188,8 +188,16 @@ impl Elsewhere for Switchboard {
         })
     }
 
-    fn deliver(&self, parcel: Parcel) -> BoxFuture<'_, Result<(), NotDone>> {
-        Box::pin(async move { self.call_owner(parcel.to, services::DELIVER, encoded(&parcel), CALL_MAX).await })
+    fn owner(&self, cell: CellId) -> Option<Name> {
+        self.map().owner(cell).map(|owner| owner.spec.name.0.clone())
+    }
+
+    fn deliver<'a>(&'a self, parcels: &'a [Parcel]) -> BoxFuture<'a, Vec<Result<(), NotDone>>> {
+        Box::pin(async move {
+            let Some(first) = parcels.first() else { return Vec::new() };
+            let taken = self.call_owner(first.to, services::DELIVER, encoded(&parcels), CALL_MAX).await;
+            taken.unwrap_or_else(|failure: NotDone| vec![Err(failure); parcels.len()])
+        })
     }
 
     fn list<'a>(
