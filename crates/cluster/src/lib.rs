@@ -20,6 +20,8 @@ mod map;
 pub mod memory;
 mod node;
 mod postgres;
+mod reads;
+mod scale;
 mod steps;
 mod tables;
 
@@ -30,4 +32,6 @@ pub use lease::Lease;
 pub use map::{Map, Place};
 pub use node::{Load, NodeName, NodeRow, NodeSpec};
 pub use postgres::PostgresTables;
+pub use reads::{Questions, Reads, Referee};
+pub use scale::{Demand, Scaler};
 pub use tables::{CellRow, Deployment, Error, News, Pulse, Tables, Wanted, World};

@@ -31,5 +31,5 @@ mod timing;
 pub use crate::metrics::install_recorder;
 pub use control::{ControlPlane, DeployedAgent, DeployedMethod, Deployment, Replaced};
 pub use nodes::NodeInfo;
-pub use others::{HttpCall, HttpReply, OtherNode, Others};
+pub use others::{HttpCall, HttpReply, OtherNode, Others, Scale};
 pub use routes::{Gateway, router};
