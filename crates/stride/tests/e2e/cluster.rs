@@ -397,7 +397,8 @@ async fn a_cluster_that_has_too_much_to_do_tells_the_scale_hook_and_is_content_w
     assert!(once.is_dir(), "it failed first, and was run again");
     let _b = cluster.start("b");
     until_shared(&a, 2).await;
-    assert!(stride(&a, &["nodes"]).contains("2 nodes take work, 2 are wanted"), "{}", stride(&a, &["nodes"]));
+    let shown = String::from_utf8(stride(&a.url, &["nodes"]).stdout).unwrap();
+    assert!(shown.contains("2 nodes take work, 2 are wanted"), "{shown}");
 }
 
 #[tokio::test]
