@@ -1,4 +1,4 @@
-//! Planned moves of a warm cell with 10,000 agents in memory, back and forth between two nodes, while clients ask its agents.
+//! Planned moves of a warm cell with 10,000 agents, of which as many are in memory as a node may have, back and forth between two nodes, while clients ask its agents.
 //!
 //! The pause of a move is the longest that any request took that was under way while the cell moved: from when a client sent it until
 //! it was answered. Clients repeat nothing, so a request that fails fails the run.
@@ -40,8 +40,8 @@ pub(crate) async fn measure(clock: &Clock, figures: &mut Figures, tiny: bool) ->
     let dir = tempfile::tempdir()?;
     let postgres = Postgres::start().context("no PostgreSQL can be started")?;
     let (database, objects) = (postgres.url("postgres"), format!("file://{}", dir.path().join("objects").display()));
-    // All of them stay in memory.
-    let config = "live_agents_max = 12000\n";
+    // As many stay in memory as a node may have.
+    let config = "live_agents_max = 4900\nrunning_functions_max = 100\n";
     let member = Member { database: &database, objects: &objects, config, certificates: None };
     let servers = [member.start(&dir.path().join("a"))?, member.start(&dir.path().join("b"))?];
     servers[0].deploy("counter").await?;
