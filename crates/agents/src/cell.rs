@@ -46,7 +46,9 @@ pub(crate) struct Cell {
     pub(crate) delivering: Mutex<()>,
     /// The messages that other cells have accepted: once that is durable there, they can be forgotten here.
     pub(crate) accepted: Mutex<Vec<AcceptedElsewhere>>,
-    /// The messages for cells of other nodes, by cell. Never held while another lock is taken.
+    /// The messages that are durable where they were sent, and are still to be forgotten here.
+    pub(crate) delivered: Mutex<Vec<MessageId>>,
+    /// The messages that are on their way to other cells, by cell. Never held while another lock is taken.
     pub(crate) lanes: Mutex<HashMap<CellId, Lane>>,
     /// A task is bringing everything to disk.
     pub(crate) flushed: AtomicBool,
@@ -104,6 +106,7 @@ impl Cell {
             outbox: Mutex::new(outbox),
             delivering: Mutex::default(),
             accepted: Mutex::default(),
+            delivered: Mutex::default(),
             lanes: Mutex::default(),
             flushed: AtomicBool::new(false),
             timers_at: AtomicU64::new(u64::MAX),
@@ -113,6 +116,14 @@ impl Cell {
     /// How many durable records no snapshot has.
     pub(crate) fn unkept(&self) -> u64 {
         self.receipt().seq().0.saturating_sub(self.kept.lock().seq.0)
+    }
+
+    /// Notes that another cell of this engine has messages of this one with its record `seq`.
+    pub(crate) fn note_accepted(&self, to: &Self, seq: Seq, ids: impl Iterator<Item = MessageId>) {
+        let there = AcceptedElsewhere { cell: to.id, epoch: to.epoch, seq, ids: ids.collect() };
+        if !there.ids.is_empty() {
+            self.accepted.lock().push(there);
+        }
     }
 
     /// Drops what is in memory of its agents, and the messages that wait for them or leave them.

@@ -10,15 +10,17 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use futures::future::join_all;
 use stride_ids::{Address, CellId, Epoch, Failure, MessageId, Seq};
 use stride_journal::Receipt;
 use stride_store::RowKey;
 
 use crate::{
     cell::{AcceptedElsewhere, Cell},
+    cells::Inside,
+    elsewhere::{NotDone, Parcel},
     engine::{Engine, journal_failure, store_failure, unreadable},
     held::Held,
-    lane::{BATCH_BYTES, Lane},
     message::Envelope,
     order::Ordered,
     record::{Accept, Record},
@@ -41,74 +43,78 @@ impl Engine {
                 by_cell.entry(envelope.to.cell(self.settings.cells)).or_default().push((id, envelope));
             }
         }
-        let mut refused = Vec::new();
         for (to, messages) in by_cell {
-            refused.extend(self.deliver_to(cell, to, messages));
-        }
-        refused.sort_by_key(|(id, _)| *id);
-        let mut outbox = cell.outbox.lock();
-        for (id, envelope) in refused.into_iter().rev() {
-            outbox.push_front(Held::until(cell.id, id.record, (id, envelope)));
-        }
-    }
-
-    /// Hands messages to a cell, or to the lane that leads there. What the cell refuses comes back, in order; the next
-    /// receipt or the next pass tries again. To be called with `delivering` held.
-    fn deliver_to(
-        self: &Arc<Self>,
-        cell: &Arc<Cell>,
-        to: CellId,
-        messages: Vec<(MessageId, Envelope)>,
-    ) -> Vec<(MessageId, Envelope)> {
-        let idle = cell.lanes.lock().get(&to).is_none_or(Lane::is_idle);
-        let Some(here) = self.cells.get(to).filter(|_| idle) else {
             cell.lanes.lock().entry(to).or_default().add(messages);
             self.send_soon(cell, to);
-            return Vec::new();
-        };
-        let mut batches = batches(messages).into_iter();
-        for batch in batches.by_ref() {
-            match self.take_in(cell.id, &here, &batch) {
-                Ok(seq) => {
-                    let ids = batch.iter().map(|(id, _)| *id).collect();
-                    cell.accepted.lock().push(AcceptedElsewhere { cell: to, epoch: here.epoch, seq, ids });
-                }
-                Err(failure) => {
-                    tracing::warn!(%failure, from = %cell.id, %to, "messages wait to be delivered");
-                    return std::iter::once(batch).chain(batches).flatten().collect();
-                }
-            }
         }
-        Vec::new()
     }
 
-    /// Takes messages of another cell into `to`, leaving out those that it has already. The record that has to be durable
+    /// Takes messages of other cells into `to`, leaving out those that it has already. The record that has to be durable
     /// before they can be forgotten there.
-    pub(crate) fn take_in(
+    pub(crate) fn take_in<'a>(
         self: &Arc<Self>,
-        from: CellId,
         to: &Arc<Cell>,
-        batch: &[(MessageId, Envelope)],
+        batches: impl Iterator<Item = (CellId, &'a [(MessageId, Envelope)])>,
     ) -> Result<Seq, Failure> {
         let (seq, woken) = {
             let mut tail = to.tail.lock();
-            let newest = tail.received.get(&from).copied();
-            let new = batch.iter().filter(|(id, _)| newest.is_none_or(|newest| *id > newest));
-            let messages: Vec<_> = new.map(|(_, envelope)| envelope.clone()).collect();
-            match batch.last() {
-                Some((last, _)) if !messages.is_empty() => {
-                    let record = Record::Accept(Accept { from: Some((from, *last)), messages, reply: None });
-                    let Ordered { pending, woken } = self.order(to, &mut tail, &record)?;
-                    let seq = pending.seq();
-                    // The turns that handle them bring it along; and until it is durable, the sender has them.
-                    pending.unhurried();
-                    (seq, woken)
+            let mut accept = Accept::default();
+            for (from, batch) in batches {
+                let newest = tail.received.get(&from).copied();
+                let before = accept.messages.len();
+                let new = batch.iter().filter(|(id, _)| newest.is_none_or(|newest| *id > newest));
+                accept.messages.extend(new.map(|(_, envelope)| envelope.clone()));
+                if let Some((last, _)) = batch.last().filter(|_| accept.messages.len() > before) {
+                    accept.from.push((from, *last));
                 }
-                _ => (tail.last, Vec::new()),
+            }
+            if accept.messages.is_empty() {
+                (tail.last, Vec::new())
+            } else {
+                let Ordered { pending, woken } = self.order(to, &mut tail, &Record::Accept(accept))?;
+                let seq = pending.seq();
+                // The turns that handle them bring it along; and until it is durable, the sender has them.
+                pending.unhurried();
+                (seq, woken)
             }
         };
         self.wake_all(to, woken);
         Ok(seq)
+    }
+
+    /// Takes messages that another node has sent, those for one cell with one record; what is answered with `Ok` is durable.
+    /// The others may be sent again, whatever the reason.
+    pub async fn deliver_here(self: &Arc<Self>, parcels: Vec<Parcel>) -> Vec<Result<(), NotDone>> {
+        let mut by_cell: BTreeMap<CellId, Vec<usize>> = BTreeMap::new();
+        for (at, parcel) in parcels.iter().enumerate() {
+            by_cell.entry(parcel.to).or_default().push(at);
+        }
+        // All are ordered before any is waited for.
+        let taken: Vec<_> = by_cell.into_iter().map(|(to, of)| (self.take_here(to, &parcels, &of), of)).collect();
+        let settled = taken.into_iter().map(async |(taken, of)| match taken {
+            Ok((inside, seq)) => (self.settle_at(&inside, seq).await.map_err(NotDone::Failed), of),
+            Err(failure) => (Err(failure), of),
+        });
+        let mut outcomes = vec![Err(NotDone::NotHere); parcels.len()];
+        for (outcome, of) in join_all(settled).await {
+            for at in of {
+                outcomes[at].clone_from(&outcome);
+            }
+        }
+        outcomes
+    }
+
+    fn take_here(self: &Arc<Self>, to: CellId, parcels: &[Parcel], of: &[usize]) -> Result<(Inside, Seq), NotDone> {
+        let inside = self.cells.get(to).and_then(|cell| Inside::enter(cell, false)).ok_or(NotDone::NotHere)?;
+        let batches = of.iter().map(|at| (parcels[*at].from, parcels[*at].messages.as_slice()));
+        let seq = self.take_in(&inside, batches)?;
+        Ok((inside, seq))
+    }
+
+    async fn settle_at(self: &Arc<Self>, cell: &Arc<Cell>, seq: Seq) -> Result<(), Failure> {
+        let receipt = cell.settled(&*self.journal, seq).await.map_err(|e| journal_failure(&e))?;
+        self.settle(cell, &receipt);
+        Ok(())
     }
 
     /// What became of messages that cells of this engine had handed to one that it gives up: if they are durable there they
@@ -125,7 +131,7 @@ impl Engine {
                 continue;
             }
             if durable {
-                self.note_delivered(&cell, ids);
+                cell.delivered.lock().extend(ids);
                 continue;
             }
             match self.outbox_rows(&cell, &ids) {
@@ -197,10 +203,26 @@ impl Engine {
                 let durable =
                     |there: &mut AcceptedElsewhere| (there.cell, there.epoch) == (id, epoch) && there.seq <= seq;
                 let there: Vec<_> = cell.accepted.lock().extract_if(.., durable).collect();
-                self.note_delivered(&cell, there.into_iter().flat_map(|there| there.ids).collect());
+                cell.delivered.lock().extend(there.into_iter().flat_map(|there| there.ids));
             }
+            self.forget_delivered(&cell);
         }
         Ok(())
+    }
+
+    /// Forgets the messages of a cell that are durable elsewhere. Not waited for: if that is lost, they are delivered again and
+    /// not taken again.
+    pub(crate) fn forget_delivered(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let ids = std::mem::take(&mut *cell.delivered.lock());
+        if ids.is_empty() {
+            return;
+        }
+        match self.append(cell, &Record::Delivered(ids)) {
+            Ok(pending) => pending.unhurried(),
+            Err(failure) => {
+                tracing::debug!(cell = %cell.id, %failure, "messages are delivered again, and not taken again");
+            }
+        }
     }
 
     /// Starts to work through the messages of agents.
@@ -209,22 +231,4 @@ impl Engine {
             self.tasks.spawn(self.clone().drain(cell.clone(), agent));
         }
     }
-}
-
-/// Messages in groups of about the size of a record.
-fn batches(messages: Vec<(MessageId, Envelope)>) -> Vec<Vec<(MessageId, Envelope)>> {
-    let mut batches = vec![Vec::new()];
-    let mut bytes = 0;
-    for message in messages {
-        let len = message.1.message.input.body.len();
-        if bytes + len > BATCH_BYTES && bytes > 0 {
-            batches.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += len;
-        if let Some(batch) = batches.last_mut() {
-            batch.push(message);
-        }
-    }
-    batches
 }

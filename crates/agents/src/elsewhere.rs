@@ -26,8 +26,12 @@ pub trait Elsewhere: Send + Sync + 'static {
     /// Has the owner of the agent's cell accept a message; it is durable then.
     fn tell(&self, tell: Tell) -> BoxFuture<'_, Result<Told, NotDone>>;
 
-    /// Has the owner of a cell take messages of another cell; they are durable there then.
-    fn deliver(&self, parcel: Parcel) -> BoxFuture<'_, Result<(), NotDone>>;
+    /// Which node owns a cell, as far as is known.
+    fn owner(&self, cell: CellId) -> Option<Name>;
+
+    /// Has the owner of these cells, which is the same for all, take messages of other cells; they are durable there then. An
+    /// outcome for each parcel.
+    fn deliver<'a>(&'a self, parcels: &'a [Parcel]) -> BoxFuture<'a, Vec<Result<(), NotDone>>>;
 
     /// The agents of a type that other nodes own, in key order, after `after`, `limit` at most of each node.
     fn list<'a>(

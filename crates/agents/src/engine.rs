@@ -20,6 +20,7 @@ use crate::{
     cell::Cell,
     cells::{Cells, Inside},
     elsewhere::{Asked, Cluster},
+    lane::Departures,
     message::Answer,
     order::on_its_way,
     record::Reply,
@@ -33,8 +34,8 @@ use crate::{
     waits::Waits,
 };
 
-/// How many parcels of messages are on their way to other nodes at the same time.
-const PARCELS_MAX: usize = 128;
+/// How many calls with messages are on their way to other nodes at the same time. What waits for one is sent with the next.
+const PARCELS_MAX: usize = 16;
 
 /// The bounds of an engine.
 #[derive(Clone, Debug)]
@@ -123,7 +124,9 @@ pub struct Engine {
     pub(crate) refusals: Refusals,
     /// One permit for each message that may be handled at the same time. Closed when the engine stops handling.
     pub(crate) handling: Semaphore,
-    /// One permit for each parcel of messages that may be on its way to another node at the same time: what is asked
+    /// The messages that are about to leave their cells.
+    pub(crate) departures: Mutex<Departures>,
+    /// One permit for each call with messages that may be on its way to another node at the same time: what is asked
     /// over the same connections is not to wait behind them.
     pub(crate) parcels: Semaphore,
     /// Where the next pass looks for replies that are over their time.
@@ -146,6 +149,7 @@ impl Engine {
             chance,
             tasks,
             handling: Semaphore::new(settings.handled_max),
+            departures: Mutex::default(),
             parcels: Semaphore::new(PARCELS_MAX),
             cells: Cells::none_of(settings.cells),
             settings,

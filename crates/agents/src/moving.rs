@@ -110,6 +110,7 @@ impl Engine {
         if self.clock.timeout(DRAIN_MAX, cell.gate.emptied()).await.is_err() {
             tracing::warn!(cell = %id, "turns did not end within {DRAIN_MAX:?} and are cut off; nothing of them is committed");
         }
+        self.forget_delivered(&cell);
         let last = {
             let mut tail = cell.tail.lock();
             tail.closed = true;

@@ -74,9 +74,7 @@ impl Engine {
                 if reply.is_some() {
                     self.counters.remembered.add_one();
                 }
-                if let Some((from, last)) = from {
-                    tail.received.insert(*from, *last);
-                }
+                tail.received.extend(from.iter().copied());
                 let mut inboxes = cell.inboxes.lock();
                 for (id, envelope) in numbered(seq, messages) {
                     arrive(

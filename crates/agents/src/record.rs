@@ -76,10 +76,10 @@ pub(crate) struct Commit {
 }
 
 /// Messages that arrived in a cell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Accept {
-    /// From another cell: which, and the last of these messages there.
-    pub(crate) from: Option<(CellId, MessageId)>,
+    /// From other cells: which, and the last of these messages of each.
+    pub(crate) from: Vec<(CellId, MessageId)>,
     pub(crate) messages: Vec<Envelope>,
     /// From outside under an idempotency key: what to remember.
     pub(crate) reply: Option<(String, Reply)>,

@@ -67,9 +67,10 @@ pub(crate) fn writes_of(record: &Record, cell: CellId, cells: u16, seq: Seq, bef
         Record::Commit(commit) => commit_writes(commit, cell, cells, seq, &mut writes),
         Record::Remove(_) => {}
         Record::Accept(Accept { from, messages, reply }) => {
-            if let Some((from, last)) = from {
-                writes.push(put(RowKey::Received { by: cell, from: *from }, encode_received(*last)));
-            }
+            let received = |(from, last): &(CellId, MessageId)| {
+                put(RowKey::Received { by: cell, from: *from }, encode_received(*last))
+            };
+            writes.extend(from.iter().map(received));
             writes.extend(numbered(seq, messages).map(|(id, envelope)| arrival(id, envelope)));
             if let (Some((key, reply)), Some(envelope)) = (reply, messages.first()) {
                 writes.push(put(RowKey::Reply(envelope.to.clone(), key.clone()), reply.encode()));

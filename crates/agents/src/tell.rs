@@ -74,7 +74,7 @@ impl Engine {
                 let reply = idempotency_key.map(|key| (key, Reply { fingerprint: asked, payload, turn: 0, at }));
                 let message = Message { sender: Sender::Outside, method, input, trace };
                 let messages = vec![Envelope { to: address, message }];
-                let record = Record::Accept(Accept { from: None, messages, reply });
+                let record = Record::Accept(Accept { from: Vec::new(), messages, reply });
                 let pending = self.order(cell, &mut tail, &record)?;
                 (Some(pending), (tail.last, told))
             }

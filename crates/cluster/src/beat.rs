@@ -25,10 +25,11 @@ use tokio::{
     sync::{Notify, oneshot, watch},
 };
 
-use self::pass::Pass;
+use self::{pass::Pass, retries::Retries};
 use crate::{Error, Lease, Load, Map, NodeName, NodeSpec, Tables};
 
 mod pass;
+mod retries;
 mod steady;
 
 /// How often a node says that it is alive.
@@ -85,6 +86,8 @@ struct Shared {
     map: watch::Sender<Arc<Map>>,
     deployments: watch::Sender<u64>,
     deployed: AtomicU64,
+    /// This node had the lease for reconciling with its last pass.
+    reconciles: AtomicBool,
     draining: AtomicBool,
     stopping: AtomicBool,
     nudge: Notify,
@@ -100,6 +103,7 @@ struct Shared {
 struct Busy {
     cells: BTreeSet<CellId>,
     releases: usize,
+    retries: Retries,
 }
 
 impl Beat {
@@ -177,6 +181,11 @@ impl Beat {
         self.0.nudge.notify_one();
     }
 
+    /// Whether this node is the one that reconciles, as it was with the last pass. Another one may be by now.
+    pub fn reconciles(&self) -> bool {
+        self.0.reconciles.load(Ordering::Relaxed)
+    }
+
     /// Looks at the tables now: somebody said that something has changed.
     pub fn look_now(&self) {
         self.0.nudge.notify_one();
@@ -232,6 +241,7 @@ impl Shared {
             map: watch::Sender::default(),
             deployments: watch::Sender::default(),
             deployed: AtomicU64::new(0),
+            reconciles: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             nudge: Notify::new(),
@@ -299,6 +309,7 @@ impl Shared {
                     return Ended::Replaced;
                 }
                 Err(error) => {
+                    self.reconciles.store(false, Ordering::Relaxed);
                     pass.interrupted();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "this node answers only until its lease is over; it is tried again");

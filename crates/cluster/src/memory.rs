@@ -298,6 +298,20 @@ impl Tables for Way {
         self.call(|state| state.set_pin(cells, None))
     }
 
+    fn confirm<'a>(
+        &'a self,
+        incarnation: Incarnation,
+        cells: &'a [(CellId, Epoch)],
+    ) -> BoxFuture<'a, Result<Vec<CellId>, Error>> {
+        self.call(move |state| {
+            let ours = |(cell, epoch): &&(CellId, Epoch)| {
+                let row = state.cells.get(usize::from(cell.0));
+                row.is_some_and(|row| row.epoch == *epoch && row.holder == Some(incarnation))
+            };
+            cells.iter().filter(ours).map(|(cell, _)| *cell).collect()
+        })
+    }
+
     fn leave(&self, incarnation: Incarnation) -> BoxFuture<'_, Result<(), Error>> {
         self.call(move |state| {
             let before = state.nodes.len();

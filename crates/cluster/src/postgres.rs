@@ -105,6 +105,14 @@ WITH told AS (
 )
 SELECT count(*) FROM told";
 
+/// A write, as the journal's own question is: only a commit waits for the standbys, and a primary that was replaced has none.
+const CONFIRM: &str = "
+WITH ours AS (
+    SELECT c.cell FROM stride.cells c JOIN unnest($2::int4[], $3::int8[]) AS a(cell, epoch) USING (cell, epoch)
+    WHERE c.holder = $1 ORDER BY c.cell FOR UPDATE OF c
+)
+UPDATE stride.cells c SET asked = c.asked + 1 FROM ours WHERE c.cell = ours.cell RETURNING c.cell";
+
 const LEAVE: &str = "
 WITH gone AS (
     DELETE FROM stride.nodes WHERE incarnation = $1 RETURNING name
@@ -293,6 +301,23 @@ impl Tables for PostgresTables {
         Box::pin(async move {
             let cells: Vec<i32> = cells.iter().map(|cell| i32::from(cell.0)).collect();
             self.query(PIN, &[&cells, &None::<&str>]).await.map(drop)
+        })
+    }
+
+    fn confirm<'a>(
+        &'a self,
+        incarnation: Incarnation,
+        cells: &'a [(CellId, Epoch)],
+    ) -> BoxFuture<'a, Result<Vec<CellId>, Error>> {
+        Box::pin(async move {
+            let (ids, epochs): (Vec<i32>, Vec<i64>) =
+                cells.iter().map(|(cell, epoch)| (i32::from(cell.0), signed(epoch.0))).unzip();
+            let rows = self.query(CONFIRM, &[&bits(incarnation), &ids, &epochs]).await?;
+            Ok(cells
+                .iter()
+                .map(|(cell, _)| *cell)
+                .filter(|cell| rows.iter().any(|row| row.get::<_, i32>(0) == i32::from(cell.0)))
+                .collect())
         })
     }
 

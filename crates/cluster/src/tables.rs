@@ -57,6 +57,14 @@ pub trait Tables: Send + Sync + 'static {
     /// Lets cells be moved again.
     fn unpin<'a>(&'a self, cells: &'a [CellId]) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Which of these cells this node still has, with these epochs. Nobody can have taken one of them in secret before this
+    /// was asked, also not on a primary that has been replaced in the meantime: so this is a write.
+    fn confirm<'a>(
+        &'a self,
+        incarnation: Incarnation,
+        cells: &'a [(CellId, Epoch)],
+    ) -> BoxFuture<'a, Result<Vec<CellId>, Error>>;
+
     /// Leaves: the name is free, whatever it still owns can be taken over, and another node may reconcile.
     fn leave(&self, incarnation: Incarnation) -> BoxFuture<'_, Result<(), Error>>;
 

@@ -31,5 +31,5 @@ mod timing;
 pub use crate::metrics::install_recorder;
 pub use control::{ControlPlane, DeployedAgent, DeployedMethod, Deployment, Replaced};
 pub use nodes::NodeInfo;
-pub use others::{CellPlace, HttpCall, HttpReply, NodeShare, OtherNode, Others};
+pub use others::{CellPlace, HttpCall, HttpReply, NodeShare, OtherNode, Others, Scale};
 pub use routes::{Gateway, router};

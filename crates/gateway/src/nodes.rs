@@ -7,7 +7,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use crate::{
-    others::{self, OtherNode},
+    others::{self, OtherNode, Scale},
     routes::Shared,
 };
 
@@ -35,6 +35,9 @@ pub struct NodeInfo {
 #[derive(Serialize)]
 pub(crate) struct NodeList {
     nodes: Vec<Listed>,
+    /// None where there is no cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale: Option<Scale>,
 }
 
 #[derive(Serialize)]
@@ -53,9 +56,12 @@ struct Calls {
 }
 
 pub(crate) async fn list(State(gateway): State<Shared>) -> Json<NodeList> {
-    let nodes = match &gateway.others {
-        Some(others) => others.nodes().await,
-        None => vec![others::alone(&gateway)],
+    let (nodes, scale) = match &gateway.others {
+        Some(others) => {
+            let (nodes, scale) = others.nodes().await;
+            (nodes, Some(scale))
+        }
+        None => (vec![others::alone(&gateway)], None),
     };
     let calls = gateway.functions.stats();
     let listed = |node: OtherNode| {
@@ -66,5 +72,5 @@ pub(crate) async fn list(State(gateway): State<Shared>) -> Json<NodeList> {
             node,
         }
     };
-    Json(NodeList { nodes: nodes.into_iter().map(listed).collect() })
+    Json(NodeList { nodes: nodes.into_iter().map(listed).collect(), scale })
 }

@@ -43,13 +43,25 @@ pub trait Others: Send + Sync + 'static {
     fn ask_all(&self, call: HttpCall) -> BoxFuture<'_, Vec<Result<HttpReply, Failure>>>;
 
     /// All nodes, as the database sees them; while it is away, as they were when they were seen last.
-    fn nodes(&self) -> BoxFuture<'_, Vec<OtherNode>>;
+    /// How many there should be goes with it.
+    fn nodes(&self) -> BoxFuture<'_, (Vec<OtherNode>, Scale)>;
 
     /// Where a cell is and why, as the database says.
     fn cell(&self, cell: CellId) -> BoxFuture<'_, Result<CellPlace, Failure>>;
 
     /// Has cells owned by a node until somebody says otherwise; with no node, by whichever suits.
     fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>>;
+}
+
+/// How many nodes there are and should be.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scale {
+    /// Nodes that take work.
+    pub nodes: u32,
+    /// How many there should be.
+    pub wanted: u32,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// A node as the others see it.

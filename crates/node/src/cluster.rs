@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! switchboard: from here to other nodes      door: from other nodes to here
-//! keeper: cells come and go as the beat wants it      rollout: deployments of all nodes
+//! keeper: cells come and go as the beat wants it      rollout: deployments of all nodes      scaling: how many nodes are wanted
 //! herald: tells the others how busy this node is and what it has
 //! ```
 //! Not here: who is to own what (`cluster`), how a cell comes and goes (`agents`).
@@ -11,6 +11,7 @@ mod door;
 mod herald;
 mod keeper;
 mod rollout;
+mod scaling;
 mod switchboard;
 
 use std::{
@@ -25,7 +26,7 @@ use std::{
 
 use axum::Router;
 use stride_agents::Engine;
-use stride_cluster::{Beat, Ended, Error, NodeName, NodeSpec, PostgresTables, Tables, home_of};
+use stride_cluster::{Beat, Ended, Error, NodeName, NodeSpec, PostgresTables, Questions, Reads, Tables, home_of};
 use stride_data::{Objects, Storage};
 use stride_ids::{Incarnation, Name};
 use stride_net::{Peers, Tls, serve};
@@ -39,6 +40,7 @@ use self::{
     door::{Door, Inside},
     herald::Herald,
     keeper::{Keeper, Kept, Sizes},
+    scaling::Scaling,
 };
 pub(crate) use self::{rollout::Rollout, switchboard::Switchboard};
 use crate::{Config, calls::Calls, error::StartError, hardware};
@@ -68,6 +70,7 @@ pub(crate) struct Membership {
     sizes: Sizes,
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) rollout: Arc<Rollout>,
+    scaling: Option<Scaling>,
     clock: Clock,
 }
 
@@ -88,6 +91,7 @@ pub(crate) struct Member {
     telling: JoinHandle<()>,
     /// No work is to come from others any more.
     leaving: Arc<AtomicBool>,
+    scaling: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
@@ -124,7 +128,24 @@ impl Membership {
         };
         // Those of the beat are its own: a connection lives on the runtime that made it.
         let tables: Arc<dyn Tables> = Arc::new(PostgresTables::new(url).map_err(StartError::Join)?);
-        let switchboard = Switchboard::new(spec.name.clone(), peers, tables.clone(), clock.clone());
+        let questions = match config.reads {
+            Reads::Leased => None,
+            // On a connection of their own: reads do not wait behind anything else.
+            Reads::Strict => {
+                let tables = Arc::new(PostgresTables::new(url).map_err(StartError::Join)?);
+                Some(Questions::new(tables, at.incarnation, clock.clone()))
+            }
+        };
+        let room = config.live_agents_max;
+        let switchboard = Switchboard::new(spec.name.clone(), peers, tables.clone(), questions, room, clock.clone());
+        let switchboard = Arc::new(switchboard);
+        let scaling = config.scale_hook.clone().map(|hook| Scaling {
+            hook,
+            agents_max: room,
+            switchboard: switchboard.clone(),
+            tables: tables.clone(),
+            clock: clock.clone(),
+        });
         let rollout = Rollout::new(tables, storage.components(), clock.clone());
         Ok(Self {
             spec,
@@ -134,8 +155,9 @@ impl Membership {
             tls,
             door: Arc::default(),
             sizes: Sizes::default(),
-            switchboard: Arc::new(switchboard),
+            switchboard,
             rollout: Arc::new(rollout),
+            scaling,
             clock: clock.clone(),
         })
     }
@@ -186,6 +208,7 @@ impl Membership {
         let beat = Arc::new(beat);
         self.switchboard.join(beat.clone());
         self.rollout.join(beat.clone());
+        let scaling = self.scaling.map(|scaling| tokio::spawn(scaling.run(stopped.clone())));
         let following = self.rollout.clone().follow(control, beat.deployments(), stopped.clone());
         let following = tokio::spawn(following);
         let leaving = Arc::new(AtomicBool::new(false));
@@ -199,7 +222,7 @@ impl Membership {
             told: Default::default(),
         };
         let telling = tokio::spawn(Arc::new(herald).run(stopped));
-        let member = Member { beat, server, following, telling, leaving, stop };
+        let member = Member { beat, server, following, telling, leaving, scaling, stop };
         if self.clock.timeout(OWNED_WITHIN, member.all_owned()).await.is_err() {
             tracing::warn!("some cells have no owner yet; requests for their agents wait or are told so");
         }
@@ -230,9 +253,13 @@ impl Member {
     /// Answers no other node any more.
     pub(crate) async fn close(self) {
         self.stop.send_replace(true);
-        // Both end by themselves now.
+        // They end by themselves now.
         let _ = self.telling.await;
         let _ = self.following.await;
+        if let Some(scaling) = self.scaling {
+            // Not waited for: its command may take a minute, and is killed with it.
+            scaling.abort();
+        }
         let _ = self.server.await;
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, de::Error as _};
+use stride_cluster::Reads;
 use stride_data::Location;
 use stride_ids::Name;
 use stride_placement::{Label, Labels};
@@ -57,6 +58,10 @@ pub struct Config {
     pub objects: Option<Location>,
     /// How much of what is read from a remote store is kept on the local disk, in MiB; 0 is nothing. Since 0.2.
     pub object_disk_cache_mib: Option<u64>,
+    /// On what reads are answered in a cluster: `leased` or `strict`. Since 0.2.
+    pub reads: Reads,
+    /// A command that is told how many nodes are wanted, by whichever node reconciles. Since 0.2.
+    pub scale_hook: Option<String>,
     /// Where S3 clients are answered, and with which keys; without it, nowhere. Since 0.2.
     pub s3: Option<stride_s3::Settings>,
     /// What the node carries: code on it reaches only data whose bucket demands nothing else. Since 0.2.
@@ -90,6 +95,8 @@ impl Default for Config {
             peers: SocketAddr::from(([127, 0, 0, 1], 7375)),
             advertise: None,
             certificates: None,
+            reads: Reads::default(),
+            scale_hook: None,
             objects: None,
             object_disk_cache_mib: None,
             s3: None,
@@ -168,6 +175,9 @@ impl Config {
                 "others cannot reach this node at {}: say with advertise where it is",
                 self.peers
             )));
+        }
+        if self.cluster.is_none() && (self.reads == Reads::Strict || self.scale_hook.is_some()) {
+            return Err(wrong("reads and scale_hook are for nodes of a cluster; say with cluster which one".into()));
         }
         if let Some(s3) = &self.s3 {
             s3.check().map_err(|e| wrong(format!("[s3] {e}")))?;
@@ -266,6 +276,16 @@ mod tests {
         let s3 = read(keys).unwrap().s3.unwrap();
         assert_eq!((s3.listen.port(), s3.keys[0].tenant.as_str()), (7374, "default"));
         assert!(!format!("{s3:?}").contains("sixteen"), "secrets are not printed");
+    }
+
+    #[test]
+    fn what_only_a_cluster_has_is_refused_without_one() {
+        for alone in ["reads = \"strict\"", "scale_hook = \"true\""] {
+            let error = read(alone).unwrap_err().to_string();
+            assert!(error.contains("cluster"), "{error}");
+            read(&format!("cluster = \"postgres://db/stride\"\n{alone}")).unwrap();
+        }
+        assert!(read("reads = \"eventual\"").is_err());
     }
 
     #[test]

@@ -30,3 +30,4 @@ pub use error::{Ended, StartError};
 pub use identity::{Elsewhere, WrongJournal};
 pub use manifest::{Manifest, ManifestError};
 pub use node::Node;
+pub use stride_cluster::Reads;

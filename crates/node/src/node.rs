@@ -181,6 +181,11 @@ impl Node {
         self.address
     }
 
+    /// Its engine, for whoever is in the same process and needs no HTTP.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// Waits until the node cannot go on, and says why.
     pub async fn failed(&self) -> Ended {
         let lost = async {

@@ -130,9 +130,15 @@ impl Elsewhere for Port {
         Box::pin(self.call(cell, async move |engine| engine.tell_here(tell).await))
     }
 
-    fn deliver(&self, parcel: Parcel) -> BoxFuture<'_, Result<(), NotDone>> {
-        let cell = parcel.to;
-        Box::pin(self.call(cell, async move |engine| engine.deliver_here(parcel).await))
+    fn owner(&self, cell: CellId) -> Option<Name> {
+        self.hub.owner(cell).map(|node| Name::new(&format!("node-{node}")).unwrap())
+    }
+
+    fn deliver<'a>(&'a self, parcels: &'a [Parcel]) -> BoxFuture<'a, Vec<Result<(), NotDone>>> {
+        Box::pin(async move {
+            let taken = self.call(parcels[0].to, async move |engine| Ok(engine.deliver_here(parcels.to_vec()).await));
+            taken.await.unwrap_or_else(|failure| vec![Err(failure); parcels.len()])
+        })
     }
 
     fn list<'a>(

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use stride_ids::{CellId, Failure};
 
-use super::{LEASE, RELEASES_MAX, Shared, steady::Steady};
+use super::{Busy, LEASE, RELEASES_MAX, Shared, steady::Steady};
 use crate::{
     Load, NodeName, assign,
     steps::{Steps, steps},
@@ -77,7 +77,9 @@ impl Pass {
 
     async fn reconcile(&mut self, shared: &Shared, news: News) -> Result<(), Error> {
         let (me, judge) = (shared.spec.incarnation, self.steady.may_judge(shared.clock.now()));
-        match shared.call(shared.tables.reconcile(me, LEASE, judge)).await? {
+        let judged = shared.call(shared.tables.reconcile(me, LEASE, judge)).await?;
+        shared.reconciles.store(judged.is_some(), std::sync::atomic::Ordering::Relaxed);
+        match judged {
             Some(judged) if judged > 0 || self.undecided => {}
             _ => return Ok(()),
         }
@@ -100,9 +102,12 @@ impl Pass {
     fn act(&self, shared: &Arc<Shared>) {
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
         let owned = shared.cells.owned();
-        let Steps { acquire, release, lose } = {
-            let busy = shared.busy.lock();
-            steps(&self.world, shared.spec.incarnation, &owned, &busy.cells, draining)
+        let (acquire, release, lose) = {
+            let mut busy = shared.busy.lock();
+            let Busy { cells, retries, .. } = &mut *busy;
+            let Steps { acquire, release, lose } = steps(&self.world, shared.spec.incarnation, &owned, cells, draining);
+            let acquire = retries.due(acquire, |cell| cells.contains(&cell), shared.clock.now());
+            (acquire, release, lose)
         };
         for cell in lose {
             tracing::warn!(%cell, "another node has taken this cell over");
@@ -112,6 +117,11 @@ impl Pass {
             let begun = Begun::new(shared, acquire.iter().map(|(cell, _)| *cell).collect(), 0);
             shared.work.spawn(async move {
                 let done = begun.shared.cells.acquire(acquire).await;
+                if done.is_err() {
+                    let owned: BTreeSet<_> = begun.shared.cells.owned().into_iter().map(|(cell, _)| cell).collect();
+                    let failed = begun.cells.difference(&owned).copied();
+                    begun.shared.busy.lock().retries.failed(failed, begun.shared.clock.now());
+                }
                 begun.end(done, "cells cannot be acquired");
             });
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use stride_cluster::{Ended, Error, Tables as _, memory::Link};
-use stride_ids::CellId;
+use stride_cluster::{Cells as _, Ended, Error, Reads, Tables as _, memory::Link};
+use stride_ids::{CellId, Code};
 use stride_sim::Chance;
 
 use crate::town::{CELLS, Town, ms, name};
@@ -234,4 +234,58 @@ async fn a_nudge_makes_it_look_at_once() {
     let began = town.clock.now();
     town.clock.timeout(Duration::from_secs(5), nudged).await.unwrap();
     assert!(town.clock.now() - began < ms(300), "{:?}", town.clock.now() - began);
+}
+
+/// What a clock that is far too slow does to a node that is cut off: by its lease it would answer for what others have, and by the
+/// word of the database it does not.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_too_slow_makes_leased_reads_stale_and_strict_ones_not() {
+    let mut stale = 0;
+    for seed in 0..20 {
+        let mut town = Town::without_checker(Chance::seeded(seed));
+        town.start("a").await;
+        // Half as fast as the database's: the lease allows for a fifth.
+        town.try_start(town.spec("b", None), 500).await.unwrap();
+        town.until_settled().await;
+        let held = town.node("b").engine.owned();
+        town.node("b").way.set(Link::Cut);
+        town.until("a answers for all", |town| town.answers("a") == ALL).await;
+        town.node("b").way.set(Link::Up);
+        for (cell, epoch) in held {
+            stale += usize::from(town.reads("b", Reads::Leased).confirm(cell, epoch).await.is_ok());
+            let strict = town.reads("b", Reads::Strict).confirm(cell, epoch).await;
+            assert_eq!(strict.unwrap_err().code, Code::Unavailable, "seed {seed}: a stale read");
+        }
+        town.until_settled().await;
+        for (cell, epoch) in town.node("b").engine.owned() {
+            town.reads("b", Reads::Strict).confirm(cell, epoch).await.unwrap();
+        }
+    }
+    assert!(stale > 0, "the clock was not too slow for a lease, so this shows nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn strict_reads_that_come_together_share_a_question_and_each_gets_its_own_answer() {
+    let town = town(&["a", "b"]).await;
+    town.node("a").way.set(Link::Slow(ms(10)));
+    let reads = town.reads("a", Reads::Strict);
+    let (mine, theirs) = (town.node("a").engine.owned(), town.node("b").engine.owned());
+    let began = town.clock.now();
+    let all = mine.iter().map(|read| (read, true)).chain(theirs.iter().map(|read| (read, false)));
+    let answers = all.map(async |((cell, epoch), ours)| (reads.confirm(*cell, *epoch).await.is_ok(), ours));
+    for (answered, ours) in futures::future::join_all(answers).await {
+        assert_eq!(answered, ours);
+    }
+    let took = town.clock.now() - began;
+    assert!(took <= ms(25), "{ALL} reads in two questions at most, and they took {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn strict_reads_are_refused_while_the_database_is_away() {
+    let town = town(&["a"]).await;
+    let (cell, epoch) = town.node("a").engine.owned()[0];
+    town.node("a").way.set(Link::Refused);
+    let refused = town.reads("a", Reads::Strict).confirm(cell, epoch).await.unwrap_err();
+    assert_eq!(refused.code, Code::Unavailable);
+    town.reads("a", Reads::Leased).confirm(cell, epoch).await.unwrap();
 }

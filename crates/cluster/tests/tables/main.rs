@@ -6,8 +6,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use stride_cluster::{
     Change, Deployment, Error, Load, NodeName, NodeSpec, PostgresTables, Pulse, Tables, Why, memory::MemoryTables,
 };
-use stride_ids::{CellId, Incarnation, Name};
-use stride_journal::postgres::{PostgresJournal, Settings};
+use stride_ids::{CellId, Epoch, Incarnation, Name};
+use stride_journal::{
+    Journal as _,
+    postgres::{PostgresJournal, Settings},
+};
 use stride_private_postgres::Server;
 use stride_sim::{Chance, Clock};
 
@@ -24,6 +27,7 @@ struct Shared {
 fn in_memory() -> Shared {
     let clock = Clock::simulated();
     let tables = MemoryTables::new(CELLS, clock.clone());
+    tables.open_at(CellId(0), Epoch(0), Incarnation::of_bits(1)).unwrap();
     Shared { nodes: (0..3).map(|_| Arc::new(tables.way()) as Arc<dyn Tables>).collect(), clock, _server: None }
 }
 
@@ -31,7 +35,8 @@ async fn in_postgres() -> Shared {
     let (server, clock) = (Server::start().unwrap(), Clock::real());
     let url = server.url(&server.fresh_database().unwrap());
     let settings = Settings { url: url.clone(), cells: CELLS, incarnation: Incarnation::of_bits(1) };
-    drop(PostgresJournal::open(settings, clock.clone(), Chance::from_os()).unwrap());
+    let journal = PostgresJournal::open(settings, clock.clone(), Chance::from_os()).unwrap();
+    tokio::task::spawn_blocking(move || journal.open_one(CellId(0)).unwrap()).await.unwrap();
     let nodes = (0..3).map(|_| Arc::new(PostgresTables::new(&url).unwrap()) as Arc<dyn Tables>).collect();
     Shared { nodes, clock, _server: Some(server) }
 }
@@ -173,6 +178,18 @@ async fn what_is_wanted_is_written_by_one_who_knows_what_is_there(shared: &Share
     assert!(!a.want(ours, version, &[change(0, "b")]).await.unwrap(), "its turn is over");
 }
 
+async fn only_what_a_node_has_is_confirmed(shared: &Shared) {
+    let [a, ..] = &shared.nodes[..] else { panic!("three") };
+    let (cell, none) = (CellId(0), CellId(u16::MAX));
+    let world = a.world().await.unwrap();
+    let epoch = world.cells[0].epoch;
+    let (ours, theirs) = (Incarnation::of_bits(1), Incarnation::of_bits(77));
+    assert_eq!(world.cells[0].holder, Some(ours), "it was opened before");
+    assert_eq!(a.confirm(ours, &[(cell, epoch), (none, epoch)]).await.unwrap(), [cell]);
+    assert_eq!(a.confirm(ours, &[(cell, Epoch(epoch.0 + 1))]).await.unwrap(), []);
+    assert_eq!(a.confirm(theirs, &[(cell, epoch)]).await.unwrap(), []);
+}
+
 /// History, with one number for all.
 async fn deployments_have_an_order_and_nobody_overwrites_what_it_has_not_seen(shared: &Shared) {
     let [a, b, _] = &shared.nodes[..] else { panic!("three") };
@@ -215,6 +232,7 @@ for_both! {
     beats_carry_the_load_and_tell_of_changes
     the_silent_are_declared_dead_by_one_who_was_heard_just_now
     what_is_wanted_is_written_by_one_who_knows_what_is_there
+    only_what_a_node_has_is_confirmed
     deployments_have_an_order_and_nobody_overwrites_what_it_has_not_seen
 }
 

@@ -72,9 +72,9 @@ impl Inside {
         self.engine.tell_here(tell).await
     }
 
-    async fn deliver(&self, body: Bytes) -> Result<(), NotDone> {
-        let parcel: Parcel = decoded(&body)?;
-        self.engine.deliver_here(parcel).await
+    async fn deliver(&self, body: Bytes) -> Result<Vec<Result<(), NotDone>>, NotDone> {
+        let parcels: Vec<Parcel> = decoded(&body)?;
+        Ok(self.engine.deliver_here(parcels).await)
     }
 
     fn list(&self, body: &[u8]) -> Result<Vec<stride_ids::Address>, NotDone> {

@@ -8,8 +8,8 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, NotDone, Parcel, Tell, Told};
-use stride_cluster::{Beat, Map, NodeName, NodeRow, Standing, Tables, standings};
-use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others};
+use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, standings};
+use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
 use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Incarnation, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
 use stride_placement::NodeId;
@@ -51,9 +51,19 @@ pub(crate) struct Switchboard {
     node: NodeName,
     peers: Peers,
     tables: Arc<dyn Tables>,
+    /// Asked before a read is answered; none where the lease is enough.
+    questions: Option<Arc<Questions>>,
+    /// How many agents a node has room for.
+    agents_max: usize,
     clock: Clock,
     /// None until this node has joined.
-    beat: RwLock<Option<Arc<Beat>>>,
+    joined: RwLock<Option<Joined>>,
+}
+
+/// What a node that has joined goes by.
+struct Joined {
+    beat: Arc<Beat>,
+    referee: Arc<Referee>,
 }
 
 /// What goes between nodes besides turns.
@@ -82,17 +92,28 @@ pub(super) fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
 }
 
 impl Switchboard {
-    pub(super) fn new(node: NodeName, peers: Peers, tables: Arc<dyn Tables>, clock: Clock) -> Self {
-        Self { node, peers, tables, clock, beat: RwLock::default() }
+    pub(super) fn new(
+        node: NodeName,
+        peers: Peers,
+        tables: Arc<dyn Tables>,
+        questions: Option<Arc<Questions>>,
+        agents_max: usize,
+        clock: Clock,
+    ) -> Self {
+        Self { node, peers, tables, questions, agents_max, clock, joined: RwLock::default() }
     }
 
     /// From now on there are others.
     pub(super) fn join(&self, beat: Arc<Beat>) {
-        *self.beat.write() = Some(beat);
+        let referee = match &self.questions {
+            Some(questions) => Referee::Strict(questions.clone()),
+            None => Referee::Leased(beat.lease(), self.clock.clone()),
+        };
+        *self.joined.write() = Some(Joined { beat, referee: Arc::new(referee) });
     }
 
     pub(super) fn beat(&self) -> Option<Arc<Beat>> {
-        self.beat.read().clone()
+        self.joined.read().as_ref().map(|joined| joined.beat.clone())
     }
 
     fn map(&self) -> Arc<Map> {
@@ -201,8 +222,16 @@ impl Elsewhere for Switchboard {
         })
     }
 
-    fn deliver(&self, parcel: Parcel) -> BoxFuture<'_, Result<(), NotDone>> {
-        Box::pin(async move { self.call_owner(parcel.to, services::DELIVER, encoded(&parcel), CALL_MAX).await })
+    fn owner(&self, cell: CellId) -> Option<Name> {
+        self.map().owner(cell).map(|owner| owner.spec.name.0.clone())
+    }
+
+    fn deliver<'a>(&'a self, parcels: &'a [Parcel]) -> BoxFuture<'a, Vec<Result<(), NotDone>>> {
+        Box::pin(async move {
+            let Some(first) = parcels.first() else { return Vec::new() };
+            let taken = self.call_owner(first.to, services::DELIVER, encoded(&parcels), CALL_MAX).await;
+            taken.unwrap_or_else(|failure: NotDone| vec![Err(failure); parcels.len()])
+        })
     }
 
     fn list<'a>(
@@ -219,16 +248,14 @@ impl Elsewhere for Switchboard {
         })
     }
 
-    fn confirm(&self, _: CellId, _: Epoch) -> BoxFuture<'_, Result<(), Failure>> {
-        let valid = self.beat().is_some_and(|beat| beat.lease().is_valid(self.clock.now()));
-        let outcome = if valid {
-            Ok(())
-        } else {
-            let message =
-                "this node has not heard from the cluster's database for too long, so others may have its cells";
-            Err(Failure::new(Code::Unavailable, message))
-        };
-        Box::pin(std::future::ready(outcome))
+    fn confirm(&self, cell: CellId, epoch: Epoch) -> BoxFuture<'_, Result<(), Failure>> {
+        let referee = self.joined.read().as_ref().map(|joined| joined.referee.clone());
+        Box::pin(async move {
+            match referee {
+                Some(referee) => referee.confirm(cell, epoch).await,
+                None => Err(Failure::new(Code::Unavailable, "this node has not joined its cluster yet; try again")),
+            }
+        })
     }
 
     fn moved(&self, _: CellId) -> BoxFuture<'_, ()> {
@@ -270,7 +297,7 @@ impl Others for Switchboard {
         Box::pin(async move { self.call_all(services::HTTP, encoded(&Request { cell: None, call })).await })
     }
 
-    fn nodes(&self) -> BoxFuture<'_, Vec<OtherNode>> {
+    fn nodes(&self) -> BoxFuture<'_, (Vec<OtherNode>, Scale)> {
         Box::pin(async move {
             // What this node knows is as old as the last change of who owns what; how busy the others are is only in the tables.
             let world = in_time(&self.clock, self.tables.world()).await;
@@ -280,7 +307,9 @@ impl Others for Switchboard {
                 *owned.entry(owner).or_default() += 1;
             }
             let cells = |name: &NodeName| owned.get(name).copied().unwrap_or(0);
-            map.nodes.iter().map(|(name, row)| other_node(row, cells(name))).collect()
+            let Demand { nodes, wanted, reason } = Demand::of(map.nodes.values(), self.agents_max);
+            let all = map.nodes.iter().map(|(name, row)| other_node(row, cells(name))).collect();
+            (all, Scale { nodes, wanted, reason })
         })
     }
 

@@ -19,6 +19,15 @@ pub(crate) struct Nodes {
 #[derive(Deserialize)]
 struct List {
     nodes: Vec<Node>,
+    /// Only in a cluster.
+    scale: Option<Scale>,
+}
+
+#[derive(Deserialize)]
+struct Scale {
+    nodes: u32,
+    wanted: u32,
+    reason: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,7 +58,7 @@ struct Calls {
 
 impl Nodes {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
-        let List { nodes } = client.json(client.request(Method::GET, &["nodes"])).await?;
+        let List { nodes, scale } = client.json(client.request(Method::GET, &["nodes"])).await?;
         if self.json {
             return output::json(&nodes);
         }
@@ -60,7 +69,11 @@ impl Nodes {
         for node in nodes {
             table.add_row(row(&node));
         }
-        Ok(output::print(&table)?)
+        output::print(&table)?;
+        if let Some(Scale { nodes, wanted, reason }) = scale {
+            output::line(format_args!("{nodes} nodes take work, {wanted} are wanted: {reason}"))?;
+        }
+        Ok(())
     }
 }
 

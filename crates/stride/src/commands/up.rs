@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use stride_data::Location;
 use stride_journal::Error;
-use stride_node::{Config, DatabaseUrl, Ended, Node};
+use stride_node::{Config, DatabaseUrl, Ended, Node, Reads};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +32,12 @@ pub(crate) struct Up {
     /// Certificates for other nodes, as `stride cluster init` makes them [default: what goes between nodes is not encrypted]
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
+    /// On what reads are answered in a cluster: leased, at once, or strict, by asking the database, whatever clocks do [default: leased]
+    #[arg(long, value_name = "MODE")]
+    reads: Option<Reads>,
+    /// A command that adds and removes nodes: it gets JSON with `nodes` and `wanted` on its standard input [default: none]
+    #[arg(long, value_name = "CMD")]
+    scale_hook: Option<String>,
     /// Where the bytes of objects are kept: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR, with
     /// credentials in AWS_*, GOOGLE_* or AZURE_* [default: the data directory]
     #[arg(long, value_name = "URL")]
@@ -68,6 +74,12 @@ impl Up {
         }
         if self.certificates.is_some() {
             config.certificates = self.certificates;
+        }
+        if let Some(reads) = self.reads {
+            config.reads = reads;
+        }
+        if self.scale_hook.is_some() {
+            config.scale_hook = self.scale_hook;
         }
         config.check()?;
         // Listened to from the beginning: who stops a node that is still starting must not be ignored.

@@ -376,3 +376,80 @@ async fn a_cluster_on_one_machine_does_what_its_page_says_and_leaves_nothing_beh
     assert!(ended.success(), "{ended}");
     assert!((0..3).all(|n| free(port + n)), "a node is left behind");
 }
+
+/// The hook is a real command, told by the node that reconciles; whoever adds nodes here is this test.
+#[tokio::test]
+async fn a_cluster_that_has_too_much_to_do_tells_the_scale_hook_and_is_content_with_what_it_wanted() {
+    let cluster = Cluster::new();
+    let told = cluster.dir.path().join("told.json");
+    // The command fails once, as one that cannot reach its autoscaler.
+    let (once, part) = (cluster.dir.path().join("once"), cluster.dir.path().join("part"));
+    let hook = format!(
+        "if mkdir {} 2>/dev/null; then exit 1; fi; cat > {part} && mv {part} {}",
+        once.display(),
+        told.display(),
+        part = part.display(),
+    );
+    let config = cluster.data("a.toml");
+    std::fs::write(&config, "live_agents_max = 20\n").unwrap();
+    let mut arguments = cluster.arguments();
+    arguments.extend(["--config".into(), config.display().to_string(), "--scale-hook".into(), hook]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let a = Node::try_start(&cluster.data("a"), &arguments).unwrap();
+    a.deploy("counter").await;
+    let scale = a.get("/v1/nodes").await.json()["scale"].clone();
+    assert_eq!((&scale["nodes"], &scale["wanted"]), (&json!(1), &json!(1)), "{scale}");
+    for agent in 0..20 {
+        a.ask(&format!("counter/{agent}"), "add", "1").await;
+    }
+    let clock = Clock::real();
+    let text = loop {
+        // So that they stay in memory.
+        for agent in 0..20 {
+            a.ask(&format!("counter/{agent}"), "get", "null").await;
+        }
+        match std::fs::read_to_string(&told) {
+            Ok(text) => break text,
+            Err(_) => clock.sleep(Duration::from_millis(100)).await,
+        }
+    };
+    let said: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&said["nodes"], &said["wanted"]), (&json!(1), &json!(2)), "{said}");
+    assert!(said["reason"].as_str().unwrap().contains("20 agents"), "{said}");
+    assert_eq!(said["members"][0]["state"], "ready");
+    assert!(once.is_dir(), "it failed first, and was run again");
+    let _b = cluster.start("b");
+    until_shared(&a, 2).await;
+    let shown = String::from_utf8(stride(&a.url, &["nodes"]).stdout).unwrap();
+    assert!(shown.contains("2 nodes take work, 2 are wanted"), "{shown}");
+}
+
+#[tokio::test]
+async fn strict_reads_answer_what_was_written_before_and_nothing_without_the_database() {
+    let cluster = Cluster::new();
+    let start = |name: &str, mode: &str| {
+        let mut arguments = cluster.arguments();
+        arguments.extend(["--reads".into(), mode.into()]);
+        Node::try_start(&cluster.data(name), &arguments.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+    };
+    let (a, b) = (start("a", "strict"), start("b", "strict"));
+    a.deploy("counter").await;
+    until_shared(&a, 2).await;
+    for agent in 0..20 {
+        let agent = format!("counter/{agent}");
+        for n in 1..=3 {
+            assert_eq!(a.ask(&agent, "add", "1").await.json(), json!(n));
+            assert_eq!(b.ask(&agent, "get", "null").await.json(), json!(n));
+        }
+    }
+    // As a database that is cut off: a lease would last for another second, and a strict read does not rest on it.
+    cluster.server.freeze(true).unwrap();
+    let read = Client::new().post(format!("{}/v1/agents/counter/0/get", a.url)).body("null");
+    let read = read.timeout(Duration::from_millis(700)).send().await;
+    cluster.server.freeze(false).unwrap();
+    assert!(read.is_err_and(|error| error.is_timeout()), "a strict read was answered without the database");
+    let clock = Clock::real();
+    while b.ask("counter/0", "get", "null").await.status != StatusCode::OK {
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+}

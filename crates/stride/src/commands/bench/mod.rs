@@ -11,6 +11,8 @@ mod functions;
 mod log;
 mod maps;
 mod messages;
+mod moves;
+mod neighbours;
 mod node;
 mod objects;
 mod peers;
@@ -69,8 +71,11 @@ enum Case {
     Log,
     /// The journal in PostgreSQL against the bare fenced transaction, on a server of its own, which needs PostgreSQL on this machine
     Postgres,
-    /// A call of 1 KB between two nodes against a bare ZeroMQ server, without and with TLS; needs a C++ compiler
+    /// A call of 1 KB between two nodes, and an ask of an agent on another node, against a bare ZeroMQ server, without and with TLS;
+    /// needs a C++ compiler and PostgreSQL on this machine
     Peers,
+    /// The pause when a warm cell with 10,000 agents moves to another node under load; needs PostgreSQL on this machine
+    Moves,
     /// An object of 1 GB in and out against cp and fsync, and ranges of a cached chunk
     Objects,
     /// A map over 10,000 small objects: what an item costs, and how much of the CPUs is left to the function
@@ -114,6 +119,7 @@ impl Bench {
                 Case::Messages,
                 Case::Timers,
                 Case::Peers,
+                Case::Moves,
                 Case::Objects,
                 Case::Map,
                 Case::Density,
@@ -135,7 +141,11 @@ impl Bench {
                 },
                 Case::Messages => messages::measure(&clock, &mut figures).await,
                 Case::Timers => timers::measure(&clock, &mut figures).await,
-                Case::Peers => peers::measure(&clock, &mut figures).await,
+                Case::Peers => match peers::measure(&clock, &mut figures).await {
+                    Ok(()) => neighbours::measure(&clock, &mut figures).await,
+                    failed => failed,
+                },
+                Case::Moves => moves::measure(&clock, &mut figures, self.tiny).await,
                 Case::Objects => objects::measure(&clock, &mut figures).await,
                 Case::Map => maps::measure(&clock, &mut figures).await,
                 Case::Postgres => postgres::measure(&clock, &mut figures).await,

@@ -13,6 +13,32 @@ use reqwest::multipart::{Form, Part};
 
 use crate::{project::Project, report::Trouble};
 
+/// What a node of a cluster is started with.
+#[derive(Clone, Copy)]
+pub(crate) struct Member<'a> {
+    pub(crate) database: &'a str,
+    pub(crate) objects: &'a str,
+    /// Lines of its configuration.
+    pub(crate) config: &'a str,
+    pub(crate) certificates: Option<&'a Path>,
+}
+
+impl Member<'_> {
+    /// Starts one on `data`, beside which its configuration lies.
+    pub(crate) fn start(self, data: &Path) -> anyhow::Result<Server> {
+        let config = data.with_extension("toml");
+        std::fs::write(&config, self.config)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["up", "--listen", "127.0.0.1:0", "--peers", "127.0.0.1:0", "--log", "warn"]);
+        command.args(["--cluster", self.database, "--objects", self.objects]);
+        command.arg("--data").arg(data).arg("--config").arg(config);
+        if let Some(certificates) = self.certificates {
+            command.arg("--certificates").arg(certificates);
+        }
+        Server::start(&mut command)
+    }
+}
+
 /// A server in a process of its own, killed when it is dropped.
 pub(crate) struct Server {
     process: Child,

@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [3, 10, 100, 1000], value_parser = clap::value_parser!(u32).range(2..=3000))]
     agents: Vec<u32>,
     /// How long a candidate that tells waits for an answer
-    #[arg(long, value_name = "MS", default_value_t = 10)]
+    #[arg(long, value_name = "MS", default_value_t = 5)]
     timeout_ms: u64,
     /// Nodes that run already, any of one cluster, instead of one that is started for this
     #[arg(long, value_name = "URL", value_delimiter = ',')]
