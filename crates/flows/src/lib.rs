@@ -22,6 +22,7 @@ mod schema;
 pub mod value;
 
 pub use catalog::{Catalog, Effect, Function, Signature};
+pub use check::{Facts, Problem, Problems, Program};
 pub use expr::Expr;
 pub use ir::Draft;
 pub use name::{InvalidNodeName, NodeName};

@@ -7,7 +7,7 @@ pub const JSON_DEPTH_MAX: usize = 96;
 /// The nodes of a flow, those in bodies included.
 pub const NODES_MAX: usize = 10_000;
 /// How deep bodies may be nested.
-pub const GRAPH_DEPTH_MAX: usize = 16;
+pub const GRAPH_DEPTH_MAX: usize = 12;
 /// The bytes of one name of a node or an input.
 pub const NAME_LEN_MAX: usize = 64;
 /// The bytes of one path.

@@ -259,7 +259,7 @@ mod tests {
             (json!("$.b"), "`$.b` selects nothing"),
             (json!("$a"), "$literal"),
             (json!("$.a["), "is no path"),
-            (json!({"$equal": [1, 2]}), "did you mean `$eq`"),
+            (json!({"$eqq": [1, 2]}), "did you mean `$eq`"),
             (json!({"$eq": [1]}), "2"),
             (json!({"$add": ["$.s", 1]}), "number"),
             (json!({"$and": ["$.a", true]}), "true or false"),
@@ -286,8 +286,7 @@ mod tests {
 
     pub(crate) fn any_json() -> impl Strategy<Value = Value> {
         let text = prop_oneof!["[a-z$.\\[\\]*?@'0-9]{0,12}", Just("$.a".to_owned()), Just("$$".to_owned())];
-        let name =
-            prop_oneof!["[a-z$]{0,4}", (0..FUNCTIONS.len()).prop_map(|at| format!("${}", FUNCTIONS[at].name)),];
+        let name = prop_oneof!["[a-z$]{0,4}", (0..FUNCTIONS.len()).prop_map(|at| format!("${}", FUNCTIONS[at].name)),];
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
