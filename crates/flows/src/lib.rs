@@ -18,6 +18,8 @@ pub mod expr;
 pub mod ir;
 pub mod limits;
 mod name;
+pub mod plan;
+pub mod run;
 mod schema;
 pub mod value;
 
@@ -26,4 +28,6 @@ pub use check::{Facts, Problem, Problems, Program};
 pub use expr::Expr;
 pub use ir::Draft;
 pub use name::{InvalidNodeName, NodeName};
+pub use plan::{Known, PASSES, Passes, Plan};
+pub use run::{Command, Event, Rows, advance, outstanding};
 pub use schema::{Mismatch, Schema};

@@ -12,6 +12,7 @@ mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use graph::order;
 pub(crate) use problem::nearest;
 pub use problem::{Problem, Problems};
 

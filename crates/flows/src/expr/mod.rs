@@ -25,6 +25,7 @@ use serde_json::Value;
 pub use functions::{FUNCTIONS, Spec};
 pub use parse::InvalidExpr;
 pub use path::Path;
+pub(crate) use texts::millis;
 
 use crate::{limits::LIST_BYTES_MAX, value};
 

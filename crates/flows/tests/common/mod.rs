@@ -1,13 +1,15 @@
 //! What the tests of this crate know: functions as a table, written in Rust.
 #![allow(dead_code, reason = "every test file takes what it needs")]
 
+pub(crate) mod drive;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use stride_flows::{Catalog, Draft, Effect, Function, Program, Schema, Signature};
 
 /// All functions are pure unless their name begins with `x/`. `t/...` have types.
-pub struct Table;
+pub(crate) struct Table;
 
 const NAMES: [&str; 14] = [
     "f/inc", "f/double", "f/id", "f/sum", "f/key", "f/even", "f/twice", "f/words", "f/sick", "t/pay", "t/refund",
@@ -43,7 +45,7 @@ impl Catalog for Table {
 }
 
 /// What a function of the table gives.
-pub fn call(name: &str, input: &Value) -> Result<Value, (String, String)> {
+pub(crate) fn call(name: &str, input: &Value) -> Result<Value, (String, String)> {
     let int = |value: &Value| value.as_i64().unwrap_or(0);
     Ok(match name {
         "f/inc" => json!(int(input).wrapping_add(1)),
@@ -60,11 +62,11 @@ pub fn call(name: &str, input: &Value) -> Result<Value, (String, String)> {
     })
 }
 
-pub fn draft(graph: Value) -> Draft {
+pub(crate) fn draft(graph: Value) -> Draft {
     let text = json!({ "version": 1, "name": "test", "graph": graph }).to_string();
     Draft::read(text.as_bytes()).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
-pub fn program(graph: Value) -> Program {
+pub(crate) fn program(graph: Value) -> Program {
     draft(graph).check(&Table).unwrap_or_else(|e| panic!("{e}"))
 }
