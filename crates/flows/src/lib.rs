@@ -14,6 +14,7 @@
 
 mod catalog;
 mod check;
+pub mod explain;
 pub mod expr;
 pub mod ir;
 pub mod limits;
@@ -31,3 +32,8 @@ pub use name::{InvalidNodeName, NodeName};
 pub use plan::{Known, PASSES, Passes, Plan};
 pub use run::{Command, Event, Rows, advance, outstanding};
 pub use schema::{Mismatch, Schema};
+
+/// The JSON Schema of the artefact, as it is published in `docs/flow.schema.json`.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Draft).into()
+}

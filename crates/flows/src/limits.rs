@@ -2,8 +2,12 @@
 
 /// The bytes of a flow as JSON.
 pub const FLOW_BYTES_MAX: usize = 2 << 20;
-/// How deep JSON may be nested, in a flow and in values.
+/// How deep the JSON of a flow may be nested.
 pub const JSON_DEPTH_MAX: usize = 96;
+/// How deep an expression may be nested. Together with [`VALUE_DEPTH_MAX`] and what rows add, it stays below the 128 levels that JSON is read to.
+pub const EXPR_DEPTH_MAX: usize = 32;
+/// How deep a value between nodes may be nested.
+pub const VALUE_DEPTH_MAX: usize = 64;
 /// The nodes of a flow, those in bodies included.
 pub const NODES_MAX: usize = 10_000;
 /// How deep bodies may be nested.

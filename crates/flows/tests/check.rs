@@ -1,4 +1,5 @@
 //! What is refused, where, and with which advice.
+#![allow(clippy::unwrap_used, reason = "what is missing in a test fails it")]
 mod common;
 
 use common::{Table, draft, program};

@@ -1,4 +1,5 @@
 //! What runs do: every operator, failure, compensation, cancellation; crashes and repeated events.
+#![allow(clippy::unwrap_used, reason = "what is missing in a test fails it")]
 mod common;
 
 use common::{drive::World, program};
@@ -301,4 +302,58 @@ fn a_run_keeps_to_its_plan() {
     assert!(refused.to_string().contains("pinned"), "{refused}");
     let stored: Plan = serde_json::from_slice(&serde_json::to_vec(&first).unwrap()).unwrap();
     assert_eq!(stored, first);
+}
+
+#[test]
+fn a_thousand_steps_survive_crashes_everywhere_with_each_effect_once() {
+    let mut nodes = serde_json::Map::new();
+    for at in 0..1_000 {
+        let from = if at == 0 { "input".to_owned() } else { format!("n{}", at - 1) };
+        nodes.insert(format!("n{at}"), json!({"do": {"call": {"function": "x/send"}}, "in": from}));
+    }
+    let plan = plan(json!({"nodes": nodes, "output": "n999"}));
+    let mut world = World { crash: 100, twice: 50, ..World::new(9) };
+    assert_eq!(world.run(&plan, json!(1)), Ok(json!(1)));
+    assert_eq!(world.calls.len(), 1_000);
+}
+
+#[test]
+fn branches_that_fail_together_undo_everything_once() {
+    let branch = |id: u64| {
+        json!({"graph": {"nodes": {
+        "a": {"do": {"call": {"function": "x/send", "input": id}}, "compensate": {"function": "x/undo"}},
+        "b": {"do": {"call": {"function": "x/sick"}}, "after": ["a"]}}}})
+    };
+    let graph =
+        json!({"nodes": {"n": {"do": {"parallel": {"branches": {"a": branch(1), "b": branch(2), "c": branch(3)}}}}}});
+    for seed in 0..50 {
+        let mut world = World::rough(seed);
+        assert_eq!(world.run(&plan(graph.clone()), json!(null)).unwrap_err().code, "guest_error");
+        let of = |wanted: &str| {
+            let mut inputs: Vec<_> =
+                world.calls.iter().filter(|(name, _)| name == wanted).map(|(_, input)| input.clone()).collect();
+            inputs.sort_by_key(|input| input["result"].as_u64().or_else(|| input.as_u64()));
+            inputs
+        };
+        let done: Vec<_> = of("x/send").into_iter().map(|id| json!({"input": null, "result": id})).collect();
+        assert!(of("x/undo").len() <= done.len());
+        // What was cancelled before its answer counted has no compensation; what counted has exactly one.
+        assert!(of("x/undo").iter().all(|undo| done.contains(undo)));
+        let mut once = of("x/undo");
+        once.dedup();
+        assert_eq!(once, of("x/undo"), "nothing is undone twice");
+    }
+}
+
+#[test]
+fn a_long_list_inside_of_an_item_becomes_an_object_and_what_is_too_deep_an_error() {
+    let big: Vec<String> = (0..2_000).map(|at| format!("{at:064}")).collect();
+    let inner = json!({"graph": {"nodes": {"l": {"do": {"source": {"value": "$"}}, "in": "input"}}, "output": "l"}});
+    let plan =
+        plan(json!({"nodes": {"n": {"do": {"parallel": {"branches": {"a": inner}}}, "in": "input"}}, "output": "n"}));
+    let mut world = World::rough(1);
+    let end = world.run(&plan, json!(big)).unwrap();
+    assert_eq!(world.objects[end["a"]["$object"]["key"].as_str().unwrap()], json!(big));
+    let nest = json!({"iterate": {"body": {"expr": ["$"]}, "until": false, "rounds_max": 500}});
+    assert!(one(json!({ "do": nest }), json!(1)).unwrap_err().starts_with("value_too_deep"));
 }

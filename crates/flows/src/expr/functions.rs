@@ -8,6 +8,7 @@ use super::{
     bounded, numbers, texts,
 };
 use crate::{
+    limits::VALUE_DEPTH_MAX,
     schema::Schema,
     value::{self, kind},
 };
@@ -248,7 +249,7 @@ fn set(a: &Arguments<'_>) -> Result<Value, EvalError> {
         other => return Err(type_error(a.of, "a record", other)),
     };
     let mut here = &mut whole;
-    for part in a.text(1)?.split('.').filter(|part| !part.is_empty()) {
+    for part in a.text(1)?.split('.').filter(|part| !part.is_empty()).take(VALUE_DEPTH_MAX + 1) {
         if !here.is_object() {
             *here = Value::Object(Map::new());
         }
@@ -256,10 +257,6 @@ fn set(a: &Arguments<'_>) -> Result<Value, EvalError> {
         here = fields.entry(part).or_insert(Value::Null);
     }
     *here = a.at(2).clone();
-    if value::is_deeper_than(&whole, crate::limits::JSON_DEPTH_MAX) {
-        value::drop_deep(whole);
-        return Err(EvalError("`$set`: the path is too deep".into()));
-    }
     Ok(whole)
 }
 

@@ -27,7 +27,10 @@ pub use parse::InvalidExpr;
 pub use path::Path;
 pub(crate) use texts::millis;
 
-use crate::{limits::LIST_BYTES_MAX, value};
+use crate::{
+    limits::{LIST_BYTES_MAX, VALUE_DEPTH_MAX},
+    value,
+};
 
 /// A template: a value with paths and functions in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,8 +160,11 @@ fn all_of<'a>(parts: impl Iterator<Item = &'a Expr>) -> Option<Vec<&'a str>> {
     Some(fields)
 }
 
-/// Refuses a value that an expression has built too large.
+/// Refuses a value that an expression has built too large or too deep.
 pub(crate) fn bounded(value: Value) -> Result<Value, EvalError> {
+    if value::is_deeper_than(&value, VALUE_DEPTH_MAX) {
+        return Err(EvalError(format!("an expression builds a value of more than {VALUE_DEPTH_MAX} levels")));
+    }
     if value::size(&value) > LIST_BYTES_MAX {
         return Err(EvalError(format!("an expression builds a value of more than {LIST_BYTES_MAX} bytes")));
     }

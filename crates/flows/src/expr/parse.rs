@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{Expr, functions, path::Path};
 use crate::{
     check::nearest,
-    limits::JSON_DEPTH_MAX,
+    limits::EXPR_DEPTH_MAX,
     value::{self, BYTES, OBJECT},
 };
 
@@ -15,9 +15,9 @@ use crate::{
 pub struct InvalidExpr(String);
 
 pub(super) fn parse(template: Value) -> Result<Expr, InvalidExpr> {
-    if value::is_deeper_than(&template, JSON_DEPTH_MAX) {
+    if value::is_deeper_than(&template, EXPR_DEPTH_MAX) {
         value::drop_deep(template);
-        return Err(InvalidExpr(format!("an expression is nested deeper than {JSON_DEPTH_MAX} levels")));
+        return Err(InvalidExpr(format!("an expression is nested deeper than {EXPR_DEPTH_MAX} levels")));
     }
     part(template)
 }

@@ -9,7 +9,7 @@ use super::{
     execution::Execution,
     machine::{AT_ONCE, Given, Machine, Todo},
     rows::{Due, Job, Owner, Pages, Progress, Slot, Stored, Task, Walk, load, need, numbered, save},
-    task::pause,
+    task::{is_too_deep, pause, too_deep},
     values::without_attempts,
 };
 use crate::{
@@ -28,6 +28,13 @@ struct Batch {
     outcomes: Vec<Option<Outcome>>,
     retried: Vec<u32>,
     attempt: u32,
+}
+
+/// Items that begin together.
+struct Part {
+    number: u64,
+    attempt: u32,
+    items: Vec<Item>,
 }
 
 impl Batch {
@@ -124,6 +131,9 @@ impl Machine<'_> {
         if *wanted != number {
             return Ok(());
         }
+        if items.iter().any(is_too_deep) {
+            return self.answered(id, Err(too_deep()));
+        }
         let prefix = format!("o/{id}");
         let tally = format!("p/{id}/read");
         let mut pages: Pages = load(self.rows, &tally)?.unwrap_or(Pages { prefix: prefix.clone(), ..Pages::default() });
@@ -196,12 +206,12 @@ impl Machine<'_> {
                 items.push(Item { index: walk.index, value: value.clone(), input });
                 (walk.offset, walk.index) = (walk.offset + 1, walk.index + 1);
             }
-            let batch = walk.batches;
+            let number = walk.batches;
             walk.batches += 1;
             self.spent += 1;
-            if let Some(done) = self.begin_batch(step, &task, each, batch, items, 1, &context)? {
+            if let Some(done) = self.begin_batch(step, &task, each, Part { number, attempt: 1, items }, &context)? {
                 // Nothing had to be called, so it is done already.
-                if let Err(error) = self.settle_batch(step, each, &mut walk, batch, done)? {
+                if let Err(error) = self.settle_batch(step, each, &mut walk, number, done)? {
                     task.progress = Progress::Each(walk);
                     return self.failed(step, task, error);
                 }
@@ -232,11 +242,10 @@ impl Machine<'_> {
         step: &str,
         task: &Task,
         each: &Each,
-        batch: u64,
-        items: Vec<Item>,
-        attempt: u32,
+        part: Part,
         context: &Value,
     ) -> Result<Option<Vec<Outcome>>, Failure> {
+        let Part { number: batch, attempt, items } = part;
         let id = if attempt == 1 { format!("{step}/{batch}") } else { format!("{step}/{batch}~{attempt}") };
         let owner = Owner::Task { step: step.to_owned(), slot: Slot::Part(batch) };
         let stages = match &each.body {
@@ -355,7 +364,8 @@ impl Machine<'_> {
         save(self.rows, &key, &batch)?;
         let items = batch.items.into_iter().map(|(_, item)| item).collect();
         let context = self.context(step, batch.attempt);
-        self.begin_batch(step, &task, each, part, items, batch.attempt, &context)?;
+        let again = Part { number: part, attempt: batch.attempt, items };
+        self.begin_batch(step, &task, each, again, &context)?;
         Ok(())
     }
 
@@ -382,6 +392,10 @@ impl Machine<'_> {
         let (mut given, mut first) = (Vec::new(), None);
         for outcome in outcomes {
             match outcome {
+                Ok(values) if values.iter().any(is_too_deep) => {
+                    walk.failed += 1;
+                    first = first.or(Some(too_deep()));
+                }
                 Ok(values) => given.extend(values),
                 Err(error) => {
                     walk.failed += 1;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! let mut execution = Execution::new(&call);
-//! while let Some(need) = execution.next() { execution.supply(answer(need)) }
+//! while let Some(need) = execution.need() { execution.supply(answer(need)) }
 //! advance(plan, rows, now, execution.finish())
 //! ```
 //! Always true: values over the limit go to objects before they are told to the run. If an item fails, nothing is combined: a fold of parts is an optimisation.
@@ -81,7 +81,7 @@ impl<'a> Execution<'a> {
     }
 
     /// What it needs next. `None`: nothing any more.
-    pub fn next(&mut self) -> Option<Need> {
+    pub fn need(&mut self) -> Option<Need> {
         loop {
             let Some((stage, value)) = self.stack.pop() else {
                 self.end()?;
@@ -149,7 +149,7 @@ impl<'a> Execution<'a> {
     /// What happens when answers are there at once.
     pub fn run(call: &'a Call, mut answer: impl FnMut(Need) -> Result<Value, Error>) -> Event {
         let mut this = Self::new(call);
-        while let Some(need) = this.next() {
+        while let Some(need) = this.need() {
             this.supply(answer(need));
         }
         this.finish()
@@ -191,7 +191,7 @@ impl<'a> Execution<'a> {
         match (self.stages()[stage].gives, result) {
             (Gives::One, result) => self.stack.push((stage + 1, result)),
             (Gives::Flat, Value::Array(items)) => {
-                self.stack.extend(items.into_iter().rev().map(|item| (stage + 1, item)))
+                self.stack.extend(items.into_iter().rev().map(|item| (stage + 1, item)));
             }
             (Gives::Keep, Value::Bool(true)) => self.stack.push((stage + 1, value)),
             (Gives::Keep, Value::Bool(false)) => {}

@@ -10,10 +10,11 @@ use super::{
     command::{Command, Error, Event},
     pinned,
     rows::{Due, Frame, Header, Job, Owner, Rows, Slot, State, Stored, Timer, load, need, save},
+    task::{is_too_deep, too_deep},
 };
 use crate::{
     expr::Scope,
-    limits::{EVENTS_MAX, PAGE_BYTES_MAX},
+    limits::{EVENTS_MAX, PAGE_BYTES_MAX, VALUE_BYTES_MAX},
     plan::{Body, Graph, Measure, Plan, Port},
     value,
 };
@@ -69,6 +70,11 @@ impl<'a> Machine<'a> {
     pub(super) fn take(&mut self, event: Event) -> Result<(), Failure> {
         if self.header.state != State::Running {
             return Ok(());
+        }
+        if let Event::Started { input: value, .. } | Event::Event { payload: value, .. } = &event
+            && is_too_deep(value)
+        {
+            return Err(Failure::new(Code::InvalidRequest, too_deep().message));
         }
         match event {
             Event::Started { input, .. } => self.started(input),
@@ -180,11 +186,16 @@ impl<'a> Machine<'a> {
 
     fn frame_ended(&mut self, id: &str) -> Result<(), Failure> {
         let Some(frame) = self.frame(id)?.filter(|frame| frame.failing.is_none()) else { return Ok(()) };
-        let result = match self.plan.graphs[frame.graph].output {
-            Some(port) => self.stored(id, frame.graph, port)?,
-            None => Stored::Json(Value::Null),
+        let Some(port) = self.plan.graphs[frame.graph].output else {
+            return self.close_frame(id, frame, Ok(Stored::Json(Value::Null)));
         };
-        self.close_frame(id, frame, Ok(result))
+        match self.stored(id, frame.graph, port)? {
+            Stored::Pages(pages) if pages.object.is_none() && pages.bytes > VALUE_BYTES_MAX as u64 => {
+                let owner = Owner::Ending { frame: id.to_owned(), key: self.key(id, frame.graph, port) };
+                self.collect(format!("{id}/!list"), owner, &pages)
+            }
+            result => self.close_frame(id, frame, Ok(result)),
+        }
     }
 
     /// The frame is over, with everything in it.
@@ -207,17 +218,19 @@ impl<'a> Machine<'a> {
         match owner {
             Owner::Task { step, slot } => self.part_done(&step, slot, result),
             Owner::Undo { frame, key } => self.undone(&frame, &key, result),
+            Owner::Ending { frame, key } => match result {
+                Ok(object) => {
+                    self.has_object(&key, &object)?;
+                    self.frame_ended(&frame)
+                }
+                Err(error) => self.fail_frame(&frame, error),
+            },
             Owner::Run => self.run_ended(result),
         }
     }
 
     fn run_ended(&mut self, result: Given) -> Result<(), Failure> {
         let result = match result {
-            Ok(Stored::Pages(pages))
-                if pages.bytes > crate::limits::VALUE_BYTES_MAX as u64 && pages.object.is_none() =>
-            {
-                return self.collect("/!result".into(), Owner::Run, &pages);
-            }
             Ok(stored) => Ok(self.to_json(&stored)?),
             Err(error) => Err(error),
         };
@@ -279,7 +292,8 @@ impl<'a> Machine<'a> {
         let Some(step) = command.step().map(str::to_owned) else { return Ok(()) };
         let node = match &owner {
             Owner::Task { step, .. } => self.place_of(step)?,
-            Owner::Run | Owner::Undo { .. } => "undo".to_owned(),
+            Owner::Undo { .. } => "undo".to_owned(),
+            Owner::Run | Owner::Ending { .. } => "result".to_owned(),
         };
         let bytes_in = match &command {
             Command::Call(call) => call.items.iter().map(|item| value::size(&item.value) as u64).sum(),
@@ -309,7 +323,8 @@ impl<'a> Machine<'a> {
         Ok(Some(job))
     }
 
-    fn answered(&mut self, step: &str, result: Result<Value, Error>) -> Result<(), Failure> {
+    pub(super) fn answered(&mut self, step: &str, result: Result<Value, Error>) -> Result<(), Failure> {
+        let result = result.and_then(|value| if is_too_deep(&value) { Err(too_deep()) } else { Ok(value) });
         let bytes = result.as_ref().map_or(0, value::size) as u64;
         if let Some(Job { command: Command::Call(call), .. }) = load::<Job>(self.rows, &format!("x/{step}"))?
             && call.is_batch

@@ -22,7 +22,7 @@ mod undo;
 mod values;
 mod work;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use stride_ids::{Code, Failure};
 
 pub use command::{Call, Command, Content, Error, Event, Item, Message, Outcome, ReadFrom};
@@ -31,7 +31,7 @@ pub use rows::{Rows, State};
 
 use crate::plan::{Measure, Measures, Plan};
 use machine::Machine;
-use rows::{Header, Job, Timer, for_all, load};
+use rows::{Header, Job, Stored, Timer, for_all, load};
 
 /// What an event changes, and what is to be done then. If this fails, nothing of what it wrote may be kept.
 pub fn advance(plan: &Plan, rows: &mut dyn Rows, now_ms: u64, event: Event) -> Result<Vec<Command>, Failure> {
@@ -79,13 +79,16 @@ pub fn measures(rows: &mut dyn Rows) -> Result<Measures, Failure> {
     Ok(all)
 }
 
-/// Values of the nodes of the run's own graph that are done, for whoever looks at it.
+/// Values of the nodes of the run's own graph that are done, for whoever looks at it. Of a long list, how long it is.
 pub fn values(rows: &dyn Rows, after: Option<&str>, limit: usize) -> Result<Vec<(String, Value)>, Failure> {
     let after = after.map(|name| format!("v//{name}"));
     let page = rows.scan("v//", after.as_deref(), limit)?;
     page.into_iter()
         .map(|(key, bytes)| {
-            let value = serde_json::from_slice(&bytes).map_err(|e| rows::broken(&key, &e.to_string()))?;
+            let value = match serde_json::from_slice(&bytes).map_err(|e| rows::broken(&key, &e.to_string()))? {
+                Stored::Json(value) => value,
+                Stored::Pages(pages) => json!({ "items": pages.items, "bytes": pages.bytes, "object": pages.object }),
+            };
             Ok((key[3..].to_owned(), value))
         })
         .collect()

@@ -7,6 +7,7 @@ use super::{
     command::Error,
     machine::{AT_ONCE, Given, Machine, Todo},
     rows::{Owner, Progress, Slot, Stored, Task, need, save},
+    task::{is_too_deep, too_deep},
 };
 use crate::{
     expr::{EvalError, Expr, Scope},
@@ -49,6 +50,9 @@ impl Machine<'_> {
             Ok(stored) => self.to_json(&stored)?,
             Err(error) => return self.failed(step, task, error),
         };
+        if is_too_deep(&new) {
+            return self.failed(step, task, too_deep());
+        }
         let key = format!("p/{step}/state");
         let old: Value = need(self.rows, &key)?;
         let is_last = match until {

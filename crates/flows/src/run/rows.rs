@@ -79,8 +79,19 @@ pub(super) struct Header {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Owner {
     Run,
-    Task { step: String, slot: Slot },
-    Undo { frame: String, key: String },
+    Task {
+        step: String,
+        slot: Slot,
+    },
+    Undo {
+        frame: String,
+        key: String,
+    },
+    /// A graph whose value, a long list, has to become an object before it can end.
+    Ending {
+        frame: String,
+        key: String,
+    },
 }
 
 /// Which part of a node a result belongs to.

@@ -6,12 +6,12 @@ use stride_ids::Failure;
 use super::{
     command::{Command, Content, Error},
     machine::{Given, Machine, Todo},
-    rows::{Due, Job, Owner, Progress, Slot, Stored, Task, load, need, save},
+    rows::{Due, Job, Owner, Progress, Slot, Stored, Task, load, save},
     values::without_attempts,
 };
 use crate::{
     ir::Retry,
-    limits::VALUE_BYTES_MAX,
+    limits::{VALUE_BYTES_MAX, VALUE_DEPTH_MAX},
     plan::Work,
     schema::{Mismatch, Schema},
     value,
@@ -52,10 +52,7 @@ impl Machine<'_> {
         match (slot, result) {
             (Slot::Spill, Ok(reference)) => self.succeeded(step, task, reference),
             (Slot::Collect(key), Ok(reference)) => {
-                if let Stored::Pages(mut pages) = need(self.rows, &key)? {
-                    pages.object = Some(self.to_json(&reference)?);
-                    save(self.rows, &key, &Stored::Pages(pages))?;
-                }
+                self.has_object(&key, &reference)?;
                 self.begin(step)
             }
             (Slot::More, _) => self.go_on(step, task),
@@ -99,6 +96,7 @@ impl Machine<'_> {
 
     fn has_result(&mut self, step: &str, task: Task, value: Stored) -> Result<(), Failure> {
         match value {
+            Stored::Json(deep) if is_too_deep(&deep) => self.give_up(step, &task, too_deep()),
             Stored::Json(large) if value::size(&large) > VALUE_BYTES_MAX => {
                 let owner = Owner::Task { step: step.to_owned(), slot: Slot::Spill };
                 let step = format!("{step}/!large");
@@ -146,7 +144,7 @@ impl Machine<'_> {
         let plan = self.plan;
         let caught = plan.graphs[task.graph].nodes[task.index].catch.iter().find(|caught| error.fits(&caught.errors));
         let Some(caught) = caught else { return self.give_up(step, &task, error) };
-        let input = json!({ "error": error.code, "message": error.message, "input": self.input(&task, None)? });
+        let input = json!({ "error": error.code, "message": error.message, "input": self.small_input(&task)? });
         task.progress = Progress::One;
         self.save_task(step, &task)?;
         let owner = Owner::Task { step: step.to_owned(), slot: Slot::Catch };
@@ -224,6 +222,14 @@ pub(super) fn pause(rule: &Retry, retried: u32, step: &str) -> u64 {
     let hash = blake3::hash(step.as_bytes());
     let draw = u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap_or_default());
     pause - draw % (pause / 2)
+}
+
+pub(super) fn is_too_deep(value: &Value) -> bool {
+    value::is_deeper_than(value, VALUE_DEPTH_MAX)
+}
+
+pub(super) fn too_deep() -> Error {
+    Error::new("value_too_deep", format!("a value has more than {VALUE_DEPTH_MAX} levels; let a function flatten it"))
 }
 
 /// A record that says nothing.

@@ -17,8 +17,8 @@ impl Machine<'_> {
             frame: task.frame.clone(),
             graph: task.graph,
             index: task.index,
-            input: self.input(task, None)?,
-            result: self.to_json(result)?,
+            input: self.small_input(task)?,
+            result: self.small(result)?,
         };
         // Counted down, so that the last comes first.
         save(self.rows, &format!("c/{:016x}", u64::MAX - self.header.seq), &undo)

@@ -9,7 +9,7 @@ use super::{
     rows::{Job, Owner, Pages, Stored, Task, for_all, load, need, numbered, save},
 };
 use crate::{
-    limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX},
+    limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX, VALUE_BYTES_MAX},
     plan::{Inputs, Node, Port},
     value,
 };
@@ -23,7 +23,7 @@ impl Machine<'_> {
         need(self.rows, &self.key(frame, graph, port))
     }
 
-    fn key(&self, frame: &str, graph: usize, port: Port) -> String {
+    pub(super) fn key(&self, frame: &str, graph: usize, port: Port) -> String {
         match port {
             Port::Input => format!("in/{frame}"),
             Port::Node(at) => format!("v/{frame}/{}", self.plan.graphs[graph].nodes[at].name),
@@ -69,13 +69,33 @@ impl Machine<'_> {
         }
     }
 
+    /// The same for what only looks at it: what is too large to be a value, and was never needed as one, is null.
+    pub(super) fn small(&self, stored: &Stored) -> Result<Value, Failure> {
+        match stored {
+            Stored::Pages(pages) if pages.object.is_none() && pages.bytes > VALUE_BYTES_MAX as u64 => Ok(Value::Null),
+            stored => self.to_json(stored),
+        }
+    }
+
+    pub(super) fn small_input(&self, task: &Task) -> Result<Value, Failure> {
+        let of = |port: &Port| self.small(&self.stored(&task.frame, task.graph, *port)?);
+        match &self.node(task).inputs {
+            Inputs::None => Ok(Value::Null),
+            Inputs::One(port) => of(port),
+            Inputs::Many(ports) => {
+                let fields = ports.iter().map(|(name, port)| Ok((name.clone(), of(port)?)));
+                Ok(Value::Object(fields.collect::<Result<_, Failure>>()?))
+            }
+        }
+    }
+
     /// A list that the node reads and that is too large to be a value, with the key of its row. `items`: what it reads as items is not read as a value.
     pub(super) fn large_list(&self, task: &Task, items: Option<Port>) -> Result<Option<(String, Pages)>, Failure> {
         for port in self.node(task).inputs.ports().into_iter().filter(|port| Some(*port) != items) {
             let key = self.key(&task.frame, task.graph, port);
             if let Stored::Pages(pages) = need(self.rows, &key)?
                 && pages.object.is_none()
-                && pages.bytes > crate::limits::VALUE_BYTES_MAX as u64
+                && pages.bytes > VALUE_BYTES_MAX as u64
             {
                 return Ok(Some((key, pages)));
             }
@@ -86,6 +106,15 @@ impl Machine<'_> {
     pub(super) fn collect(&mut self, step: String, owner: Owner, pages: &Pages) -> Result<(), Failure> {
         let content = Content::Pages { prefix: pages.prefix.clone(), pages: pages.pages };
         self.send(owner, Command::Put { step, to: None, content })
+    }
+
+    /// The list in this row lies in an object as well now.
+    pub(super) fn has_object(&mut self, key: &str, object: &Stored) -> Result<(), Failure> {
+        if let Stored::Pages(mut pages) = need(self.rows, key)? {
+            pages.object = Some(self.to_json(object)?);
+            save(self.rows, key, &Stored::Pages(pages))?;
+        }
+        Ok(())
     }
 
     /// Lays a list out in pages.

@@ -55,7 +55,7 @@ impl Machine<'_> {
         let work = &plan.graphs[task.graph].nodes[task.index].work;
         let items = self.items_port(&task, work);
         if let Some((key, pages)) = self.large_list(&task, items)? {
-            let owner = Owner::Task { step: step.to_owned(), slot: Slot::Collect(key.clone()) };
+            let owner = Owner::Task { step: step.to_owned(), slot: Slot::Collect(key) };
             return self.collect(format!("{step}/!list-{}", pages.prefix.replace('/', ".")), owner, &pages);
         }
         match work {
@@ -64,13 +64,7 @@ impl Machine<'_> {
             _ => {}
         }
         let input = self.input(&task, None)?;
-        if value::is_deeper_than(&input, crate::limits::JSON_DEPTH_MAX) {
-            return self.failed(
-                step,
-                task,
-                Error::new("value_too_deep", "a value is nested too deep; let a function flatten it"),
-            );
-        }
+
         let seen = Seen { input, context: self.context(step, task.attempt) };
         let begun = match self.begun(step, &task, work, seen)? {
             Ok(begun) => begun,

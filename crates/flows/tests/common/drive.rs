@@ -227,7 +227,7 @@ impl World {
         match command {
             Command::Call(call) => {
                 let mut execution = Execution::new(&call);
-                while let Some(need) = execution.next() {
+                while let Some(need) = execution.need() {
                     let answer = match need {
                         Need::Function { name, input, .. } => self.function(&name, &input),
                         Need::Lines(part) => Ok(lines(part["part"].as_u64().unwrap())),

@@ -32,11 +32,11 @@ impl Catalog for Table {
     }
 
     fn agent(&self, agent: &str, method: &str) -> Option<Signature> {
-        (agent == "index" && method == "add").then(|| Signature { input: Schema::Any, output: Schema::Int })
+        (agent == "index" && method == "add").then_some(Signature { input: Schema::Any, output: Schema::Int })
     }
 
     fn flow(&self, name: &str) -> Option<Signature> {
-        (name == "other").then(|| Signature { input: Schema::Any, output: Schema::String })
+        (name == "other").then_some(Signature { input: Schema::Any, output: Schema::String })
     }
 
     fn names(&self) -> Vec<String> {
