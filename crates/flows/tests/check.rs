@@ -34,7 +34,7 @@ fn a_flow_is_read_as_it_was_written_and_checked() {
         },
         "output": "pay"
     });
-    let written = draft(graph.clone());
+    let written = draft(graph);
     let again = Draft::read(&serde_json::to_vec(&written).unwrap()).unwrap();
     assert_eq!(again, written);
     let program = written.check(&Table).unwrap();

@@ -255,7 +255,7 @@ fn a_run_that_is_cancelled_undoes_and_ends_once() {
 fn succeed_ends_the_run_or_the_item_around_it() {
     let early = json!({"graph": {"nodes": {"b": {"do": {"branch": {"cases": [{"when": {"$gt": ["$", 2]}, "body": {"graph": {"nodes": {"s": {"do": {"succeed": {"value": "early"}}, "in": "input"}}}}}], "otherwise": {"expr": "$"}}}, "in": "input"},
         "late": {"do": {"call": {"function": "f/inc"}}, "in": "b"}}, "output": "late"}});
-    let graph = json!({"nodes": {"n": {"do": {"map": {"items": [1, 2, 3], "body": early.clone()}}}}, "output": "n"});
+    let graph = json!({"nodes": {"n": {"do": {"map": {"items": [1, 2, 3], "body": early}}}}, "output": "n"});
     assert_eq!(result(graph, json!(null)), Ok(json!([2, 3, "early"])));
     assert_eq!(result(early["graph"].clone(), json!(9)), Ok(json!("early")));
 }
