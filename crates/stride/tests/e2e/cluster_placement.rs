@@ -48,8 +48,8 @@ async fn explained(node: &Node, query: &str) -> Value {
 /// Waits until a node knows that another has all bytes of an object.
 async fn until_known(asked: &Node, holder: &str, object: &str) {
     let has_all = |plan: &Value| {
-        let mut candidates = plan["candidates"].as_array().unwrap().iter().rev();
-        candidates.find(|one| one["node"] == holder).is_some_and(|one| one["here_bytes"] == plan["referenced_bytes"])
+        let mut candidates = plan["candidates"].as_array().unwrap().iter();
+        candidates.rfind(|one| one["node"] == holder).is_some_and(|one| one["here_bytes"] == plan["referenced_bytes"])
     };
     while !has_all(&explained(asked, &format!("of=faulty/echo&data={object}")).await["plan"]) {
         Clock::real().sleep(Duration::from_millis(20)).await;
