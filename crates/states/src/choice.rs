@@ -31,10 +31,15 @@ impl Reader<'_> {
                 json!({ "$not": [inner.map(|inner| self.rule(&inner, state, &[]))] })
             }
             operator => {
-                let Some(variable) = self.needed(fields, "Variable").and_then(Value::as_str) else {
+                let Some(variable) = self.needed_text(fields, "Variable") else {
                     return Value::Null;
                 };
-                let variable = self.path(&fields.at("Variable"), variable, state);
+                let path = self.path(&fields.at("Variable"), variable, state);
+                if operator == "IsPresent" {
+                    return self.flagged(&at, json!({ "$exists": [path] }), operand);
+                }
+                // It may be missing where another rule has asked for it before, so checks must not look for it. If it is missing here, this fails as a path does.
+                let variable = json!({ "$default": [path, path] });
                 self.comparison(&at, operator, &variable, operand, state)
             }
         }
@@ -56,7 +61,6 @@ impl Reader<'_> {
 
     fn comparison(&mut self, at: &str, operator: &str, variable: &Value, operand: &Value, state: &str) -> Value {
         let tested = match operator {
-            "IsPresent" => Some(json!({ "$exists": [variable] })),
             "IsNull" => Some(json!({ "$eq": [variable, null] })),
             "IsString" => Some(json!({ "$is": [variable, "string"] })),
             "IsNumeric" => Some(json!({ "$is": [variable, "number"] })),
@@ -64,14 +68,7 @@ impl Reader<'_> {
             _ => None,
         };
         if let Some(test) = tested {
-            return match operand.as_bool() {
-                Some(true) => test,
-                Some(false) => json!({ "$not": [test] }),
-                None => {
-                    self.problem(at, "expected true or false", "write one of them");
-                    Value::Null
-                }
-            };
+            return self.flagged(at, test, operand);
         }
         let (plain, is_path) = operator.strip_suffix("Path").map_or((operator, false), |plain| (plain, true));
         let found = KINDS.iter().find_map(|kind| Some((*kind, plain.strip_prefix(kind)?)));
@@ -102,6 +99,18 @@ impl Reader<'_> {
             }
         };
         compare(kind, function, variable, &operand)
+    }
+
+    /// A test that has to be true, or one that has to be false.
+    fn flagged(&mut self, at: &str, test: Value, wanted: &Value) -> Value {
+        match wanted.as_bool() {
+            Some(true) => test,
+            Some(false) => json!({ "$not": [test] }),
+            None => {
+                self.problem(at, "expected true or false", "write one of them");
+                Value::Null
+            }
+        }
     }
 }
 

@@ -43,8 +43,8 @@ impl Which {
 impl Reader<'_> {
     fn which(&mut self, rule: &Fields<'_>) -> Which {
         let mut which = Which { codes: Vec::new(), is_task_failed: false };
-        self.needed(rule, "ErrorEquals");
-        for (index, name) in self.list(rule, "ErrorEquals").iter().enumerate() {
+        let names = self.full_list(rule, "ErrorEquals");
+        for (index, name) in names.iter().enumerate() {
             let at = format!("{}/{index}", rule.at("ErrorEquals"));
             let name = name.as_str().unwrap_or_default();
             match CODES.iter().find(|(theirs, _)| *theirs == name) {

@@ -94,7 +94,7 @@ impl Reader<'_> {
     ) -> Option<&'s str> {
         let (cases, otherwise) = ways;
         let targets: BTreeSet<&str> = cases.iter().map(|(_, to)| *to).chain(otherwise).collect();
-        let join = if ends.is_round { None } else { scope.join(&targets) };
+        let join = if ends.is_round { None } else { scope.join(&targets, ends.stop) };
         let inner = join.map_or(ends, |_| Ends { stop: join, is_tail: false, ..ends }).deeper();
         let mut way = |to: &'s str| {
             if ends.is_round {

@@ -23,7 +23,11 @@ mod template;
 
 use std::collections::BTreeMap;
 
-use stride_flows::{Draft, NodeName, Problems, ir::VERSION, limits::FLOW_BYTES_MAX};
+use stride_flows::{
+    Draft, NodeName, Problems,
+    ir::{Graph, VERSION},
+    limits::FLOW_BYTES_MAX,
+};
 
 use reader::Reader;
 
@@ -48,36 +52,33 @@ impl<R: Into<String>, F: Into<String>> FromIterator<(R, F)> for Resources {
 pub fn read(machine: &[u8], resources: &Resources) -> Result<Draft, Problems> {
     let mut reader = Reader::new(resources);
     let draft = whole(&mut reader, machine);
-    Problems::refuse(std::mem::take(&mut reader.problems))?;
-    draft.map_or_else(unread, Ok)
+    Problems::refuse(reader.problems)?;
+    Ok(draft)
 }
 
-/// Whoever reads nothing has said why, so this only names what every machine needs.
-fn unread() -> Result<Draft, Problems> {
-    Draft::read(b"{}")
-}
-
-fn whole(reader: &mut Reader<'_>, machine: &[u8]) -> Option<Draft> {
+/// What is read. If it is not all, the reader has a problem.
+fn whole(reader: &mut Reader<'_>, machine: &[u8]) -> Draft {
+    let name = NodeName::new("machine").unwrap_or_else(|_| NodeName::input());
+    let mut draft = Draft { version: VERSION, name, title: None, graph: Graph::default(), timeout_ms: None, slo: None };
     if machine.len() > FLOW_BYTES_MAX {
         reader.problem("", format!("{} bytes are too many", machine.len()), "a machine has at most 2 MiB; split it");
-        return None;
+        return draft;
     }
     let value: serde_json::Value = match serde_json::from_slice(machine) {
         Ok(value) => value,
         Err(e) => {
             reader.problem("", format!("this is no JSON: {e}"), "correct it at that line");
-            return None;
+            return draft;
         }
     };
-    let fields = reader.fields(&value, String::new())?;
+    let Some(fields) = reader.fields(&value, String::new()) else { return draft };
     reader.known(&fields, &["Comment", "StartAt", "States", "Version", "TimeoutSeconds", "QueryLanguage"]);
     reader.query_language(&fields);
     if let Some(version) = reader.text(&fields, "Version").filter(|version| *version != "1.0") {
         reader.problem(&fields.at("Version"), format!("version {version} is not known"), "write 1.0");
     }
-    let timeout_ms = reader.seconds(&fields, "TimeoutSeconds");
-    let title = reader.text(&fields, "Comment").map(str::to_owned);
-    let graph = reader.scope(&fields, 1)?;
-    let name = NodeName::new("machine").ok()?;
-    Some(Draft { version: VERSION, name, title, graph, timeout_ms, slo: None })
+    draft.timeout_ms = reader.seconds(&fields, "TimeoutSeconds");
+    draft.title = reader.text(&fields, "Comment").map(str::to_owned);
+    draft.graph = reader.scope(&fields, 1).unwrap_or_default();
+    draft
 }

@@ -96,8 +96,22 @@ impl<'a> Reader<'a> {
         value
     }
 
+    pub(crate) fn needed_text<'v>(&mut self, fields: &Fields<'v>, name: &str) -> Option<&'v str> {
+        self.needed(fields, name)?;
+        self.text(fields, name)
+    }
+
     pub(crate) fn list<'v>(&mut self, fields: &Fields<'v>, name: &str) -> &'v [Value] {
         self.typed(fields, name, "a list", Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// A list that has to be there with something in it.
+    pub(crate) fn full_list<'v>(&mut self, fields: &Fields<'v>, name: &str) -> &'v [Value] {
+        let list = self.list(fields, name);
+        if self.needed(fields, name).is_some_and(|value| value.as_array().is_some_and(Vec::is_empty)) {
+            self.problem(&fields.at(name), "it is empty", "write at least one");
+        }
+        list
     }
 
     pub(crate) fn flag(&mut self, fields: &Fields<'_>, name: &str) -> bool {

@@ -36,8 +36,9 @@ impl<'a> Scope<'a> {
         next.difference(cycle).copied().collect()
     }
 
-    /// Where several ways come together again: the first state that two of them lead to, or, where all others fail, the one that does not.
-    pub(crate) fn join(&self, ways: &BTreeSet<&'a str>) -> Option<&'a str> {
+    /// Where several ways come together again, which stands behind them: the first state that two of them lead to; else the way that leads to where
+    /// the part ends, or that is longer than the others.
+    pub(crate) fn join(&self, ways: &BTreeSet<&'a str>, stop: Option<&str>) -> Option<&'a str> {
         let after = |way: &&'a str| self.smooth.get(way).into_iter().flatten().copied().chain([*way]);
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
         for state in ways.iter().flat_map(|way| after(way).collect::<BTreeSet<_>>()) {
@@ -48,24 +49,20 @@ impl<'a> Scope<'a> {
         if let Some(first) = shared.into_iter().max_by_key(|state| self.smooth.get(state).map_or(0, BTreeSet::len)) {
             return Some(first);
         }
-        let is_fail = |state: &str| self.kind(state) == Some("Fail");
-        let fails = |way: &&&'a str| {
-            after(way).all(|state| self.next.get(state).is_some_and(|next| !next.is_empty()) || is_fail(state))
-        };
-        let mut others = ways.iter().filter(|way| !fails(way));
-        let only = others.next().copied();
-        only.filter(|_| others.next().is_none())
-    }
-
-    fn kind(&self, state: &str) -> Option<&'a str> {
-        self.states.get(state)?.get("Type")?.as_str()
+        if let Some(way) = ways.iter().find(|way| after(way).any(|state| Some(state) == stop)) {
+            return Some(way);
+        }
+        let len = |way: &&&'a str| self.smooth.get(**way).map_or(0, BTreeSet::len);
+        let longest = ways.iter().max_by_key(len)?;
+        let is_only = ways.iter().filter(|way| len(way) == len(&longest)).count() == 1;
+        is_only.then_some(*longest)
     }
 }
 
 impl Reader<'_> {
     /// `StartAt` and `States`, if they are in order.
     pub(crate) fn states<'v>(&mut self, fields: &Fields<'v>) -> Option<Scope<'v>> {
-        let start = self.needed(fields, "StartAt").and_then(Value::as_str);
+        let start = self.needed_text(fields, "StartAt");
         let place = fields.at("States");
         let all = self.needed(fields, "States").and_then(|states| self.fields(states, place.clone()))?;
         if all.map.len() > STATES_MAX {

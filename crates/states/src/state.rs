@@ -1,6 +1,6 @@
 //! States: what each becomes.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use stride_flows::{
     Expr, NodeName,
     ir::{Body, Branch, Call, Case, Catch, Each, Fail, Failures, In, Node, Op, Parallel, Succeed, Wait, WaitTimer},
@@ -34,9 +34,8 @@ impl Reader<'_> {
         ends: Ends<'s>,
     ) -> Option<&'s str> {
         let fields = scope.fields(state)?;
-        self.needed(fields, "Type");
         self.query_language(fields);
-        match self.text(fields, "Type")? {
+        match self.needed_text(fields, "Type")? {
             "Task" => {
                 self.allow(fields, &[&FLOWING, &WORKING, &["Resource", "TimeoutSeconds"]]);
                 self.working(scope, chain, state, fields, ends)
@@ -162,14 +161,11 @@ impl Reader<'_> {
         let input = self.selection(fields, "InputPath", state);
         chain.pass(state, "-input", input);
         let mut cases = Vec::new();
-        for (index, rule) in self.list(fields, "Choices").iter().enumerate() {
+        for (index, rule) in self.full_list(fields, "Choices").iter().enumerate() {
             let Some(rule) = self.fields(rule, format!("{}/{index}", fields.at("Choices"))) else { continue };
-            let Some(next) = self.needed(&rule, "Next").and_then(Value::as_str) else { continue };
+            let Some(next) = self.needed_text(&rule, "Next") else { continue };
             let when = self.rule(&rule, state, &["Next", "Comment"]);
             cases.push((self.expr(&rule.place, when), next));
-        }
-        if cases.is_empty() {
-            self.problem(&fields.place, "a `Choice` without `Choices`", "write at least one");
         }
         let default = self.text(fields, "Default");
         let output = self.selection(fields, "OutputPath", state).to_template();
@@ -228,7 +224,7 @@ impl Reader<'_> {
             ResultPath::Nowhere => "$.input".into(),
             ResultPath::Field(path) => json!({ "$set": ["$.input", path, caught()] }),
         };
-        let target = self.needed(catcher, "Next").and_then(Value::as_str).unwrap_or_default();
+        let target = self.needed_text(catcher, "Next").unwrap_or_default();
         if ends.is_round {
             return Body::Expr(going_to(target, value));
         }
@@ -290,13 +286,13 @@ impl Reader<'_> {
     fn task(&mut self, chain: &mut Chain, state: &str, fields: &Fields<'_>) {
         let retry = self.retries(fields);
         let timeout_ms = self.seconds(fields, "TimeoutSeconds");
-        let resource = self.needed(fields, "Resource").and_then(Value::as_str).unwrap_or_default();
+        let resource = self.needed_text(fields, "Resource").unwrap_or_default();
         let is_invoke = resource == INVOKE;
         let (at, name, input) = if is_invoke {
             let parameters = self.needed(fields, "Parameters");
             let Some(parameters) = parameters.and_then(|p| self.fields(p, fields.at("Parameters"))) else { return };
             self.known(&parameters, &["FunctionName", "Payload", "Payload.$"]);
-            let name = self.needed(&parameters, "FunctionName").and_then(Value::as_str).unwrap_or_default();
+            let name = self.needed_text(&parameters, "FunctionName").unwrap_or_default();
             self.either(&parameters, "Payload", "Payload.$");
             let input = match (parameters.get("Payload"), self.text(&parameters, "Payload.$")) {
                 (Some(template), _) => self.payload(&parameters.at("Payload"), template, state),
@@ -333,10 +329,9 @@ impl Reader<'_> {
     fn parallel(&mut self, chain: &mut Chain, state: &str, fields: &Fields<'_>, depth: usize) {
         let input = self.parameters(fields, state);
         chain.pass(state, "-parameters", input);
-        self.needed(fields, "Branches");
         let mut names = Vec::new();
         let mut branches = std::collections::BTreeMap::new();
-        for (index, branch) in self.list(fields, "Branches").iter().enumerate() {
+        for (index, branch) in self.full_list(fields, "Branches").iter().enumerate() {
             let Some(branch) = self.fields(branch, format!("{}/{index}", fields.at("Branches"))) else { continue };
             self.known(&branch, &["Comment", "StartAt", "States", "QueryLanguage"]);
             self.query_language(&branch);

@@ -145,13 +145,13 @@ fn a_loop_with_a_pause_runs_as_an_iterate() {
 #[test]
 fn a_chain_of_states_is_a_chain_of_nodes() {
     let machine = json!({"StartAt": "A b", "States": {
-        "A b": {"Type": "Task", "Resource": arn("count"), "Next": "C"},
+        "A b": {"Type": "Task", "Resource": arn("count"), "TimeoutSeconds": 7, "Retry": [{"ErrorEquals": ["X"], "MaxAttempts": 1, "JitterStrategy": "FULL"}], "Next": "C"},
         "C": {"Type": "Task", "Resource": arn("count"), "Next": "D"},
         "D": {"Type": "Wait", "Seconds": 1, "End": true}
     }});
     let draft = serde_json::to_value(draft(&machine).unwrap()).unwrap();
     let expected = json!({"version": 1, "name": "machine", "graph": {"output": "D", "nodes": {
-        "A-b": {"title": "A b", "do": {"call": {"function": "shop/count"}}, "in": "input"},
+        "A-b": {"title": "A b", "do": {"call": {"function": "shop/count"}}, "in": "input", "timeout_ms": 7000, "retry": [{"errors": ["X"], "retries": 1, "backoff_ms": 1000, "rate": 2.0, "jitter": true}]},
         "C": {"title": "C", "do": {"call": {"function": "shop/count"}}, "in": "A-b"},
         "D": {"title": "D", "do": {"wait": {"timer": {"ms": 1000}}}, "in": "C"}
     }}});
@@ -196,4 +196,49 @@ fn a_loop_has_several_ways_in_and_out() {
     assert_eq!(run(&machine, json!({"n": 0}), &[]).result, Some(Ok(json!("seven"))));
     assert_eq!(run(&machine, json!({"n": 7}), &[]).result, Some(Ok(json!("seven"))));
     assert_eq!(run(&machine, json!({"n": 8}), &[]).result, Some(Ok(json!("high"))));
+}
+
+#[test]
+fn fields_that_are_not_there_may_be_asked_for() {
+    let machine = json!({"StartAt": "A", "States": {
+        "A": {"Type": "Pass", "Result": {"a": 1}, "Next": "B"},
+        "B": {"Type": "Choice", "Choices": [{"And": [{"Variable": "$.b", "IsPresent": true}, {"Variable": "$.b", "NumericEquals": 1}], "Next": "C"}], "Default": "D"},
+        "C": {"Type": "Succeed"},
+        "D": {"Type": "Pass", "Result": "no", "End": true}
+    }});
+    assert_eq!(run(&machine, json!(null), &[]).result, Some(Ok(json!("no"))));
+}
+
+/// All places in a value, as JSON pointers.
+fn places(at: &str, value: &Value, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    let fields = value.as_object().into_iter().flatten();
+    fields
+        .for_each(|(name, value)| places(&format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")), value, all));
+    let items = value.as_array().into_iter().flatten().enumerate();
+    items.for_each(|(index, value)| places(&format!("{at}/{index}"), value, all));
+}
+
+#[test]
+fn whatever_stands_in_a_machine_it_is_refused_or_becomes_a_flow_that_is_accepted() {
+    let mut accepted = 0;
+    for machine in [order(), polling()] {
+        let mut all = Vec::new();
+        places("", &machine, &mut all);
+        for at in &all {
+            for other in [json!(null), json!(5), json!(""), json!("$"), json!([]), json!({})] {
+                let mut changed = machine.clone();
+                *changed.pointer_mut(at).unwrap() = other;
+                let Ok(draft) = draft(&changed) else { continue };
+                match common::accepted(draft) {
+                    Ok(()) => accepted += 1,
+                    // What is read from where it is no more is found by types.
+                    Err(problems)
+                        if problems.iter().all(|p| p.what.contains("no field") || p.what.contains("expected")) => {}
+                    Err(problems) => panic!("{at}: {problems}\n{changed}"),
+                }
+            }
+        }
+    }
+    assert!(accepted > 20);
 }

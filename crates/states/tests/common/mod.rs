@@ -86,6 +86,11 @@ pub(crate) fn draft(machine: &Value) -> Result<Draft, Problems> {
     read(machine.to_string().as_bytes(), &resources())
 }
 
+/// Whether a draft is a program.
+pub(crate) fn accepted(draft: Draft) -> Result<(), Problems> {
+    draft.check(&Shop).map(drop)
+}
+
 /// Reads, checks, plans and runs it, with each function as it is here. `sick`: how often each function fails first, and with which code.
 pub(crate) fn run(machine: &Value, input: Value, sick: &[(&str, usize, &str)]) -> Done {
     let draft = draft(machine).unwrap_or_else(|e| panic!("{e}\n{machine:#}"));
