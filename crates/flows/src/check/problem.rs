@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::limits::PROBLEMS_MAX;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
@@ -20,6 +22,14 @@ pub struct Problem {
 pub struct Problems(pub(super) Vec<Problem>);
 
 impl Problems {
+    /// Refuses if something was found, with all of it in the order of the artefact. For front ends, which find problems of their own.
+    pub fn refuse(mut found: Vec<Problem>) -> Result<(), Self> {
+        found.sort();
+        found.dedup();
+        found.truncate(PROBLEMS_MAX);
+        if found.is_empty() { Ok(()) } else { Err(Self(found)) }
+    }
+
     /// One after the other, in the order of the artefact.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
