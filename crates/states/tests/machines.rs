@@ -199,6 +199,19 @@ fn a_loop_has_several_ways_in_and_out() {
 }
 
 #[test]
+fn the_end_of_a_loop_within_a_branch_ends_the_branch_and_no_more() {
+    let machine = json!({"StartAt": "P", "States": {
+        "P": {"Type": "Parallel", "Next": "Q", "Branches": [{"StartAt": "Try", "States": {
+            "Try": {"Type": "Task", "Resource": arn("count"), "Catch": [{"ErrorEquals": ["Busy"], "ResultPath": null, "Next": "Pause"}], "End": true},
+            "Pause": {"Type": "Wait", "Seconds": 5, "Next": "Try"}
+        }}]},
+        "Q": {"Type": "Pass", "Parameters": {"all.$": "$"}, "End": true}
+    }});
+    let done = run(&machine, json!(1), &[("count", 2, "Busy")]);
+    assert_eq!((done.result, done.waited_ms), (Some(Ok(json!({"all": [2]}))), 10_000));
+}
+
+#[test]
 fn fields_that_are_not_there_may_be_asked_for() {
     let machine = json!({"StartAt": "A", "States": {
         "A": {"Type": "Pass", "Result": {"a": 1}, "Next": "B"},
