@@ -47,9 +47,7 @@ pub(super) async fn export(places: &Places, tell: Tell<'_>) -> Result<Done, Tran
     if let Some(closed) = state.closed {
         return Err(stride_cluster::Error::is_closed(&closed).into());
     }
-    if !state.living.is_empty() {
-        return Err(TransferError::NodesRun { nodes: state.living.join(", ") });
-    }
+    from.without_nodes().await?;
     scratch(&partial)?;
     let held = take_over(&from).await?;
     let reading = partial.join("reading");

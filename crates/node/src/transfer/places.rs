@@ -4,10 +4,11 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use stride_agents::{Offline, Tally};
-use stride_cluster::PostgresTables;
+use stride_cluster::{PostgresTables, State};
 use stride_data::{Location, Owner, Storage};
 use stride_ids::{CELLS_CLUSTER, CellId, Incarnation};
 use stride_journal::{
@@ -23,6 +24,11 @@ use crate::{DatabaseUrl, identity::Identity, node::environment};
 
 /// How many cells are written or read at the same time.
 pub(super) const AT_ONCE: usize = 8;
+
+/// How long a node may seem to live that does not. Leases are shorter.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A data directory on which no node runs, for as long as this lives.
 pub(super) struct Alone {
@@ -80,6 +86,7 @@ pub(super) struct Shared {
     pub(super) tables: PostgresTables,
     pub(super) storage: Storage,
     pub(super) snapshots: Snapshots,
+    clock: Clock,
 }
 
 impl Shared {
@@ -93,9 +100,28 @@ impl Shared {
         let name = journal.cluster().to_owned();
         let owner = Owner::cluster(name.clone(), by);
         let storage = Storage::open(objects, &environment(), &owner, clock.clone(), Tasks::real()).await?;
-        let snapshots = Snapshots::new(storage.beside("snapshots"), clock, chance, Tasks::real());
+        let snapshots = Snapshots::new(storage.beside("snapshots"), clock.clone(), chance, Tasks::real());
         let tables = PostgresTables::new(&cluster.0)?;
-        Ok(Self { name, journal: Arc::new(journal), incarnation, tables, storage, snapshots })
+        Ok(Self { name, journal: Arc::new(journal), incarnation, tables, storage, snapshots, clock })
+    }
+
+    /// How the cluster stands without nodes. One that was killed, or that a restored database remembers, seems to live until
+    /// its lease ends, which is waited for; one that runs goes on.
+    ///
+    /// # Errors
+    /// [`TransferError::NodesRun`].
+    pub(super) async fn without_nodes(&self) -> Result<State, TransferError> {
+        let began = self.clock.now();
+        loop {
+            let state = self.tables.state().await?;
+            if state.living.is_empty() {
+                return Ok(state);
+            }
+            if self.clock.now() - began > SILENT_AFTER {
+                return Err(TransferError::NodesRun { nodes: state.living.join(", ") });
+            }
+            self.clock.sleep(LOOK_EVERY).await;
+        }
     }
 }
 

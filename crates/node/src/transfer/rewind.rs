@@ -17,10 +17,7 @@ pub(super) async fn rewind(
     tell: Tell<'_>,
 ) -> Result<Rewound, TransferError> {
     let shared = Shared::open(cluster, objects, "rewind").await?;
-    let living = shared.tables.state().await?.living;
-    if !living.is_empty() {
-        return Err(TransferError::NodesRun { nodes: living.join(", ") });
-    }
+    shared.without_nodes().await?;
     let cells = (0..).map(CellId).zip(shared.tables.lasts().await?);
     let removing = stream::iter(cells).map(|(cell, last)| shared.snapshots.rewind(cell, last));
     let mut removing = std::pin::pin!(removing.buffer_unordered(AT_ONCE));
