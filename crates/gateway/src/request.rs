@@ -69,7 +69,7 @@ fn is_traceparent(text: &str) -> bool {
 /// The agent type that a path names. Those of the platform cannot be reached from outside.
 pub(crate) fn kind(kind: &str) -> Result<Name, Failure> {
     let kind = Name::new(kind).map_err(|e| invalid_name(&e))?;
-    if kind.is_reserved() {
+    if kind.is_private() {
         let message = format!(
             "agent type `{kind}` belongs to the platform, as all that begin with `stride-`; objects are under /v1/objects"
         );

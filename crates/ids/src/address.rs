@@ -70,8 +70,14 @@ impl Name {
         &self.0
     }
 
-    /// Whether the platform keeps this name for agent types of its own. Nobody else deploys, asks or tells one.
+    /// Whether the platform keeps this name for agent types of its own. Nobody else deploys one.
     pub fn is_reserved(&self) -> bool {
+        self.is_private() || matches!(&*self.0, "flow" | "topic")
+    }
+
+    /// Whether it names agents that are no matter of anybody else: nobody outside the platform asks or tells one. Those of the
+    /// other reserved types take messages from everybody.
+    pub fn is_private(&self) -> bool {
         self.0.starts_with("stride-")
     }
 }
@@ -205,6 +211,8 @@ mod tests {
         let reserved = |name: &str| Name::new(name).unwrap().is_reserved();
         assert!(reserved("stride-bucket"));
         assert!(!reserved("stride") && !reserved("strider") && !reserved("my-stride-bucket"));
+        let private = |name: &str| Name::new(name).unwrap().is_private();
+        assert!(reserved("flow") && reserved("topic") && private("stride-bucket") && !private("flow"));
     }
 
     #[test]

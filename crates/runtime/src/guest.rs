@@ -275,7 +275,7 @@ fn target(component: &Component, kind: &str, key: &str) -> Result<Address, Failu
         kind: Name::new(kind).map_err(invalid)?,
         key: AgentKey::new(key).map_err(invalid)?,
     };
-    if address.kind.is_reserved() {
+    if address.kind.is_private() {
         let message = format!("agent type `{kind}` belongs to the platform, as all that begin with `stride-`");
         return Err(Failure::new(Code::CapabilityDenied, message));
     }

@@ -65,7 +65,7 @@ impl Registry {
     pub fn check(&self, component: &Component) -> Result<(), Failure> {
         if let Some(agent) = component.exports.agents.iter().find(|agent| agent.kind.is_reserved()) {
             let message = format!(
-                "agent type `{}` belongs to the platform, as all that begin with `stride-`; call it something else",
+                "agent type `{}` belongs to the platform, as `flow`, `topic` and all that begin with `stride-`; call it something else",
                 agent.kind
             );
             return Err(Failure::new(Code::InvalidRequest, message));
