@@ -64,7 +64,7 @@ async fn ask(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Answer, Failure> {
-    let address = request::address(headers, kind, key)?;
+    let (address, method) = (request::address(headers, kind, key)?, request::method(method)?);
     let idempotency_key = request::idempotency_key(headers)?;
     let trace = request::trace(headers);
     let input = request::payload(headers, body).await?;
@@ -81,7 +81,7 @@ async fn tell(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Told, Failure> {
-    let address = request::address(headers, kind, key)?;
+    let (address, method) = (request::address(headers, kind, key)?, request::method(method)?);
     let idempotency_key = request::idempotency_key(headers)?;
     let trace = request::trace(headers);
     let input = request::payload(headers, body).await?;

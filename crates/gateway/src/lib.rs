@@ -12,6 +12,7 @@ mod cells;
 mod control;
 mod deployments;
 mod explain;
+mod flows;
 mod functions;
 mod health;
 mod logs;

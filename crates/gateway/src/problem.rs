@@ -6,6 +6,7 @@ use axum::{
 };
 use serde::Serialize;
 use stride_ids::{Code, Failure};
+use stride_runs::{Refused, WrongAt};
 
 /// A failure on its way out.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(crate) struct Problem {
     /// Where HTTP has a status of its own for something that shares its code with others.
     status: Option<StatusCode>,
     headers: HeaderMap,
+    /// All that is wrong with a flow.
+    problems: Vec<WrongAt>,
 }
 
 #[derive(Serialize)]
@@ -23,11 +26,23 @@ struct Body<'a> {
     status: u16,
     code: Code,
     detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    problems: &'a [WrongAt],
 }
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
-        Self { failure, status: None, headers: HeaderMap::new() }
+        Self { failure, status: None, headers: HeaderMap::new(), problems: Vec::new() }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let problems = match &refused {
+            Refused::Problems(problems) => problems.iter().cloned().collect(),
+            Refused::Failed(_) => Vec::new(),
+        };
+        Self { problems, ..Self::from(Failure::from(refused)) }
     }
 }
 
@@ -54,6 +69,7 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             code: *code,
             detail: message,
+            problems: &self.problems,
         };
         let body = serde_json::to_vec(&body).expect("a problem always encodes");
         let mut response = (status, body).into_response();

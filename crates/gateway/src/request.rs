@@ -10,7 +10,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
-use stride_ids::{Address, AgentKey, Code, Failure, InvalidName, Name, Payload};
+use stride_ids::{Address, AgentKey, Code, Failure, InvalidName, Name, Payload, is_private_method};
 
 use crate::problem::Problem;
 
@@ -85,6 +85,14 @@ pub(crate) fn address(headers: &HeaderMap, kind: &str, key: &str) -> Result<Addr
         kind: self::kind(kind)?,
         key: AgentKey::new(key).map_err(|e| invalid_name(&e))?,
     })
+}
+
+/// The method that a path names. Those of the platform are not asked from outside.
+pub(crate) fn method(method: String) -> Result<String, Failure> {
+    if is_private_method(&method) {
+        return Err(invalid(format!("method `{method}` belongs to the platform, as all that begin with `stride-`")));
+    }
+    Ok(method)
 }
 
 /// How long the request may take, if it says so.

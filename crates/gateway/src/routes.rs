@@ -14,6 +14,7 @@ use stride_agents::Engine;
 use stride_data::Objects;
 use stride_ids::{Code, Failure, Payload};
 use stride_maps::Maps;
+use stride_runs::Runs;
 use stride_runtime::{Functions, Logs};
 use stride_sim::{Clock, Tasks};
 
@@ -21,7 +22,7 @@ use crate::{
     agents, ask, cells,
     control::ControlPlane,
     deployments::{self, DEPLOYMENT_LEN_MAX},
-    explain, functions, health, logs, maps,
+    explain, flows, functions, health, logs, maps,
     nodes::{self, NodeInfo},
     objects,
     others::{self, Others},
@@ -44,6 +45,8 @@ pub struct Gateway {
     pub objects: Arc<Objects>,
     /// Runs maps.
     pub maps: Arc<Maps>,
+    /// Keeps flows and runs them.
+    pub runs: Runs,
     /// Takes deployments.
     pub control: Arc<dyn ControlPlane>,
     /// What guests print.
@@ -83,6 +86,14 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/maps", get(maps::list).post(maps::begin))
         .route("/v1/maps/{id}", get(maps::look).delete(maps::cancel))
         .route("/v1/maps/{id}/results", get(maps::results))
+        .route("/v1/flows", get(flows::list).post(flows::deploy))
+        .route("/v1/flows/{flow}", get(flows::look).delete(flows::remove))
+        .route("/v1/flows/{flow}/plan", get(flows::explain))
+        .route("/v1/flows/{flow}/runs", get(flows::runs).post(flows::start))
+        .route("/v1/flows/{flow}/runs/{run}", get(flows::status).delete(flows::cancel))
+        .route("/v1/flows/{flow}/runs/{run}/plan", get(flows::explain_run))
+        .route("/v1/flows/{flow}/runs/{run}/events", post(flows::event))
+        .route("/v1/flows/{flow}/runs/{run}/approvals", post(flows::approve))
         .route("/v1/deployments/{id}/rollback", post(deployments::rollback))
         .route(
             "/v1/deployments",

@@ -164,6 +164,11 @@ pub struct Address {
     pub key: AgentKey,
 }
 
+/// Whether the platform alone asks and tells this method of its agents, also of those that take messages from everybody.
+pub fn is_private_method(method: &str) -> bool {
+    method.starts_with("stride-")
+}
+
 impl Address {
     /// The cell that owns this agent, of `cells` cells: the first eight bytes of BLAKE3 over the address, modulo.
     pub fn cell(&self, cells: u16) -> CellId {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use stride_agents::{Ask, Engine, Firing, Schedule, Tell, TimerStatus, Turn, TurnError};
-use stride_ids::{Address, AgentKey, CallId, Code, Failure, Name, Payload};
+use stride_ids::{Address, AgentKey, CallId, Code, Failure, Name, Payload, is_private_method};
 use stride_sim::Clock;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
@@ -220,9 +220,9 @@ impl Reach {
     async fn ask(&mut self, kind: &str, key: &str, method: String, input: Payload) -> Result<Payload, Failure> {
         match self {
             Self::Nothing => Err(no_agents()),
-            Self::Turn { turn, component } => turn.ask(target(component, kind, key)?, method, input).await,
+            Self::Turn { turn, component } => turn.ask(target(component, kind, key, &method)?, method, input).await,
             Self::Agents { component, engine, trace } => {
-                let (address, trace) = (target(component, kind, key)?, trace.clone());
+                let (address, trace) = (target(component, kind, key, &method)?, trace.clone());
                 let answer = engine.ask(Ask { address, method, input, idempotency_key: None, trace }).await?;
                 Ok(answer.payload)
             }
@@ -239,14 +239,14 @@ impl Reach {
     ) -> wasmtime::Result<Result<(), types::Failure>> {
         let told = match self {
             Self::Nothing => Err(no_agents()),
-            Self::Turn { turn, component } => match allowed(component, kind, key, &input) {
+            Self::Turn { turn, component } => match allowed(component, kind, key, &method, &input) {
                 Ok(address) => match turn.tell(address, method, input) {
                     Err(error @ TurnError::ReadOnly) => return Err(refused(error)),
                     told => told.map_err(Failure::from),
                 },
                 Err(failure) => Err(failure),
             },
-            Self::Agents { component, engine, trace } => match target(component, kind, key) {
+            Self::Agents { component, engine, trace } => match target(component, kind, key, &method) {
                 Ok(address) => {
                     let tell = Tell { address, method, input, idempotency_key: None, trace: trace.clone() };
                     engine.tell(tell).await.map(drop)
@@ -262,13 +262,13 @@ fn no_agents() -> Failure {
     Failure::new(Code::CapabilityDenied, "agents can be reached only during a call or a turn")
 }
 
-fn allowed(component: &Component, kind: &str, key: &str, input: &Payload) -> Result<Address, Failure> {
+fn allowed(component: &Component, kind: &str, key: &str, method: &str, input: &Payload) -> Result<Address, Failure> {
     input.check_size("message")?;
-    target(component, kind, key)
+    target(component, kind, key, method)
 }
 
 /// The agent of that name, if the component's capabilities allow to reach it.
-fn target(component: &Component, kind: &str, key: &str) -> Result<Address, Failure> {
+fn target(component: &Component, kind: &str, key: &str, method: &str) -> Result<Address, Failure> {
     let invalid = |e: stride_ids::InvalidName| Failure::new(Code::InvalidRequest, e.to_string());
     let address = Address {
         tenant: component.tenant.clone(),
@@ -277,6 +277,10 @@ fn target(component: &Component, kind: &str, key: &str) -> Result<Address, Failu
     };
     if address.kind.is_private() {
         let message = format!("agent type `{kind}` belongs to the platform, as all that begin with `stride-`");
+        return Err(Failure::new(Code::CapabilityDenied, message));
+    }
+    if is_private_method(method) {
+        let message = format!("method `{method}` belongs to the platform, as all that begin with `stride-`");
         return Err(Failure::new(Code::CapabilityDenied, message));
     }
     if component.spec.grants_agent(&component.tenant, &address) {

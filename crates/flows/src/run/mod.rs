@@ -33,6 +33,9 @@ use crate::plan::{Measure, Measures, Plan};
 use machine::Machine;
 use rows::{Header, Job, Stored, Timer, for_all, load};
 
+/// How many rows are read at a time when commands are looked for.
+const OUTSTANDING_PAGE: usize = 64;
+
 /// What an event changes, and what is to be done then. If this fails, nothing of what it wrote may be kept.
 pub fn advance(plan: &Plan, rows: &mut dyn Rows, now_ms: u64, event: Event) -> Result<Vec<Command>, Failure> {
     let mut machine = Machine::load(plan, rows, now_ms, &event)?;
@@ -61,6 +64,73 @@ pub fn outstanding(rows: &mut dyn Rows) -> Result<Vec<Command>, Failure> {
         Some(State::Running) | None => {}
     }
     Ok(commands)
+}
+
+/// Commands that are out, those of the steps behind `after`, until they have so many bytes; at least one if there is one. Timers are not among them.
+pub fn outstanding_after(rows: &dyn Rows, after: Option<&str>, bytes_max: usize) -> Result<Vec<Command>, Failure> {
+    let (mut commands, mut bytes) = (Vec::new(), 0);
+    let mut after = after.map(|step| format!("x/{step}"));
+    loop {
+        let page = rows.scan("x/", after.as_deref(), OUTSTANDING_PAGE)?;
+        let is_last = page.len() < OUTSTANDING_PAGE;
+        for (key, row) in page {
+            let job: Job = serde_json::from_slice(&row).map_err(|e| rows::broken(&key, &e.to_string()))?;
+            commands.push(job.command);
+            bytes += row.len();
+            if bytes >= bytes_max {
+                return Ok(commands);
+            }
+            after = Some(key);
+        }
+        if is_last {
+            return Ok(commands);
+        }
+    }
+}
+
+/// The command that is out under this step.
+pub fn command(rows: &dyn Rows, step: &str) -> Result<Option<Command>, Failure> {
+    Ok(load::<Job>(rows, &format!("x/{step}"))?.map(|job| job.command))
+}
+
+/// A page of a list that [`Content::Pages`] names.
+pub fn page(rows: &dyn Rows, prefix: &str, number: u64) -> Result<Vec<Value>, Failure> {
+    rows::need(rows, &rows::numbered(prefix, number))
+}
+
+/// What waits for a moment or an event, so many at most.
+pub fn waits(rows: &dyn Rows, limit: usize) -> Result<Vec<Wait>, Failure> {
+    let mut all = Vec::new();
+    for (key, bytes) in rows.scan("w/", None, limit)? {
+        let name: String = serde_json::from_slice(&bytes).map_err(|e| rows::broken(&key, &e.to_string()))?;
+        all.push(Wait::Event { step: key[2..].to_owned(), name });
+    }
+    for (key, bytes) in rows.scan("t/", None, limit.saturating_sub(all.len()))? {
+        let timer: Timer = serde_json::from_slice(&bytes).map_err(|e| rows::broken(&key, &e.to_string()))?;
+        if let rows::Due::Wait { step } = timer.what {
+            all.push(Wait::Timer { step, at_ms: timer.at_ms });
+        }
+    }
+    Ok(all)
+}
+
+/// What a `wait` waits for that nobody is commanded to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// An event.
+    Event {
+        /// The step.
+        step: String,
+        /// The event's name.
+        name: String,
+    },
+    /// A moment.
+    Timer {
+        /// The step.
+        step: String,
+        /// When.
+        at_ms: u64,
+    },
 }
 
 /// How a run stands. `None`: it has not begun.

@@ -1,0 +1,365 @@
+//! The turns of a run.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use serde_json::Value;
+use stride_agents::Turn;
+use stride_flows::{
+    Command, Event, Plan, advance,
+    run::{self, Call, Content, Execution, Message, Need, State},
+    value,
+};
+use stride_ids::{Address, Code, Failure, Name};
+use stride_maps::{FunctionName, Input};
+
+use crate::{
+    head::{self, Head, PLAN, Parent},
+    inside::{self, Within, begun, error, is_within, is_work, within},
+    message::{Ended, Out, PageAsked, Planned, Said, Status, StepStatus, Told, Took},
+    payload,
+    program::{self, GET, Version},
+    rows::TurnRows,
+    shared::Shared,
+};
+
+/// How much of what is to be done one answer says, in bytes.
+const OUT_BYTES: usize = 1 << 20;
+/// How many commands one turn does itself; what is more waits for the next.
+const WITHIN_MAX: usize = 64;
+/// How many pure calls one turn makes itself.
+const CALLS_MAX: usize = 32;
+/// How many steps and values a status shows, and how large such a value may be, in bytes.
+const SHOWN: usize = 100;
+const SHOWN_BYTES: usize = 4 << 10;
+
+/// A run in the midst of a turn.
+pub(crate) struct Run<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) turn: Turn,
+    pub(crate) head: Head,
+    pub(crate) plan: Arc<Plan>,
+}
+
+impl<'a> Run<'a> {
+    /// A run that has begun. `known` is the plan that it was seen with last.
+    pub(crate) fn load(shared: &'a Arc<Shared>, turn: Turn, known: Option<Arc<Plan>>) -> Result<Self, Failure> {
+        let head = Head::need(&turn)?;
+        let plan = match known {
+            Some(plan) if plan.id == head.plan => plan,
+            _ => {
+                let lost = || Failure::new(Code::Internal, "a run has lost its plan");
+                shared.plans.read(&head.plan, &turn.get(PLAN)?.ok_or_else(lost)?)?
+            }
+        };
+        Ok(Self { shared, turn, head, plan })
+    }
+
+    /// Begins a run, in the version of the flow that is in force. To begin it again with the same input changes nothing.
+    pub(crate) async fn start(
+        shared: &'a Arc<Shared>,
+        mut turn: Turn,
+        input: Value,
+        parent: Option<Parent>,
+    ) -> Result<Self, Failure> {
+        let hash = head::hash(&input);
+        if let Some(head) = Head::load(&turn)? {
+            if head.input == hash && head.parent == parent {
+                return Self::load(shared, turn, None);
+            }
+            let message =
+                format!("there is a run `{}` already, with another input; choose another name", turn.address().key);
+            return Err(Failure::new(Code::Conflict, message));
+        }
+        let Address { tenant, key, .. } = turn.address().clone();
+        let (flow, _) = head::names(&key)?;
+        let version = version(&mut turn, &tenant, &flow).await?;
+        let planned = shared.surroundings()?.plan(&shared.plans, &tenant, &version).await?;
+        let now_ms = shared.now_ms();
+        turn.set(PLAN.to_owned(), planned.json)?;
+        let head = Head {
+            version: version.version,
+            plan: planned.plan.id.clone(),
+            input: hash,
+            parent,
+            started_ms: now_ms,
+            ended_ms: None,
+            watch_ms: None,
+        };
+        let mut this = Self { shared, turn, head, plan: planned.plan };
+        let run = key.to_string();
+        this.go_on(vec![Event::Started { run, input }], Vec::new()).await?;
+        Ok(this)
+    }
+
+    /// What became of what was out.
+    pub(crate) async fn took(&mut self, Took { events, again }: Took) -> Result<Out, Failure> {
+        let commands = again.iter().map(|step| run::command(&TurnRows(&mut self.turn), step));
+        let again = commands.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        self.go_on(events, again).await
+    }
+
+    pub(crate) async fn ended(&mut self, Ended { step, result }: Ended) -> Result<(), Failure> {
+        self.turn.delete(begun(&step))?;
+        let event = match result {
+            Ok(result) => Event::Done { step, result },
+            Err(error) => Event::Failed { step, error },
+        };
+        self.go_on(vec![event], Vec::new()).await.map(drop)
+    }
+
+    pub(crate) async fn told(&mut self, Told { id, name, payload }: Told) -> Result<(), Failure> {
+        // The same said twice without an id is one event.
+        let id = id.unwrap_or_else(|| head::hash(&serde_json::json!([name, payload])));
+        self.running()?;
+        self.go_on(vec![Event::Event { id, name, payload }], Vec::new()).await.map(drop)
+    }
+
+    /// Somebody consents to what a step asks, or refuses it.
+    pub(crate) async fn said(&mut self, consents: bool, said: Said) -> Result<(), Failure> {
+        self.running()?;
+        let by = said.by.unwrap_or_else(|| "somebody".into());
+        let step = self.asking(said.step.as_deref())?;
+        let event = match consents {
+            true => Event::Approved { step, by, payload: said.payload },
+            false => Event::Refused { step, by, reason: said.reason.unwrap_or_else(|| "no reason is given".into()) },
+        };
+        self.go_on(vec![event], Vec::new()).await.map(drop)
+    }
+
+    /// The step that is meant: its id, or its name if only one asks that is called so.
+    fn asking(&mut self, named: Option<&str>) -> Result<String, Failure> {
+        let all = all_out(&TurnRows(&mut self.turn))?;
+        let asking = all.iter().filter_map(|command| match command {
+            Command::Approval { step, .. } => Some(step.as_str()),
+            _ => None,
+        });
+        let asking: Vec<&str> = asking.collect();
+        let is_meant = |step: &str| {
+            named.is_none_or(|named| {
+                step == named || step.rsplit('/').next().unwrap_or_default().split('~').next() == Some(named)
+            })
+        };
+        let meant: Vec<&str> = asking.iter().copied().filter(|step| is_meant(step)).collect();
+        match meant[..] {
+            [step] => Ok(step.to_owned()),
+            [] => {
+                let those = if asking.is_empty() {
+                    "no step asks anything now".to_owned()
+                } else {
+                    format!("those that ask: {}", asking.join(", "))
+                };
+                let which = named.map_or_else(String::new, |named| format!(" `{named}`"));
+                Err(Failure::new(Code::NotFound, format!("no step{which} waits for an approval; {those}")))
+            }
+            _ => Err(Failure::new(Code::Conflict, format!("several steps ask; name one of {}", meant.join(", ")))),
+        }
+    }
+
+    pub(crate) async fn cancel(&mut self) -> Result<(), Failure> {
+        self.go_on(vec![Event::Cancelled], Vec::new()).await.map(drop)
+    }
+
+    pub(crate) async fn fired(&mut self, timer: String) -> Result<(), Failure> {
+        self.go_on(vec![Event::Fired { timer }], Vec::new()).await.map(drop)
+    }
+
+    /// Looks whether somebody has to work on the run, and if so looks again later.
+    pub(crate) fn watch(&mut self) -> Result<(), Failure> {
+        self.head.watch_ms = None;
+        let out = all_out(&TurnRows(&mut self.turn))?;
+        if self.head.ended_ms.is_none() && out.iter().any(is_work) {
+            let (after, now) = (self.watch_after_ms(), self.shared.now_ms());
+            inside::watch(&mut self.turn, &mut self.head, after, now)?;
+        }
+        self.head.save(&mut self.turn)
+    }
+
+    fn watch_after_ms(&self) -> u64 {
+        u64::try_from(self.shared.settings.watch.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn running(&self) -> Result<(), Failure> {
+        match self.head.ended_ms {
+            None => Ok(()),
+            Some(_) => Err(Failure::new(Code::Conflict, format!("run `{}` has ended", self.turn.address().key))),
+        }
+    }
+
+    /// Takes note of events, and of all that follows from them within this turn.
+    async fn go_on(&mut self, events: Vec<Event>, again: Vec<Command>) -> Result<Out, Failure> {
+        let kept_ms = u64::try_from(self.shared.settings.kept.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.shared.now_ms();
+        let deadline = self.shared.clock.now() + self.shared.settings.within_turn;
+        let (mut events, mut commands) = (VecDeque::from(events), VecDeque::from(again));
+        let (mut outside, mut done, mut calls) = (Vec::new(), 0, 0);
+        loop {
+            while let Some(command) = commands.pop_front() {
+                if is_within(&command) && done == WITHIN_MAX {
+                    outside.push(command);
+                    continue;
+                }
+                done += usize::from(is_within(&command));
+                match within(&mut self.turn, &mut self.head, command, kept_ms, now_ms)? {
+                    Within::Done => {}
+                    Within::Event(event) => events.push_back(event),
+                    Within::Outside(command) => outside.push(command),
+                }
+            }
+            if let Some(event) = events.pop_front() {
+                commands.extend(advance(&self.plan, &mut TurnRows(&mut self.turn), now_ms, event)?);
+                continue;
+            }
+            // What is pure and small is not worth a commit of its own: if this turn fails, it is as if it had not been called.
+            let [Command::Call(call)] = &outside[..] else { break };
+            if calls == CALLS_MAX || self.shared.clock.now() >= deadline {
+                break;
+            }
+            let left = deadline.saturating_sub(self.shared.clock.now());
+            let called = self.shared.clock.timeout(left, pure(self.shared, &self.turn.address().tenant, call)).await;
+            let Ok(Some(event)) = called else { break };
+            calls += 1;
+            outside.clear();
+            events.push_back(event);
+        }
+        if self.head.ended_ms.is_none() && outside.iter().any(is_work) {
+            let after = self.watch_after_ms();
+            inside::watch(&mut self.turn, &mut self.head, after, now_ms)?;
+        }
+        self.head.save(&mut self.turn)?;
+        let bytes: usize = outside.iter().map(size).sum();
+        Ok(if bytes > OUT_BYTES {
+            Out { commands: Vec::new(), more: true }
+        } else {
+            Out { commands: outside, more: false }
+        })
+    }
+
+    // --- what only reads ---
+
+    pub(crate) fn out(&mut self, after: Option<&str>) -> Result<Out, Failure> {
+        let commands = run::outstanding_after(&TurnRows(&mut self.turn), after, OUT_BYTES)?;
+        let more = !commands.is_empty();
+        Ok(Out { commands, more })
+    }
+
+    pub(crate) fn page(&mut self, PageAsked { prefix, number }: &PageAsked) -> Result<Vec<Value>, Failure> {
+        run::page(&TurnRows(&mut self.turn), prefix, *number)
+    }
+
+    pub(crate) fn planned(&mut self) -> Result<Planned, Failure> {
+        let measures = run::measures(&mut TurnRows(&mut self.turn))?;
+        Ok(Planned { plan: (*self.plan).clone(), measures })
+    }
+
+    pub(crate) fn status(&mut self) -> Result<Status, Failure> {
+        let (flow, run) =
+            head::names(&self.turn.address().key).map(|(flow, run)| (flow.to_string(), run.to_owned()))?;
+        let rows = TurnRows(&mut self.turn);
+        let (state, result, error) = match run::state(&rows)? {
+            None | Some(State::Running) => ("running", None, None),
+            Some(State::Done(result)) => ("done", Some(result), None),
+            Some(State::Failed(error)) => ("failed", None, Some(error)),
+            Some(State::Cancelled) => ("cancelled", None, None),
+        };
+        let mut steps: Vec<StepStatus> = run::waits(&rows, SHOWN)?.into_iter().map(waiting).collect();
+        if self.head.ended_ms.is_none() {
+            let out = run::outstanding_after(&rows, None, OUT_BYTES)?;
+            steps.extend(out.iter().filter_map(shown).take(SHOWN.saturating_sub(steps.len())));
+        }
+        let small = |(_, value): &(String, Value)| value::size(value) <= SHOWN_BYTES;
+        let values = run::values(&rows, None, SHOWN)?.into_iter().filter(small).collect();
+        let Head { version, started_ms, ended_ms, .. } = self.head;
+        Ok(Status { flow, run, version, state: state.into(), result, error, started_ms, ended_ms, steps, values })
+    }
+}
+
+/// The version of a flow that is in force.
+async fn version(turn: &mut Turn, tenant: &Name, flow: &Name) -> Result<Version, Failure> {
+    let address = program::address(tenant, flow);
+    let asked = stride_agents::native::answer(&None::<u64>);
+    let answer = turn.ask(address, GET.to_owned(), asked).await?;
+    postcard::from_bytes(&answer.body)
+        .map_err(|e| Failure::new(Code::Internal, format!("a flow answered what cannot be read: {e}")))
+}
+
+/// All commands that are out.
+fn all_out(rows: &TurnRows<'_>) -> Result<Vec<Command>, Failure> {
+    let mut all: Vec<Command> = Vec::new();
+    loop {
+        let after = all.last().and_then(|command| command.step().map(str::to_owned));
+        let page = run::outstanding_after(rows, after.as_deref(), OUT_BYTES)?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// Makes a call if nothing in it has an effect, and nothing of it has to be somewhere else.
+async fn pure(shared: &Shared, tenant: &Name, call: &Call) -> Option<Event> {
+    let is_free = call.affinity.is_none() && !call.near_data && call.hardware.is_none() && call.node.is_none();
+    if call.is_batch || !is_free {
+        return None;
+    }
+    let caller = shared.surroundings().ok()?.caller.clone();
+    let mut execution = Execution::new(call);
+    while let Some(need) = execution.need() {
+        let Need::Function { name, input, .. } = need else { return None };
+        if value::ObjectRef::of(&input).is_some() {
+            return None;
+        }
+        let name: FunctionName = name.parse().ok()?;
+        let function = caller.find(tenant, &name, None).await.ok()?;
+        if !function.is_pure() {
+            return None;
+        }
+        let reply = function.call(Input::Payload(payload::of_value(&input))).await;
+        execution.supply(match reply {
+            Ok(reply) => payload::to_value(&reply.payload).map_err(|failure| error(&failure)),
+            // Perhaps only for now: whoever does it has more patience.
+            Err(Failure { code: Code::Overloaded | Code::Unavailable, .. }) => return None,
+            Err(failure) => Err(error(&failure)),
+        });
+    }
+    Some(execution.finish())
+}
+
+/// About how many bytes a command has.
+fn size(command: &Command) -> usize {
+    let of = |message: &Message| value::size(&message.input);
+    let payload = match command {
+        Command::Call(call) => {
+            let items = call.items.iter();
+            items.map(|item| value::size(&item.value) + item.input.as_ref().map_or(0, value::size)).sum()
+        }
+        Command::Ask(message) | Command::Tell(message) => of(message),
+        Command::Publish { value, .. } => value::size(value),
+        Command::Start { input, .. } => value::size(input),
+        Command::Put { content: Content::Value(value), .. } => value::size(value),
+        _ => 0,
+    };
+    payload + 512
+}
+
+fn waiting(wait: run::Wait) -> StepStatus {
+    let (step, does, question, due_ms) = match wait {
+        run::Wait::Event { step, name } => (step, "event", Some(Value::String(name)), None),
+        run::Wait::Timer { step, at_ms } => (step, "timer", None, Some(at_ms)),
+    };
+    StepStatus { step, does: does.into(), question, of: None, due_ms }
+}
+
+fn shown(command: &Command) -> Option<StepStatus> {
+    let (does, question, of) = match command {
+        Command::Call(_) => ("call", None, None),
+        Command::Read { .. } => ("read", None, None),
+        Command::Ask(_) => ("ask", None, None),
+        Command::Tell(_) => ("tell", None, None),
+        Command::Publish { .. } => ("publish", None, None),
+        Command::Put { .. } => ("put", None, None),
+        Command::Start { flow, .. } => ("subflow", Some(Value::String(flow.clone())), None),
+        Command::Approval { question, of, .. } => ("approval", Some(question.clone()), of.clone()),
+        _ => return None,
+    };
+    Some(StepStatus { step: command.step()?.to_owned(), does: does.into(), question, of, due_ms: None })
+}
