@@ -19,6 +19,7 @@ mod config;
 mod control;
 mod error;
 mod files;
+mod flows;
 mod hardware;
 mod identity;
 mod manifest;

@@ -22,6 +22,7 @@ use stride_journal::{
 };
 use stride_maps::{MAPS, Maps};
 use stride_placement::{NodeId, Price};
+use stride_runs::{FLOWS, Runs};
 use stride_runtime::{Functions, Host, Registry, Site};
 use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
 use stride_store::Store;
@@ -34,6 +35,7 @@ use crate::{
     config::{Config, DatabaseUrl},
     control::Control,
     error::{Ended, StartError},
+    flows::Deployed,
     hardware,
     identity::Identity,
 };
@@ -124,11 +126,14 @@ impl Node {
             live_max: config.live_agents_max,
             ..stride_agents::Settings::default()
         };
+        let runs = Runs::new(stride_runs::Settings::default(), clock.clone(), chance.clone(), Tasks::real());
+        let bodies = runs.bodies(Arc::new(NativeTypes::new([BUCKETS, MAPS, FLOWS]).beside(registry.clone())));
+        let deployed = Arc::new(Deployed { registry: registry.clone(), bodies: bodies.clone() });
         let surroundings = Surroundings {
             cluster: membership.as_ref().map(|membership| membership.surroundings(&storage, &store, &chance)),
             journal: journal.clone(),
             store,
-            bodies: Arc::new(NativeTypes::new([BUCKETS, MAPS]).beside(registry.clone())),
+            bodies,
             clock: clock.clone(),
             chance: chance.clone(),
             tasks: Tasks::real(),
@@ -144,6 +149,7 @@ impl Node {
         let maps = Maps::new(engine.clone(), objects.clone(), calls.clone(), stride_maps::Settings::default(), seams);
         let maps = Arc::new(maps);
         host.bring_maps(&maps);
+        runs.open(engine.clone(), objects.clone(), calls.clone(), deployed);
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
             info,
@@ -151,6 +157,7 @@ impl Node {
             engine: engine.clone(),
             objects: objects.clone(),
             maps,
+            runs,
             control: control.clone(),
             logs: host.logs().clone(),
             clock: clock.clone(),
@@ -220,6 +227,7 @@ impl Node {
         }
         self.stop.send_replace(true);
         self.gateway.maps.stop();
+        self.gateway.runs.stop();
         let servers = futures::future::join_all([Some(self.server), self.s3].into_iter().flatten());
         if self.clock.timeout(DRAIN_MAX, servers).await.is_err() {
             tracing::warn!(
@@ -229,6 +237,11 @@ impl Node {
         if self.clock.timeout(DRAIN_MAX, self.gateway.maps.stopped()).await.is_err() {
             tracing::warn!(
                 "some calls of maps did not finish within {DRAIN_MAX:?}; they are made again with the next start"
+            );
+        }
+        if self.clock.timeout(DRAIN_MAX, self.gateway.runs.stopped()).await.is_err() {
+            tracing::warn!(
+                "some steps of flows did not end within {DRAIN_MAX:?}; they are done again with the next start"
             );
         }
         let stored = async {

@@ -59,6 +59,8 @@ pub struct Component {
     pub spec: ComponentSpec,
     /// Whether its functions are pure.
     pub purity: Purity,
+    /// Whether its imports let it see anything that differs from call to call, whatever it is granted.
+    pub observes: bool,
     pub(crate) host: Arc<Host>,
     pre: GuestPre<Guest>,
 }
@@ -83,6 +85,7 @@ impl Component {
         let compiled =
             compiled.map_err(|e| Failure::new(Code::Internal, format!("compilation ended early: {e}")))??;
         let purity = Purity::of(&spec, &compiled, &host.engine);
+        let observes = !Purity::of(&ComponentSpec::default(), &compiled, &host.engine).is_pure();
         let pre = host.linker.instantiate_pre(&compiled).map_err(|e| not_linked(&e))?;
         let pre = GuestPre::new(pre).map_err(|e| {
             let message =
@@ -92,7 +95,7 @@ impl Component {
         let exports = describe(host, &tenant, &name, &pre).await?;
         check_spec(&spec, &exports)?;
         check_memoised(&spec, &purity)?;
-        Ok(Self { tenant, name, version, exports, spec, purity, host: host.clone(), pre })
+        Ok(Self { tenant, name, version, exports, spec, purity, observes, host: host.clone(), pre })
     }
 
     /// A fresh instance, which may use so much memory and can reach nothing yet.

@@ -50,7 +50,8 @@ impl ObjectGrant {
         }
     }
 
-    fn has(&self, right: Right) -> bool {
+    /// Whether this is a grant for that with some objects.
+    pub(crate) fn has(&self, right: Right) -> bool {
         match right {
             Right::Read => self.read,
             Right::Write => self.write,

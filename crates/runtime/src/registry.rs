@@ -112,6 +112,12 @@ impl Registry {
         Err(Failure::not_found("component", name.as_str(), nearest(name.as_str(), known)))
     }
 
+    /// All components of a tenant, each in the version that is in force.
+    pub fn components(&self, tenant: &Name) -> Vec<Arc<Component>> {
+        let tenants = self.tenants.read();
+        tenants.get(tenant).into_iter().flat_map(|tenant| tenant.components.values().cloned()).collect()
+    }
+
     /// The same in one version: the one in force or one of those before it.
     ///
     /// # Errors

@@ -71,6 +71,16 @@ impl ComponentSpec {
         matches(&self.may_map, function)
     }
 
+    /// Whether there is any object that the capabilities allow to read.
+    pub fn reads_objects(&self) -> bool {
+        self.objects.iter().any(|grant| grant.has(Right::Read))
+    }
+
+    /// Whether there is any object that the capabilities allow to change.
+    pub fn writes_objects(&self) -> bool {
+        self.objects.iter().any(|grant| grant.has(Right::Write))
+    }
+
     /// Whether the capabilities name this object of the component's tenant.
     pub(crate) fn grants_object(&self, object: &ObjectName, right: Right) -> bool {
         self.objects.iter().any(|grant| grant.covers(object, right))

@@ -54,6 +54,9 @@ pub(crate) enum Command {
     Call(commands::call::Call),
     /// Call a function once per file or line, in parallel; one JSON line per input on stdout
     Map(commands::map::Map),
+    /// Keep, run and look at flows: processes over functions, agents, waits and data
+    #[command(subcommand)]
+    Flow(commands::flow::Flow),
     /// Ask an agent and wait for its reply
     Ask(commands::ask::Ask),
     /// Give an agent a message and go on; it is kept until it is handled, exactly once

@@ -11,6 +11,7 @@ pub(crate) mod cluster;
 pub(crate) mod deploy;
 pub(crate) mod deployments;
 pub(crate) mod explain;
+pub(crate) mod flow;
 pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod ls;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rollback(rollback) => rollback.run(&client()?).await,
         Command::Call(call) => call.run(&client()?).await,
         Command::Map(map) => map.run(client()?).await,
+        Command::Flow(flow) => flow.run(&client()?).await,
         Command::Ask(ask) => ask.run(&client()?).await,
         Command::Tell(tell) => tell.run(&client()?).await,
         Command::Agents(agents) => agents.run(&client()?).await,

@@ -15,6 +15,7 @@ mod deploy_files;
 mod docs;
 mod election;
 mod errors;
+mod flows;
 mod functions;
 mod guest_maps;
 mod guest_objects;

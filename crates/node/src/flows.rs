@@ -1,0 +1,55 @@
+//! What is deployed, as flows see it: functions with all that they may do, and the methods of agents.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use stride_agents::Bodies;
+use stride_flows::{Effect, Function, Signature};
+use stride_ids::{Name, is_private_method};
+use stride_runs::Catalog;
+use stride_runtime::{Component, Registry};
+
+/// What is deployed on this node.
+pub(crate) struct Deployed {
+    pub(crate) registry: Arc<Registry>,
+    /// All agents that there are, those of the platform as well.
+    pub(crate) bodies: Arc<dyn Bodies>,
+}
+
+impl Catalog for Deployed {
+    fn function(&self, tenant: &Name, name: &str) -> Option<(Function, String)> {
+        let (component, function) = name.split_once('/')?;
+        let component = self.registry.component(tenant, &Name::new(component).ok()?).ok()?;
+        let is_there = component.exports.functions.iter().any(|known| known == function);
+        let function = Function { effects: effects(&component), ..Function::default() };
+        is_there.then(|| (function, component.version.to_string()))
+    }
+
+    fn agent(&self, tenant: &Name, agent: &str, method: &str) -> Option<Signature> {
+        let kind = self.bodies.kind(tenant, &Name::new(agent).ok()?)?;
+        let is_there = !kind.name.is_private() && !is_private_method(method) && kind.methods.contains_key(method);
+        is_there.then(Signature::default)
+    }
+
+    fn names(&self, tenant: &Name) -> Vec<String> {
+        let of = |component: Arc<Component>| {
+            let functions = component.exports.functions.iter().map(|function| format!("{}/{function}", component.name));
+            let agents = component.exports.agents.iter();
+            let methods =
+                agents.flat_map(|agent| agent.methods.iter().map(|method| format!("{}/{}", agent.kind, method.name)));
+            functions.chain(methods).collect::<Vec<_>>()
+        };
+        self.registry.components(tenant).into_iter().flat_map(of).collect()
+    }
+}
+
+/// All that the functions of a component may do beside computing: what its manifest asks for, and what its imports can observe.
+fn effects(component: &Component) -> BTreeSet<Effect> {
+    let spec = &component.spec;
+    let granted = [
+        (Effect::Message, !spec.may_reach.is_empty() || !spec.may_map.is_empty()),
+        (Effect::ReadObjects, spec.reads_objects()),
+        (Effect::WriteObjects, spec.writes_objects()),
+        (Effect::Observe, component.observes),
+    ];
+    granted.into_iter().filter(|(_, is_granted)| *is_granted).map(|(effect, _)| effect).collect()
+}

@@ -1,0 +1,136 @@
+//! What people say to runs: `stride flow approve | refuse | event | cancel | rm`
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    client::Client,
+    commands::flow::target::{FlowOrRun, RunTarget},
+    input::Data,
+    output,
+    report::Trouble,
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// The run
+    #[arg(value_name = "FLOW/RUN")]
+    target: RunTarget,
+    /// The step that asks, if several do
+    step: Option<String>,
+    /// Who consents
+    #[arg(long, env = "USER", value_name = "NAME")]
+    by: Option<String>,
+    /// What comes with it, as JSON
+    #[arg(long, value_name = "DATA | @FILE | -")]
+    payload: Option<Data>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Refuse {
+    /// The run
+    #[arg(value_name = "FLOW/RUN")]
+    target: RunTarget,
+    /// The step that asks, if several do
+    step: Option<String>,
+    /// Who refuses
+    #[arg(long, env = "USER", value_name = "NAME")]
+    by: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Event {
+    /// The run
+    #[arg(value_name = "FLOW/RUN")]
+    target: RunTarget,
+    /// The event's name
+    name: String,
+    /// What it carries, as JSON
+    #[arg(value_name = "DATA | @FILE | -", allow_negative_numbers = true)]
+    payload: Option<Data>,
+    /// What tells it from others: an event of the same id counts once
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The run
+    #[arg(value_name = "FLOW/RUN")]
+    target: RunTarget,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// The flow, or a run that has ended
+    #[arg(value_name = "FLOW | FLOW/RUN")]
+    target: FlowOrRun,
+}
+
+fn value(data: Option<Data>) -> anyhow::Result<Value> {
+    let Some(data) = data else { return Ok(Value::Null) };
+    let none = |e: serde_json::Error| Trouble::usage("what comes with it is not JSON").why(e.to_string());
+    Ok(serde_json::from_slice(&data.read()?).map_err(none)?)
+}
+
+async fn say(client: &Client, target: &RunTarget, what: &str, said: &Value) -> anyhow::Result<()> {
+    client.send(client.request(Method::POST, &target.of(what)).json(said)).await?;
+    Ok(())
+}
+
+impl Approve {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let said = json!({"approve": true, "step": self.step, "by": self.by, "payload": value(self.payload)?});
+        say(client, &self.target, "approvals", &said).await?;
+        Ok(output::line(format_args!("approved; `stride flow status {}` shows how it goes on", self.target))?)
+    }
+}
+
+impl Refuse {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let said = json!({"approve": false, "step": self.step, "by": self.by, "reason": self.reason});
+        say(client, &self.target, "approvals", &said).await?;
+        Ok(output::line("refused")?)
+    }
+}
+
+impl Event {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let said = json!({"id": self.id, "name": self.name, "payload": value(self.payload)?});
+        say(client, &self.target, "events", &said).await?;
+        Ok(output::line(format_args!("told {}", self.target))?)
+    }
+}
+
+impl Cancel {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let status = super::status::status(client, &self.target, 0).await?;
+        if status.ended_ms.is_some() {
+            let next = format!("`stride flow rm {}` removes it", self.target);
+            return Err(Trouble::failed(format!("{} has ended: {}", self.target, status.state)).next(next).into());
+        }
+        client.send(client.request(Method::DELETE, &self.target.path())).await?;
+        Ok(output::line(format_args!("cancelled {}", self.target))?)
+    }
+}
+
+impl Rm {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let (path, name) = match &self.target {
+            FlowOrRun::Flow(flow) => (vec!["flows", flow.as_str()], flow.to_string()),
+            FlowOrRun::Run(run) => {
+                if super::status::status(client, run, 0).await?.ended_ms.is_none() {
+                    let next = format!("`stride flow cancel {run}` ends it");
+                    return Err(Trouble::failed(format!("{run} still runs")).next(next).into());
+                }
+                (run.path(), run.to_string())
+            }
+        };
+        client.send(client.request(Method::DELETE, &path)).await?;
+        Ok(output::line(format_args!("removed {name}"))?)
+    }
+}
