@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use stride_ids::Failure;
+use stride_ids::{Address, CellId, Failure, Name};
 use stride_sim::Timestamp;
 use stride_store::{RowKey, Rows};
 
@@ -75,6 +75,38 @@ impl Engine {
         }
     }
 
+    /// The agents of this type in a cell whose timer of that name is due before then: whoever serves the type may look after them at once.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn with_timer_before(
+        &self,
+        cell: CellId,
+        kind: &Name,
+        timer: &str,
+        before: Timestamp,
+    ) -> Result<Vec<Address>, Failure> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let rows = self.store.rows(Rows::Due(cell), after.as_ref(), BATCH).map_err(|e| store_failure(&e))?;
+            let is_last = rows.len() < BATCH;
+            for (row, _) in rows {
+                if let RowKey::Due(due, agent, name) = &row {
+                    if *due >= before {
+                        return Ok(found);
+                    }
+                    if agent.kind == *kind && name == timer {
+                        found.push(agent.clone());
+                    }
+                }
+                after = Some(row);
+            }
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Fires some timers that are due; none if no more are.
     fn fire(self: &Arc<Self>, cell: &Arc<Cell>, now: Timestamp) -> Result<Option<Ordered>, Failure> {
         // Nothing may change a timer between looking at it and ordering what follows.
@@ -105,7 +137,7 @@ impl Engine {
 }
 
 /// What becomes of a timer that is due. While the message of an earlier time waits, this one only counts.
-fn firing(agent: stride_ids::Address, name: String, timer: Timer, waits: bool, now: Timestamp) -> Fired {
+fn firing(agent: Address, name: String, timer: Timer, waits: bool, now: Timestamp) -> Fired {
     let was_due = timer.due;
     let (next, skipped) = timer.schedule.next(was_due, now);
     let missed = timer.missed + skipped;
@@ -122,7 +154,7 @@ fn firing(agent: stride_ids::Address, name: String, timer: Timer, waits: bool, n
 
 #[cfg(test)]
 mod tests {
-    use stride_ids::{Address, AgentKey, Name, Payload};
+    use stride_ids::{AgentKey, Payload};
 
     use super::*;
     use crate::timer::Schedule;

@@ -177,7 +177,7 @@ impl Node {
             let router = stride_s3::router(objects.clone(), &s3.keys, clock.clone());
             tokio::spawn(serve(listener, router, stopped.clone()))
         });
-        let mapping = tokio::spawn(take_up(gateway.maps.clone(), control, clock.clone(), stopped.clone()));
+        let mapping = tokio::spawn(take_up(gateway.clone(), control, clock.clone(), stopped.clone()));
         let sweeping = tokio::spawn(sweep(objects, clock.clone(), stopped.clone()));
         let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
         Ok(Self { address, engine, journal, gateway, member, clock, stop, server, s3, mapping, sweeping, maintenance })
@@ -191,6 +191,16 @@ impl Node {
     /// Its engine, for whoever is in the same process and needs no HTTP.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Its flows, for whoever is in the same process.
+    pub fn runs(&self) -> &Runs {
+        &self.gateway.runs
+    }
+
+    /// Its functions, for whoever is in the same process.
+    pub fn functions(&self) -> &Functions {
+        &self.gateway.functions
     }
 
     /// Waits until the node cannot go on, and says why.
@@ -267,15 +277,15 @@ impl Node {
     }
 }
 
-/// Looks for maps on which nobody works, until the node stops. Beside everything else: the node answers meanwhile.
-async fn take_up(maps: Arc<Maps>, control: Arc<Control>, clock: Clock, mut stopped: watch::Receiver<bool>) {
+/// Looks for maps and runs on which nobody works, until the node stops. Beside everything else: the node answers meanwhile.
+async fn take_up(gateway: Arc<Gateway>, control: Arc<Control>, clock: Clock, mut stopped: watch::Receiver<bool>) {
     let mut failing = false;
     loop {
-        match maps.take_up(control.tenants()).await {
+        match gateway.maps.take_up(control.tenants()).await.and_then(|()| gateway.runs.take_up()) {
             Ok(()) => failing = false,
             Err(failure) if !failing => {
                 failing = true;
-                tracing::error!(%failure, "maps that nobody works on cannot be found; it is tried again");
+                tracing::error!(%failure, "maps and runs that nobody works on cannot be found; it is tried again");
             }
             Err(_) => {}
         }

@@ -1,6 +1,6 @@
 //! The door of the crate: flows and their runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use stride_agents::{Ask, Bodies, Engine, native::ask};
@@ -56,6 +56,29 @@ impl Runs {
     /// From now on runs go on.
     pub fn open(&self, engine: Arc<Engine>, objects: Arc<Objects>, caller: Arc<dyn Caller>, catalog: Arc<dyn Catalog>) {
         self.0.open(Surroundings { engine, objects, caller, catalog });
+    }
+
+    /// Works on the runs of cells that have come here, those from before the node started among them. To be called again and again;
+    /// where nothing has come, nothing is done.
+    ///
+    /// # Errors
+    /// If they cannot be found.
+    pub fn take_up(&self) -> Result<(), Failure> {
+        let engine = self.0.surroundings()?.engine.clone();
+        let here: HashSet<_> = engine.owned().into_iter().collect();
+        let mut looked_at = self.0.looked_at.lock();
+        looked_at.retain(|cell| here.contains(cell));
+        // Who has work has a timer that is due so soon; see `inside::watch`.
+        let watch = u64::try_from(self.0.settings.watch.as_millis()).unwrap_or(u64::MAX);
+        let before = self.0.now_ms().saturating_add(watch).saturating_add(1);
+        for cell in here {
+            if !looked_at.contains(&cell) {
+                let runs = engine.with_timer_before(cell.0, &head::kind(), message::WATCH, before)?;
+                runs.iter().for_each(|run| self.0.touch(run));
+                looked_at.insert(cell);
+            }
+        }
+        Ok(())
     }
 
     // --- flows ---

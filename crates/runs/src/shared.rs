@@ -1,7 +1,7 @@
 //! What the bodies of runs and the driver share.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +11,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use stride_agents::Engine;
 use stride_data::Objects;
-use stride_ids::{Address, Code, Failure};
+use stride_ids::{Address, CellId, Code, Epoch, Failure};
 use stride_maps::Caller;
 use stride_sim::{Chance, Clock, Tasks};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) plans: Plans,
     /// None before the node runs, and after its runs have stopped: the engine has these runs, so they let go of it.
     surroundings: RwLock<Option<Arc<Surroundings>>>,
+    /// The cells whose runs were looked for, each as long as it stays here.
+    pub(crate) looked_at: Mutex<HashSet<(CellId, Epoch)>>,
     /// The runs that somebody works on.
     active: Mutex<HashMap<Address, Arc<Signal>>>,
     /// How many those are, for whoever waits for them.
@@ -93,6 +95,7 @@ impl Shared {
             tasks,
             plans: Plans::default(),
             surroundings: RwLock::default(),
+            looked_at: Mutex::default(),
             active: Mutex::default(),
             count: watch::Sender::new(0),
             stopping: AtomicBool::new(false),

@@ -42,6 +42,19 @@ async fn an_agent_is_asked_once_however_often_the_node_restarts() {
 }
 
 #[tokio::test]
+async fn a_run_whose_driver_is_lost_is_taken_up_when_its_watch_is_due() {
+    let world = world().await;
+    let call = |before: &str| json!({"do": {"call": {"function": "t/inc"}}, "in": before});
+    world.deploy(json!({"a": call("input"), "b": call("a")}), "b").await;
+    world.functions.stuck.lock().insert("2".into());
+    world.begin("r", json!(1)).await;
+    world.until("r", |status| status.steps.iter().any(|step| step.step == "/b")).await;
+    // Nobody looks for runs when this one starts.
+    let world = world.restarted_without_looking().await;
+    assert_eq!(world.end("r").await.result, Some(json!(3)));
+}
+
+#[tokio::test]
 async fn a_fan_out_goes_on_where_it_was() {
     let world = world().await;
     let map = json!({"do": {"map": {"items": {"$range": [1, 2_000, 1]}, "body": {"function": "t/inc"}, "window": 8}}, "in": "input"});

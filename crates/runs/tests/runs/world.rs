@@ -188,9 +188,8 @@ pub(crate) async fn world_with(settings: Settings) -> World {
     open(tempfile::tempdir().unwrap(), Arc::new(MemoryJournal::new()), settings).await
 }
 
-/// As on a node, but nobody waits long for what was left.
 pub(crate) fn settings() -> Settings {
-    Settings { watch: Duration::from_millis(50), ..Settings::default() }
+    Settings { watch: Duration::from_millis(500), ..Settings::default() }
 }
 
 async fn open(dir: tempfile::TempDir, journal: Arc<dyn Journal>, settings: Settings) -> World {
@@ -229,6 +228,13 @@ async fn engine(dir: &Path, journal: Arc<dyn Journal>, runs: &Runs, clock: &Cloc
 impl World {
     /// The same after the node was killed and started again. What was recorded is all that is left.
     pub(crate) async fn restarted(self) -> Self {
+        let world = self.restarted_without_looking().await;
+        world.runs.take_up().unwrap();
+        world
+    }
+
+    /// The same, but nobody looks for what has to go on.
+    pub(crate) async fn restarted_without_looking(self) -> Self {
         let Self { runs, engine, objects, functions, journal, dir } = self;
         runs.stop();
         runs.stopped().await;

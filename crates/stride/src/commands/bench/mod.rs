@@ -7,6 +7,7 @@ mod documents;
 mod echo;
 mod election;
 mod floor;
+mod flows;
 mod functions;
 mod log;
 mod maps;
@@ -80,6 +81,8 @@ enum Case {
     Objects,
     /// A map over 10,000 small objects: what an item costs, and how much of the CPUs is left to the function
     Map,
+    /// Flows in process: a durable step against a bare commit, a fused chain against its functions, a fan-out over 10,000 items
+    Flows,
     /// Memory and disk per live agent and of up to a million sleeping ones, and their first ask
     Density,
     /// From start to ready with 100,000 sleeping agents
@@ -122,6 +125,7 @@ impl Bench {
                 Case::Moves,
                 Case::Objects,
                 Case::Map,
+                Case::Flows,
                 Case::Density,
                 Case::Start,
                 Case::Recovery,
@@ -148,6 +152,7 @@ impl Bench {
                 Case::Moves => moves::measure(&clock, &mut figures, self.tiny).await,
                 Case::Objects => objects::measure(&clock, &mut figures).await,
                 Case::Map => maps::measure(&clock, &mut figures).await,
+                Case::Flows => Box::pin(flows::measure(&clock, &mut figures, self.tiny)).await,
                 Case::Postgres => postgres::measure(&clock, &mut figures).await,
                 Case::Log => log::measure(&clock, &mut figures).await,
                 Case::Density => density::measure(&clock, &mut figures).await,
