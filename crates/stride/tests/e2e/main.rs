@@ -8,6 +8,7 @@ mod bank;
 mod case_studies;
 mod cli;
 mod cluster;
+mod cluster_flows;
 mod cluster_init;
 mod cluster_placement;
 mod crashes;
