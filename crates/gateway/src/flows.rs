@@ -227,6 +227,23 @@ pub(crate) async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MoveQuery {
+    version: Option<u64>,
+}
+
+pub(crate) async fn shift(
+    State(gateway): State<Shared>,
+    Path((flow, run)): Path<(String, String)>,
+    Params(query): Params<MoveQuery>,
+    headers: HeaderMap,
+) -> Result<Json<Status>, Problem> {
+    let (tenant, flow) = (request::tenant(&headers)?, name(&flow)?);
+    gateway.runs.move_run(&tenant, &flow, &run, query.version).await?;
+    Ok(Json(gateway.runs.status(&tenant, &flow, &run).await?))
+}
+
 pub(crate) async fn explain_run(
     State(gateway): State<Shared>,
     Path((flow, run)): Path<(String, String)>,

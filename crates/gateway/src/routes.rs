@@ -92,6 +92,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/flows/{flow}/runs", get(flows::runs).post(flows::start))
         .route("/v1/flows/{flow}/runs/{run}", get(flows::status).delete(flows::cancel))
         .route("/v1/flows/{flow}/runs/{run}/plan", get(flows::explain_run))
+        .route("/v1/flows/{flow}/runs/{run}/move", post(flows::shift))
         .route("/v1/flows/{flow}/runs/{run}/events", post(flows::event))
         .route("/v1/flows/{flow}/runs/{run}/approvals", post(flows::approve))
         .route("/v1/deployments/{id}/rollback", post(deployments::rollback))

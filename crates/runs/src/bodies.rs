@@ -10,8 +10,8 @@ use stride_ids::{Address, Failure, Name, Payload};
 use crate::{
     head,
     message::{
-        APPROVE, BEGIN, Begin, CANCEL, ENDED, EVENT, FIRED, FORGET, METHODS, OUT, PAGE, PLAN, REFUSE, START, STATUS,
-        TOOK, WATCH,
+        APPROVE, BEGIN, Begin, CANCEL, ENDED, EVENT, FIRED, FORGET, METHODS, MOVE, OUT, PAGE, PLAN, REFUSE, START,
+        STATUS, TOOK, WATCH,
     },
     payload,
     run::Run,
@@ -143,6 +143,7 @@ async fn change(run: &mut Run<'_>, method: &str, input: &Payload) -> Result<(), 
         CANCEL => run.cancel().await,
         ENDED => run.ended(payload::asked(method, input)?).await,
         FIRED => run.fired(payload::asked(method, input)?).await,
+        MOVE => run.move_to(payload::asked(method, input)?).await,
         WATCH => run.watch(),
         _ => Ok(()),
     }

@@ -27,6 +27,8 @@ pub(crate) const TOOK: &str = "stride-took";
 pub(crate) const ENDED: &str = "stride-ended";
 /// A timer of the run is due.
 pub(crate) const FIRED: &str = "stride-fired";
+/// Takes the run to another version of its flow.
+pub(crate) const MOVE: &str = "stride-move";
 /// It is time to see whether somebody works on the run.
 pub(crate) const WATCH: &str = "stride-watch";
 /// The run has been kept long enough.
@@ -39,7 +41,7 @@ pub(crate) const PAGE: &str = "stride-page";
 pub(crate) const PLAN: &str = "stride-plan";
 
 /// All methods, and which of them only read.
-pub(crate) const METHODS: [(&str, bool); 15] = [
+pub(crate) const METHODS: [(&str, bool); 16] = [
     (START, false),
     (EVENT, false),
     (APPROVE, false),
@@ -50,6 +52,7 @@ pub(crate) const METHODS: [(&str, bool); 15] = [
     (TOOK, false),
     (ENDED, false),
     (FIRED, false),
+    (MOVE, false),
     (WATCH, false),
     (FORGET, false),
     (OUT, true),

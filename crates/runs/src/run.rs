@@ -72,7 +72,7 @@ impl<'a> Run<'a> {
         }
         let Address { tenant, key, .. } = turn.address().clone();
         let (flow, _) = head::names(&key)?;
-        let version = version(&mut turn, &tenant, &flow).await?;
+        let version = version(&mut turn, &tenant, &flow, None).await?;
         let planned = shared.surroundings()?.plan(&shared.plans, &tenant, &version).await?;
         let now_ms = shared.now_ms();
         turn.set(PLAN.to_owned(), planned.json)?;
@@ -161,6 +161,26 @@ impl<'a> Run<'a> {
 
     pub(crate) async fn fired(&mut self, timer: String) -> Result<(), Failure> {
         self.go_on(vec![Event::Fired { timer }], Vec::new()).await.map(drop)
+    }
+
+    /// Goes over to a version of the flow, or to the one in force: what is to come is done as that says.
+    pub(crate) async fn move_to(&mut self, number: Option<u64>) -> Result<(), Failure> {
+        self.running()?;
+        let Address { tenant, key, .. } = self.turn.address().clone();
+        let (flow, _) = head::names(&key)?;
+        let version = version(&mut self.turn, &tenant, &flow, number).await?;
+        let planned = self.shared.surroundings()?.plan(&self.shared.plans, &tenant, &version).await?;
+        let now_ms = self.shared.now_ms();
+        let moved = run::move_to(&self.plan, &planned.plan, &mut TurnRows(&mut self.turn), now_ms)?;
+        let commands = moved.map_err(|why| {
+            let message = format!("run `{key}` cannot go over to version {}:\n{}", version.version, why.join("\n"));
+            Failure::new(Code::Conflict, message)
+        })?;
+        self.turn.set(PLAN.to_owned(), planned.json)?;
+        self.head.version = version.version;
+        self.head.plan.clone_from(&planned.plan.id);
+        self.plan = planned.plan;
+        self.go_on(Vec::new(), commands).await.map(drop)
     }
 
     /// Looks whether somebody has to work on the run, and if so looks again later.
@@ -273,10 +293,10 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The version of a flow that is in force.
-async fn version(turn: &mut Turn, tenant: &Name, flow: &Name) -> Result<Version, Failure> {
+/// A version of a flow, or the one that is in force.
+async fn version(turn: &mut Turn, tenant: &Name, flow: &Name, number: Option<u64>) -> Result<Version, Failure> {
     let address = program::address(tenant, flow);
-    let asked = stride_agents::native::answer(&None::<u64>);
+    let asked = stride_agents::native::answer(&number);
     let answer = turn.ask(address, GET.to_owned(), asked).await?;
     postcard::from_bytes(&answer.body)
         .map_err(|e| Failure::new(Code::Internal, format!("a flow answered what cannot be read: {e}")))

@@ -328,6 +328,15 @@ impl Runs {
         self.say(&head::address(tenant, flow, run)?, method, said).await
     }
 
+    /// Takes a run to a version of its flow, or to the one in force: what is done stays done, and what is to come is done as that says.
+    ///
+    /// # Errors
+    /// `not_found`; `conflict` with all that stands in the way, or if the run has ended.
+    pub async fn move_run(&self, tenant: &Name, flow: &Name, run: &str, version: Option<u64>) -> Result<(), Failure> {
+        let version = Payload::json(json(&version));
+        self.say(&head::address(tenant, flow, run)?, message::MOVE, version).await
+    }
+
     /// Ends a run: what has succeeded is compensated. A run that has ended is removed.
     ///
     /// # Errors

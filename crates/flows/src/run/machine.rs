@@ -172,7 +172,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn is_ready(&self, id: &str, graph: &Graph, index: usize) -> Result<bool, Failure> {
+    pub(super) fn is_ready(&self, id: &str, graph: &Graph, index: usize) -> Result<bool, Failure> {
         let node = &graph.nodes[index];
         for port in node.inputs.ports().iter().chain(&node.after) {
             if let Port::Node(at) = port

@@ -14,6 +14,7 @@ mod command;
 mod each;
 mod execution;
 mod machine;
+mod moving;
 mod reduce;
 mod rounds;
 mod rows;
@@ -27,6 +28,7 @@ use stride_ids::{Code, Failure};
 
 pub use command::{Call, Command, Content, Error, Event, Item, Message, Outcome, ReadFrom};
 pub use execution::{Execution, Need};
+pub use moving::move_to;
 pub use rows::{Rows, State};
 
 use crate::plan::{Measure, Measures, Plan};

@@ -103,3 +103,24 @@ async fn what_takes_too_long_times_out() {
         .await;
     assert_eq!(world.run(json!(null)).await.result, Some(json!("late")));
 }
+
+#[tokio::test]
+async fn a_run_goes_over_to_a_newer_version_on_request() {
+    let world = world().await;
+    let flow = |last: &str| {
+        json!({
+            "w": {"do": {"wait": {"event": {"name": "go"}}}},
+            "end": {"do": {"call": {"function": last}}, "in": "w"},
+        })
+    };
+    world.deploy(flow("t/echo"), "end").await;
+    world.begin("r", json!(null)).await;
+    world.deploy(flow("t/inc"), "end").await;
+    world.runs.move_run(&tenant(), &name("f"), "r", None).await.unwrap();
+    let event = Payload::json(r#"{"name": "go", "payload": 1}"#);
+    world.runs.event(&tenant(), &name("f"), "r", event).await.unwrap();
+    let status = world.end("r").await;
+    assert_eq!((status.result, status.version), (Some(json!(2)), 2));
+    let late = world.runs.move_run(&tenant(), &name("f"), "r", Some(1)).await;
+    assert_eq!(late.unwrap_err().code, Code::Conflict);
+}

@@ -1,4 +1,4 @@
-//! `stride flow deploy | run | ls | status | explain | approve | refuse | event | cancel | rm`
+//! `stride flow deploy | run | ls | status | explain | approve | refuse | event | move | cancel | rm`
 
 mod artefact;
 mod explain;
@@ -30,6 +30,8 @@ pub(crate) enum Flow {
     Refuse(say::Refuse),
     /// Tell a run of an event
     Event(say::Event),
+    /// Take a run to another version of its flow
+    Move(say::Move),
     /// End a run; what has succeeded is compensated
     Cancel(say::Cancel),
     /// Remove a flow, or a run that has ended
@@ -47,6 +49,7 @@ impl Flow {
             Self::Approve(approve) => approve.run(client).await,
             Self::Refuse(refuse) => refuse.run(client).await,
             Self::Event(event) => event.run(client).await,
+            Self::Move(to) => to.run(client).await,
             Self::Cancel(cancel) => cancel.run(client).await,
             Self::Rm(rm) => rm.run(client).await,
         }

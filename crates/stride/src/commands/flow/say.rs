@@ -1,4 +1,4 @@
-//! What people say to runs: `stride flow approve | refuse | event | cancel | rm`
+//! What people say to runs: `stride flow approve | refuse | event | move | cancel | rm`
 
 use clap::Args;
 use reqwest::Method;
@@ -65,6 +65,16 @@ pub(crate) struct Cancel {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Move {
+    /// The run
+    #[arg(value_name = "FLOW/RUN")]
+    target: RunTarget,
+    /// To which version; without it, the one in force
+    #[arg(long, value_name = "NUMBER")]
+    version: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Rm {
     /// The flow, or a run that has ended
     #[arg(value_name = "FLOW | FLOW/RUN")]
@@ -103,6 +113,18 @@ impl Event {
         let said = json!({"id": self.id, "name": self.name, "payload": value(self.payload)?});
         say(client, &self.target, "events", &said).await?;
         Ok(output::line(format_args!("told {}", self.target))?)
+    }
+}
+
+impl Move {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let request = client.request(Method::POST, &self.target.of("move"));
+        let request = match self.version {
+            Some(version) => request.query(&[("version", version)]),
+            None => request,
+        };
+        let status: super::status::Status = client.json(request).await?;
+        Ok(output::line(format_args!("{} goes on in version {}", self.target, status.version))?)
     }
 }
 
