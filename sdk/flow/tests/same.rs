@@ -6,7 +6,7 @@ mod bodies;
 mod common;
 #[path = "written/operators.rs"]
 mod operators;
-#[path = "../examples/order.rs"]
+#[path = "../../../examples/shop/order.rs"]
 #[expect(unreachable_pub, reason = "the example is a program of its own")]
 mod order;
 
@@ -50,9 +50,10 @@ fn bodies_get_values_from_around_them_in_the_same_way() {
 fn the_order_of_the_documentation_is_the_one_that_is_written_there_by_hand() {
     let page = std::fs::read_to_string(here("../../docs/flows.md")).unwrap();
     let by_hand = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
-    let built = same(&order::flow(), "../python/examples/order.py");
+    let built = same(&order::flow(), "../../examples/shop/order.py");
     assert_eq!(accepted(&built), accepted(&serde_json::from_str(by_hand).unwrap()));
-    for example in ["examples/order.rs", "../python/examples/order.py"] {
+    assert_eq!(read("../../examples/shop/order.json"), serde_json::from_str::<Value>(by_hand).unwrap());
+    for example in ["../../examples/shop/order.rs", "../../examples/shop/order.py"] {
         let text = std::fs::read_to_string(here(example)).unwrap();
         assert!(page.contains(&text), "docs/flows.md does not show {example} as it is");
     }

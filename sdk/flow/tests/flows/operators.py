@@ -17,7 +17,7 @@ pictures = flow.map(objects, "images/resize", window=128, failures_max=9, failur
 flow.map(order.tags, "text/tag", input={"at": context.item.index, "tag": context.item.value, "id": order.id}, name="indexed")
 flow.flat_map(lines, "text/words")
 errors = flow.filter(lines, lambda line: fn.matches(line, "*ERROR*"))
-keyed = flow.key_by(errors, lambda words: words[0])
+keyed = flow.key_by(errors, lambda line: fn.split(line, " ")[0])
 counts = flow.reduce(keyed, "math/sum", by_key=True, associative=True, window=8)
 joined = flow.join((pictures, lambda picture: picture.id), (messages, lambda message: message["the id"]), kind="left")
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use stride_flow::{Flow, Retry, Slo, context, functions as f, literal, schema as s};
+use stride_flow::{Expr, Flow, Retry, Slo, context, functions as f, literal, schema as s};
 
 pub(crate) fn flow() -> Flow {
     let second = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub(crate) fn flow() -> Flow {
     flow.map(order.field("tags"), "text/tag").input(given).named("indexed");
     flow.flat_map(&lines, "text/words");
     let errors = flow.filter(&lines, |line| f::matches(line, "*ERROR*"));
-    let keyed = flow.key_by(&errors, |words: stride_flow::Expr| words.at(0));
+    let keyed = flow.key_by(&errors, |line: Expr| f::split(line, " ").at(0));
     let counts = flow.reduce(&keyed, "math/sum").by_key().associative().window(8);
     let joined =
         flow.join("left", (&pictures, |picture| picture.field("id")), (&messages, |message| message.field("the id")));
@@ -59,7 +59,7 @@ pub(crate) fn flow() -> Flow {
     flow.event(f::format("paid/{}", [&id]))
         .timeout(3600 * second)
         .catch(["timeout"], literal(()))
-        .catch(["*"], |e: stride_flow::Expr| json!({ "was": e.field("error"), "id": id }));
+        .catch(["*"], |e: Expr| json!({ "was": e.field("error"), "id": id }));
     flow.sleep(60_000);
     flow.sleep_until("2030-01-31T12:00:00Z");
     flow.approval_of("ops", "release?");
