@@ -50,7 +50,7 @@ where
 {
     fn write(self, flow: &Flow, place: Place, at: &'static Location<'static>) -> Written {
         let graph = flow.open(place.around);
-        let input = place.on.map_or_else(|| Expr::input_of(graph), literal);
+        let input = place.on.map_or_else(|| flow.input_of(graph), literal);
         let result = Expr::made_at(at, &self(input));
         flow.close(result.value(), at);
         Written(Body::Graph(graph))

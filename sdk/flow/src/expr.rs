@@ -37,12 +37,19 @@ pub(crate) enum Marked {
 /// A part of the value of a node, or, without one, of the input of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Ref {
+    /// Which of the flows of this process.
+    pub(crate) flow: u64,
     pub(crate) graph: usize,
     pub(crate) node: Option<usize>,
     pub(crate) path: String,
 }
 
 impl Ref {
+    /// Whether it is all that the input or a node of this graph is.
+    pub(crate) fn is_all_of(&self, flow: u64, graph: usize) -> bool {
+        self.flow == flow && self.graph == graph && self.path.is_empty()
+    }
+
     /// All of it.
     pub(crate) fn whole(&self) -> Self {
         Self { path: String::new(), ..self.clone() }
@@ -80,12 +87,12 @@ impl Expr {
         Self(Value::Object(Map::from_iter([(MARK.to_owned(), json!(marked))])))
     }
 
-    pub(crate) fn input_of(graph: usize) -> Self {
-        Self::mark(&Marked::Ref(Ref { graph, node: None, path: String::new() }))
+    pub(crate) fn input_of(flow: u64, graph: usize) -> Self {
+        Self::mark(&Marked::Ref(Ref { flow, graph, node: None, path: String::new() }))
     }
 
-    pub(crate) fn node(graph: usize, node: usize) -> Self {
-        Self::mark(&Marked::Ref(Ref { graph, node: Some(node), path: String::new() }))
+    pub(crate) fn node(flow: u64, graph: usize, node: usize) -> Self {
+        Self::mark(&Marked::Ref(Ref { flow, graph, node: Some(node), path: String::new() }))
     }
 
     pub(crate) fn apply(name: &str, arguments: Vec<Value>) -> Self {

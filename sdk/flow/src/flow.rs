@@ -1,6 +1,14 @@
 //! The flow that is being written: graphs in one list, the innermost that is open takes the next step.
 
-use std::{cell::RefCell, collections::BTreeMap, io::Write, panic::Location, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    io::Write,
+    panic::Location,
+    rc::Rc,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,6 +30,8 @@ pub struct Flow {
 /// All that was written so far.
 #[derive(Debug)]
 pub(crate) struct Book {
+    /// Which of the flows of this process, so that a value of another one is told.
+    pub(crate) id: u64,
     pub(crate) fields: BTreeMap<&'static str, Value>,
     /// The first is the flow's own. A body has a larger number than the graph around it.
     pub(crate) graphs: Vec<Graph>,
@@ -120,7 +130,9 @@ impl Graph {
 impl Flow {
     /// A flow of this name: letters, digits, `_` and `-`.
     pub fn new(name: &str) -> Self {
+        static FLOWS: AtomicU64 = AtomicU64::new(0);
         let book = Book {
+            id: FLOWS.fetch_add(1, Ordering::Relaxed),
             fields: BTreeMap::from([("version", json!(1)), ("name", json!(name))]),
             graphs: vec![Graph::new(None, Around::Node(""))],
             open: vec![0],
@@ -154,7 +166,7 @@ impl Flow {
         let mut book = self.book.borrow_mut();
         let graph = book.here();
         book.graphs[graph].schema = Some(schema);
-        Expr::input_of(graph)
+        Expr::input_of(book.id, graph)
     }
 
     /// What the flow gives: a step, or anything that is built from what steps give.
@@ -192,7 +204,7 @@ impl Flow {
         at: &'static Location<'static>,
     ) -> usize {
         let graph = self.open(around);
-        let result = Expr::made_at(at, &lambda(Expr::input_of(graph)));
+        let result = Expr::made_at(at, &lambda(self.input_of(graph)));
         self.close(result.value(), at);
         let has_nodes = !self.book.borrow().graphs[graph].nodes.is_empty();
         if has_nodes {
@@ -200,6 +212,11 @@ impl Flow {
             self.book.borrow_mut().mistakes.push(Mistake::at(at, what));
         }
         graph
+    }
+
+    /// The input of one of its graphs.
+    pub(crate) fn input_of(&self, graph: usize) -> Expr {
+        Expr::input_of(self.book.borrow().id, graph)
     }
 
     pub(crate) fn open(&self, around: Around) -> usize {
@@ -236,11 +253,11 @@ impl Book {
         let (is_body, is_item) = (graph != 0, self.graphs[graph].around == Around::Item);
         let output = match marked(result) {
             None if result.is_null() => Output::Nothing,
-            Some(Marked::Ref(from)) if from.graph == graph && from.path.is_empty() && from.node.is_some() => {
+            Some(Marked::Ref(from)) if from.is_all_of(self.id, graph) && from.node.is_some() => {
                 from.node.map_or(Output::Nothing, Output::Node)
             }
             _ if is_body && self.graphs[graph].nodes.is_empty() => Output::Expr(result.clone()),
-            Some(Marked::Ref(from)) if from.graph == graph && from.path.is_empty() && !is_item => Output::Input,
+            Some(Marked::Ref(from)) if from.is_all_of(self.id, graph) && !is_item => Output::Input,
             _ => {
                 let work = Part::record([("value", Part::Input(result.clone()))]);
                 let (_, node) = self.push(Node::new("output", "pass", work, at));

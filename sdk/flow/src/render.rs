@@ -204,7 +204,9 @@ impl Writer<'_> {
 
     fn after(&self, graph: usize, node: &Node, after: &Value) -> Option<String> {
         match marked(after) {
-            Some(Marked::Ref(Ref { graph: of, node: Some(of_node), .. })) if of == graph => {
+            Some(Marked::Ref(Ref { flow, graph: of, node: Some(of_node), .. }))
+                if flow == self.book.id && of == graph =>
+            {
                 Some(self.names[graph][of_node].clone())
             }
             Some(Marked::Wrong(what, at)) => {
@@ -221,7 +223,8 @@ impl Writer<'_> {
     fn source(&self, graph: usize, source: Source) -> &str {
         match source {
             Source::Input => "input",
-            Source::Node(node) => &self.names[graph][node],
+            // One that is not there is of another flow, which is told where it is used.
+            Source::Node(node) => self.names[graph].get(node).map_or("", String::as_str),
         }
     }
 
@@ -335,6 +338,10 @@ impl Writer<'_> {
 
     fn template(&self, at: &Location<'_>, value: &Value, path: &dyn Fn(&Ref) -> Result<String, String>) -> Value {
         match (marked(value), value) {
+            (Some(Marked::Ref(of)), _) if of.flow != self.book.id => {
+                self.mistake(at, "this value belongs to another flow and cannot be used here");
+                Value::Null
+            }
             (Some(Marked::Ref(of)), _) => match path(&of) {
                 Ok(path) => format!("${path}").into(),
                 Err(what) => {

@@ -59,8 +59,10 @@ impl<K> Serialize for Step<K> {
 
 impl<K> Step<K> {
     pub(crate) fn new(flow: &Flow, node: Node, on: Value) -> Self {
-        let (graph, node) = flow.book.borrow_mut().push(node);
-        Self { flow: flow.clone(), graph, node, value: Expr::node(graph, node), on, kind: PhantomData }
+        let mut book = flow.book.borrow_mut();
+        let (graph, node) = book.push(node);
+        let value = Expr::node(book.id, graph, node);
+        Self { flow: flow.clone(), graph, node, value, on, kind: PhantomData }
     }
 
     pub(crate) fn change(self, change: impl FnOnce(&mut Node)) -> Self {

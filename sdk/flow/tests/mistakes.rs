@@ -66,6 +66,13 @@ fn names_bodies_and_data_are_checked() {
         flow.call("a/c", json!({ "$eq": [a, 1] }));
     });
     let from = line!();
+    let other = Flow::new("other");
+    let strange = [other.call("a/b", 1), other.call("a/c", 2)];
+    refused(&[from + 4, from + 5], &["another flow", "another flow"], |flow| {
+        flow.call("a/b", &strange[1]);
+        flow.map([1], |item: Expr| json!([item, strange[0].field("x")]));
+    });
+    let from = line!();
     refused(&[from + 2], &["no JSON"], |flow| {
         flow.call("a/c", std::collections::BTreeMap::from([((1, 2), 3)]));
     });

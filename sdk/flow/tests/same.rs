@@ -78,3 +78,20 @@ fn both_know_every_function_with_as_many_arguments() {
         assert_eq!(is_open, spec.arguments_min != spec.arguments_max, "Python: `{}`", spec.name);
     }
 }
+
+#[test]
+fn the_flows_of_the_examples_are_what_their_programs_print() {
+    let mut count = 0;
+    for folder in std::fs::read_dir(here("../../examples")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|extension| extension == "py") {
+                let printed: Value = serde_json::from_str(&python(&file).unwrap()).unwrap();
+                let kept: Value = serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
+                assert!(accepted(&printed) == accepted(&kept), "{} is not what its program prints", file.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 3);
+}
