@@ -34,6 +34,7 @@ macro_rules! of_many {
 functions! {
     if_ "if" (condition, yes, no) "One of two values."
     exists "exists" (path) "Whether the path selects anything."
+    random "random" (first, end, salt) "A whole number before the end that is the same for the same run, step and salt."
     uuid "uuid" (salt) "A UUID that is the same for the same run, step and argument."
     not "not" (condition) "The opposite."
     eq "eq" (left, right) "Whether both are the same."
@@ -81,6 +82,9 @@ functions! {
     base64 "base64" (value) "Text or bytes in base64."
     unbase64 "unbase64" (text) "The text that this is in base64."
     hash "hash" (value) "The BLAKE3 hash of a value as JSON, in hex."
+    digest "digest" (value, algorithm) "The hash of a text or of another value as JSON: `MD5`, `SHA-1`, `SHA-256`, `SHA-384` or `SHA-512`."
+    is_time "is_time" (value) "Whether this is a text as in RFC 3339."
+    moment "moment" (milliseconds) "Milliseconds since 1970 as a text as in RFC 3339."
     time "time" (text) "Milliseconds since 1970 of a text as in RFC 3339."
 }
 

@@ -235,6 +235,21 @@ def hash_(value: Any) -> Any:
     return Apply("hash", [value])
 
 
+def digest(value: Any, algorithm: Any) -> Any:
+    """The hash of a text or of another value as JSON: `MD5`, `SHA-1`, `SHA-256`, `SHA-384` or `SHA-512`."""
+    return Apply("digest", [value, algorithm])
+
+
+def is_time(value: Any) -> Any:
+    """Whether this is a text as in RFC 3339."""
+    return Apply("is_time", [value])
+
+
+def moment(milliseconds: Any) -> Any:
+    """Milliseconds since 1970 as a text as in RFC 3339."""
+    return Apply("moment", [milliseconds])
+
+
 def time(text: Any) -> Any:
     """Milliseconds since 1970 of a text as in RFC 3339."""
     return Apply("time", [text])
@@ -273,6 +288,11 @@ def get(whole: Any, at: Any, *otherwise: Any) -> Any:
 def uuid(*salt: Any) -> Any:
     """A UUID that is the same for the same run, step and salt."""
     return Apply("uuid", list(salt))
+
+
+def random(first: Any, end: Any, *salt: Any) -> Any:
+    """A whole number before the end that is the same for the same run, step and salt."""
+    return Apply("random", [first, end, *salt])
 
 
 def format(text: str, *values: Any) -> Any:
