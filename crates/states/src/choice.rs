@@ -64,6 +64,7 @@ impl Reader<'_> {
             "IsNull" => Some(json!({ "$eq": [variable, null] })),
             "IsString" => Some(json!({ "$is": [variable, "string"] })),
             "IsNumeric" => Some(json!({ "$is": [variable, "number"] })),
+            "IsTimestamp" => Some(json!({ "$is_time": [variable] })),
             "IsBoolean" => Some(json!({ "$is": [variable, "bool"] })),
             _ => None,
         };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::reader::Reader;
 
 /// Their names here and there, with how many arguments they take.
-const SAME: [(&str, &str, std::ops::RangeInclusive<usize>); 14] = [
+const SAME: [(&str, &str, std::ops::RangeInclusive<usize>); 16] = [
     ("Format", "format", 1..=64),
     ("StringToJson", "parse", 1..=1),
     ("JsonToString", "text", 1..=1),
@@ -20,6 +20,8 @@ const SAME: [(&str, &str, std::ops::RangeInclusive<usize>); 14] = [
     ("MathAdd", "add", 2..=2),
     ("StringSplit", "split", 2..=2),
     ("UUID", "uuid", 0..=0),
+    ("MathRandom", "random", 2..=3),
+    ("Hash", "digest", 2..=2),
 ];
 
 const DEPTH_MAX: usize = 10;

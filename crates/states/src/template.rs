@@ -69,6 +69,12 @@ impl Reader<'_> {
         if path == ".State.Name" {
             return json!({ "$literal": state });
         }
+        if path == ".Execution.StartTime" {
+            return json!({ "$moment": ["$$.run.started_ms"] });
+        }
+        if path == ".State.EnteredTime" {
+            return json!({ "$moment": ["$$.step.now_ms"] });
+        }
         if path == ".State.RetryCount" {
             return json!({ "$sub": ["$$.step.attempt", 1] });
         }

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use models::mlp::{FEATURES, Gradient, Parameters, Trainer, row_len};
 use stride::prelude::*;
 
+#[cfg(test)]
+mod tests;
+
 /// Rows that are read at a time: less than 1 MiB, so that a piece is still in the processor's cache when it is computed with.
 const PIECE: usize = 32;
 const BUCKET: &str = "training";

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{
     EvalError, Expr, Scope,
     arguments::{Arguments, same, type_error},
-    bounded, numbers, texts,
+    bounded, numbers, texts, times,
 };
 use crate::{
     limits::VALUE_DEPTH_MAX,
@@ -69,6 +69,13 @@ pub static FUNCTIONS: &[Spec] = &[
     lazy("or", (1, MANY), Schema::Bool, "whether one is true; stops at the first that is", or),
     lazy("exists", (1, 1), Schema::Bool, "whether the path selects anything", exists),
     lazy("default", (2, MANY), Schema::Any, "the first that has a value other than null, else the last", default),
+    lazy(
+        "random",
+        (2, 3),
+        Schema::Int,
+        "first, end, salt: a whole number before the end that is the same for the same run, step and salt",
+        random,
+    ),
     lazy("uuid", (0, 1), Schema::String, "a UUID that is the same for the same run, step and argument", uuid),
     strict("not", (1, 1), Schema::Bool, "the opposite", |a| Ok((!a.bool(0)?).into())),
     strict("eq", (2, 2), Schema::Bool, "whether both are the same", |a| Ok(same(a.at(0), a.at(1)).into())),
@@ -132,7 +139,16 @@ pub static FUNCTIONS: &[Spec] = &[
     strict("hash", (1, 1), Schema::String, "the BLAKE3 hash of a value as JSON, in hex", |a| {
         Ok(blake3::hash(a.at(0).to_string().as_bytes()).to_hex().to_string().into())
     }),
-    strict("time", (1, 1), Schema::Int, "milliseconds since 1970 of a text as in RFC 3339", texts::time),
+    strict(
+        "digest",
+        (2, 2),
+        Schema::String,
+        "text or other value as JSON, `MD5`, `SHA-1`, `SHA-256`, `SHA-384` or `SHA-512`: its hash in hex",
+        texts::digest,
+    ),
+    strict("time", (1, 1), Schema::Int, "milliseconds since 1970 of a text as in RFC 3339", times::time),
+    strict("is_time", (1, 1), Schema::Bool, "whether it is a text as in RFC 3339", times::is_time),
+    strict("moment", (1, 1), Schema::String, "milliseconds since 1970 as a text as in RFC 3339", times::moment),
 ];
 
 pub(super) fn find(name: &str) -> Option<&'static Spec> {
@@ -200,12 +216,29 @@ fn default(arguments: &[Expr], scope: Scope<'_>) -> Result<Value, EvalError> {
 }
 
 /// Drawn from the step, so that evaluating it again after a crash gives the same.
-fn uuid(arguments: &[Expr], scope: Scope<'_>) -> Result<Value, EvalError> {
-    let salt = arguments.first().map_or(Ok(Value::Null), |argument| argument.eval(scope))?;
+fn drawn(context: &str, salt: Option<&Expr>, scope: Scope<'_>) -> Result<[u8; 32], EvalError> {
+    let salt = salt.map_or(Ok(Value::Null), |argument| argument.eval(scope))?;
     let at = |pointer: &str| scope.context.pointer(pointer).cloned().unwrap_or_default();
     let seed = Value::from(vec![at("/run/id"), at("/step/id"), at("/item/index"), salt]).to_string();
-    let hash = blake3::derive_key("stride flows uuid 1", seed.as_bytes());
-    let hex = blake3::Hash::from(hash).to_hex();
+    Ok(blake3::derive_key(context, seed.as_bytes()))
+}
+
+fn random(arguments: &[Expr], scope: Scope<'_>) -> Result<Value, EvalError> {
+    let [first, end, salt @ ..] = arguments else { return Ok(Value::Null) };
+    let bounds = [first.eval(scope)?, end.eval(scope)?];
+    let bounds = Arguments { of: "random", values: &bounds };
+    let (first, end) = (bounds.int(0)?, bounds.int(1)?);
+    let width = u64::try_from(i128::from(end) - i128::from(first)).ok().filter(|width| *width > 0);
+    let width = width.ok_or_else(|| EvalError(format!("`$random`: there is nothing between {first} and {end}")))?;
+    let [a, b, c, d, e, f, g, h, ..] = drawn("stride flows random 1", salt.first(), scope)?;
+    // The upper half of a product: as even as 64 bits can be, and never the end.
+    let above = (u128::from(u64::from_le_bytes([a, b, c, d, e, f, g, h])) * u128::from(width)) >> 64;
+    let number = i128::from(first) + i128::try_from(above).unwrap_or_default();
+    Ok(i64::try_from(number).unwrap_or(first).into())
+}
+
+fn uuid(arguments: &[Expr], scope: Scope<'_>) -> Result<Value, EvalError> {
+    let hex = blake3::Hash::from(drawn("stride flows uuid 1", arguments.first(), scope)?).to_hex();
     let (a, b, c, d, e) = (&hex[0..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]);
     Ok(format!("{a}-{b}-8{c}-a{d}-{e}").into())
 }

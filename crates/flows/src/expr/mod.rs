@@ -15,6 +15,7 @@ mod numbers;
 mod parse;
 mod path;
 mod texts;
+mod times;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ use serde_json::Value;
 pub use functions::{FUNCTIONS, Spec};
 pub use parse::InvalidExpr;
 pub use path::Path;
-pub(crate) use texts::millis;
+pub(crate) use times::millis;
 
 use crate::{
     limits::{LIST_BYTES_MAX, VALUE_DEPTH_MAX},
@@ -140,7 +141,9 @@ impl Expr {
         match self {
             Self::Literal(_) | Self::Input(_) => false,
             Self::Context(_) => true,
-            Self::Apply(spec, parts) => spec.name == "uuid" || parts.iter().any(Self::reads_context),
+            Self::Apply(spec, parts) => {
+                ["uuid", "random"].contains(&spec.name) || parts.iter().any(Self::reads_context)
+            }
             Self::List(parts) => parts.iter().any(Self::reads_context),
             Self::Record(fields) => fields.values().any(Self::reads_context),
         }
@@ -253,6 +256,18 @@ mod tests {
             (json!({"$parse": "{\"a\":1}"}), json!({"a": 1})),
             (json!({"$time": "1970-01-02T00:00:00.5Z"}), json!(86_400_500)),
             (json!({"$time": "1970-01-01T01:00:00+01:00"}), json!(0)),
+            (json!({"$is_time": "2024-02-29T23:59:59.5Z"}), json!(true)),
+            (json!({"$is_time": "tomorrow"}), json!(false)),
+            (json!({"$is_time": 5}), json!(false)),
+            (json!({"$moment": {"$time": "2024-02-29T23:59:59.5Z"}}), json!("2024-02-29T23:59:59.500Z")),
+            (json!({"$moment": -1}), json!("1969-12-31T23:59:59.999Z")),
+            (json!({"$digest": ["abc", "MD5"]}), json!("900150983cd24fb0d6963f7d28e17f72")),
+            (json!({"$digest": ["abc", "SHA-1"]}), json!("a9993e364706816aba3e25717850c26c9cd0d89d")),
+            (
+                json!({"$digest": [{"a": 1}, "SHA-256"]}),
+                json!("015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"),
+            ),
+            (json!({"$random": [5, 6]}), json!(5)),
         ];
         for (template, expected) in cases {
             assert_eq!(eval(template.clone(), &input), Ok(expected), "{template}");
@@ -275,6 +290,9 @@ mod tests {
             (json!({"$range": [0, 1_000_000_000, 1]}), "large"),
             (json!({"$add": [i64::MAX, 1]}), "large"),
             (json!({"$time": "soon"}), "RFC 3339"),
+            (json!({"$moment": i64::MAX}), "four digits"),
+            (json!({"$digest": ["x", "CRC"]}), "SHA-256"),
+            (json!({"$random": [5, 5]}), "nothing between"),
             (json!({"$bytes": "%%"}), "base64"),
         ];
         for (template, part) in cases {
@@ -289,6 +307,24 @@ mod tests {
         assert_eq!(one, eval(json!({"$uuid": []}), &json!(null)).unwrap());
         assert_ne!(one, eval(json!({"$uuid": ["other"]}), &json!(null)).unwrap());
         assert_eq!(one.as_str().unwrap().len(), 36);
+    }
+
+    #[test]
+    fn a_random_number_is_the_same_for_the_same_step_and_anything_for_others() {
+        let draw = |salt: u32| eval(json!({"$random": [-3, 7, salt]}), &json!(null)).unwrap().as_i64().unwrap();
+        let drawn: std::collections::BTreeSet<i64> = (0..500).map(draw).collect();
+        assert_eq!(drawn, (-3..7).collect());
+        assert_eq!(draw(1), draw(1));
+        let all = eval(json!({"$random": [i64::MIN, i64::MAX]}), &json!(null)).unwrap();
+        assert!(all.is_i64());
+    }
+
+    #[test]
+    fn moments_are_times_again() {
+        for day in (-719_000..2_900_000_i64).step_by(97) {
+            let ms = day * 86_400_000 + day.rem_euclid(86_400) * 1_000;
+            assert_eq!(eval(json!({"$time": {"$moment": ms}}), &json!(null)).unwrap(), json!(ms));
+        }
     }
 
     pub(crate) fn any_json() -> impl Strategy<Value = Value> {

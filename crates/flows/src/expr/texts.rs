@@ -1,7 +1,10 @@
 //! Functions of texts.
 
 use base64_simd::STANDARD;
+use md5::{Digest as _, Md5};
 use serde_json::Value;
+use sha1::Sha1;
+use sha2::{Sha256, Sha384, Sha512};
 
 use super::{
     EvalError,
@@ -97,51 +100,23 @@ fn pattern(text: &str) -> Vec<String> {
     parts
 }
 
-pub(super) fn time(a: &Arguments<'_>) -> Result<Value, EvalError> {
-    let text = a.text(0)?;
-    millis(text)
-        .map(Value::from)
-        .ok_or_else(|| EvalError(format!("`$time`: `{text}` is no time as in RFC 3339, such as 2030-01-31T12:00:00Z")))
-}
-
-/// Milliseconds since 1970 of a time as in RFC 3339.
-pub(crate) fn millis(text: &str) -> Option<i64> {
-    let (date, rest) = text.split_at_checked(10)?;
-    let (time, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
-    let (year, month, day) = triple(date, '-')?;
-    let (hour, minute, second) = triple(time, ':')?;
-    let in_range = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
-    let (fraction, zone) = match rest.strip_prefix('.') {
-        Some(rest) => rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())),
-        None => ("0", rest),
-    };
-    let thousandths = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
-    let offset = match zone {
-        "Z" | "z" => 0,
-        _ => {
-            let sign = if zone.starts_with('-') { -1 } else { 1 };
-            let (hours, minutes) = zone.strip_prefix(['+', '-'])?.split_once(':')?;
-            sign * (number(hours, 2)? * 60 + number(minutes, 2)?)
+/// The hash of a text, or of another value as JSON.
+pub(super) fn digest(a: &Arguments<'_>) -> Result<Value, EvalError> {
+    let text = shown(a.at(0));
+    let hashed = match a.text(1)? {
+        "MD5" => hex(&Md5::digest(text)),
+        "SHA-1" => hex(&Sha1::digest(text)),
+        "SHA-256" => hex(&Sha256::digest(text)),
+        "SHA-384" => hex(&Sha384::digest(text)),
+        "SHA-512" => hex(&Sha512::digest(text)),
+        other => {
+            let known = "MD5, SHA-1, SHA-256, SHA-384 or SHA-512";
+            return Err(EvalError(format!("`$digest`: there is no algorithm `{other}`; take {known}")));
         }
     };
-    let seconds = days(year, month, day) * 86_400 + hour * 3_600 + (minute - offset) * 60 + second;
-    in_range.then_some(seconds * 1_000 + thousandths)
+    Ok(hashed.into())
 }
 
-fn triple(text: &str, separator: char) -> Option<(i64, i64, i64)> {
-    let mut parts = text.split(separator);
-    let (a, b, c) = (parts.next()?, parts.next()?, parts.next()?);
-    let parsed = (number(a, a.len())?, number(b, 2)?, number(c, 2)?);
-    parts.next().is_none().then_some(parsed)
-}
-
-fn number(text: &str, digits: usize) -> Option<i64> {
-    (text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
-}
-
-/// Days from 1970-01-01, by the rule of the Gregorian calendar: years begin in March, so that the leap day is the last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

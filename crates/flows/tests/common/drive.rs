@@ -1,4 +1,5 @@
-//! Drives runs: rows in memory, commands done in an order that a seed draws, with crashes and repeated events.
+//! Drives runs: rows in memory, commands done in an order that a seed draws, with crashes and repeated events. What functions, agents and lines are is said by the module around
+//! this one: `call`, `ask`, `lines` and `PARTS`.
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
@@ -8,11 +9,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use stride_flows::{
     Plan,
-    run::{Command, Content, Error, Event, Execution, Need, Rows, advance, outstanding},
+    run::{Command, Content, Error, Event, Execution, Message, Need, Rows, advance, outstanding},
 };
 use stride_ids::Failure;
 
-use super::call;
+use super::{PARTS, ask, call, lines};
 
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
@@ -254,16 +255,13 @@ impl World {
                     _ => lines(number).as_array().unwrap().clone(),
                 };
                 self.bytes += json!(items).to_string().len();
-                Event::Page { step, number, items, next: (number < 3).then(|| json!(number + 1)) }
+                Event::Page { step, number, items, next: (number + 1 < PARTS).then(|| json!(number + 1)) }
             }
-            Command::Ask(message) => {
-                self.calls.push((format!("{}/{}", message.agent, message.key), message.input));
-                Event::Done { step: message.step, result: json!(7) }
-            }
-            Command::Tell(message) => {
-                self.calls.push((format!("{}/{}", message.agent, message.key), message.input));
-                Event::Done { step: message.step, result: json!(null) }
-            }
+            Command::Ask(message) => self.message(message),
+            Command::Tell(message) => match self.message(message) {
+                Event::Done { step, .. } => Event::Done { step, result: json!(null) },
+                failed => failed,
+            },
             Command::Publish { step, topic, value } => {
                 self.calls.push((topic, value));
                 Event::Done { step, result: json!(null) }
@@ -291,20 +289,19 @@ impl World {
         }
     }
 
+    fn message(&mut self, message: Message) -> Event {
+        let Message { step, agent, key, method, input } = message;
+        let answer = ask(&agent, &key, &method, &input);
+        self.calls.push((format!("{agent}/{key}"), input));
+        match answer {
+            Ok(result) => Event::Done { step, result },
+            Err((code, message)) => Event::Failed { step, error: Error::new(&code, message) },
+        }
+    }
+
     fn put(&mut self, key: String, value: Value) -> Value {
         let bytes = value.to_string().len();
         self.objects.insert(key.clone(), value);
         json!({"$object": {"bucket": "b", "key": key, "bytes": bytes}})
     }
-}
-
-/// The lines of one part of four.
-pub(crate) fn lines(part: u64) -> Value {
-    let words = [
-        "get ok 200 fine and well",
-        "get bad 500 out of luck",
-        "put ok 201 stored somewhere",
-        "get ok 200 another line",
-    ];
-    (0..100).map(|at| json!(format!("{} {}", words[(at + part as usize) % 4], "x".repeat(40)))).collect()
 }

@@ -62,6 +62,25 @@ pub(crate) fn call(name: &str, input: &Value) -> Result<Value, (String, String)>
     })
 }
 
+/// What every agent answers.
+fn ask(_: &str, _: &str, _: &str, _: &Value) -> Result<Value, (String, String)> {
+    Ok(json!(7))
+}
+
+/// How many parts the lines have.
+const PARTS: u64 = 4;
+
+/// The lines of one part.
+fn lines(part: u64) -> Value {
+    let words = [
+        "get ok 200 fine and well",
+        "get bad 500 out of luck",
+        "put ok 201 stored somewhere",
+        "get ok 200 another line",
+    ];
+    (0..100).map(|at| json!(format!("{} {}", words[(at + part as usize) % 4], "x".repeat(40)))).collect()
+}
+
 pub(crate) fn draft(graph: Value) -> Draft {
     let text = json!({ "version": 1, "name": "test", "graph": graph }).to_string();
     Draft::read(text.as_bytes()).unwrap_or_else(|e| panic!("{e}\n{text}"))
