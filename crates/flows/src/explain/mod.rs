@@ -85,7 +85,7 @@ fn numbers(estimate: &Estimate, measured: Option<&Measure>) -> String {
         parts.push(format!("{items} items"));
     }
     if *calls > 0 {
-        parts.push(format!("{calls} {}", if *calls == 1 { "call" } else { "calls" }));
+        parts.push(called(*calls));
     }
     parts.push(bytes(*bytes_out));
     if *micros > 0 {
@@ -95,9 +95,18 @@ fn numbers(estimate: &Estimate, measured: Option<&Measure>) -> String {
     match measured {
         None => expected,
         Some(Measure { calls, bytes_out, millis, .. }) => {
-            format!("{expected}; took {calls} calls, {}, {}", bytes(*bytes_out), time(millis.saturating_mul(1_000)))
+            format!(
+                "{expected}; took {}, {}, {}",
+                called(*calls),
+                bytes(*bytes_out),
+                time(millis.saturating_mul(1_000))
+            )
         }
     }
+}
+
+fn called(calls: u64) -> String {
+    format!("{calls} {}", if calls == 1 { "call" } else { "calls" })
 }
 
 fn bytes(count: u64) -> String {

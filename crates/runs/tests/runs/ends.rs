@@ -69,7 +69,7 @@ async fn a_plan_is_shown_before_a_run_and_with_what_it_took_after_one() {
     assert!(wrong.to_string().contains("did you mean `fuse`"), "{wrong}");
     world.run(json!(1)).await;
     let took = world.runs.explain_run(&tenant(), &name("f"), "r", Format::Text).await.unwrap();
-    assert!(took.contains("took 1 calls"), "{took}");
+    assert!(took.contains("took 1 call"), "{took}");
     let svg = world.runs.explain_run(&tenant(), &name("f"), "r", Format::Svg).await.unwrap();
     assert!(svg.starts_with("<svg"), "{svg}");
 }

@@ -67,7 +67,7 @@ async fn a_flow_is_deployed_explained_run_and_listed_with_the_command_line() {
     assert!(prints(&node, &["flow", "ls"]).contains("greeting  1"));
     assert!(prints(&node, &["flow", "ls", "greeting"]).contains("greeting/one  done"));
     assert!(prints(&node, &["flow", "status", "greeting/one"]).contains("greeting/one: done"));
-    assert!(prints(&node, &["flow", "explain", "greeting/one"]).contains("took 1 calls"));
+    assert!(prints(&node, &["flow", "explain", "greeting/one"]).contains("took 1 call"));
     assert!(prints(&node, &["flow", "explain", "greeting/one", "--svg"]).starts_with("<svg"));
     let logical: Value = serde_json::from_str(&prints(&node, &["flow", "explain", "greeting", "--json"])).unwrap();
     assert!(logical["logical"]["graphs"][0]["nodes"].as_array().unwrap().len() > 2);
@@ -203,8 +203,9 @@ async fn a_state_machine_runs_with_only_its_resources_named() {
         "Fine": {"Type": "Pass", "Result": "fine", "End": true},
         "Odd": {"Type": "Fail", "Error": "Odd", "Cause": "nobody says that"}}});
     let file = written(dir.path(), "machine.json", &machine.to_string());
-    let resource = "arn:aws:lambda:eu-west-1:1:function:shout=counter/shout";
-    prints(&node, &["flow", "deploy", &file, "--states", "machine", "--resource", resource]);
+    let resources = json!({"arn:aws:lambda:eu-west-1:1:function:shout": "counter/shout"});
+    let resources = written(dir.path(), "resources.json", &resources.to_string());
+    prints(&node, &["flow", "deploy", &file, "--states", "machine", "--resources", &resources]);
     assert_eq!(prints(&node, &["flow", "run", "machine", r#"{"text": "hi"}"#]).trim(), r#""fine""#);
     let failed = refused(&node, &["flow", "run", "machine", r#"{"text": "ho"}"#], 1);
     assert!(failed.contains("Odd") && failed.contains("nobody says that"), "{failed}");

@@ -16,6 +16,7 @@ mod deploy_files;
 mod docs;
 mod election;
 mod errors;
+mod flow_examples;
 mod flows;
 mod functions;
 mod guest_maps;

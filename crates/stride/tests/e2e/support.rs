@@ -16,6 +16,23 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
+/// The packages of the components that tests deploy.
+const EXAMPLES: [&str; 13] = [
+    "audit",
+    "bank",
+    "counter",
+    "echo",
+    "election",
+    "faulty",
+    "image-pipeline",
+    "jobs",
+    "log-analysis",
+    "shop",
+    "thumbnails",
+    "training",
+    "words",
+];
+
 /// Builds the example components once per test binary; Cargo makes that cheap when they are fresh.
 pub(crate) fn examples() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -24,23 +41,7 @@ pub(crate) fn examples() -> PathBuf {
             let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
-                .args([
-                    "-p",
-                    "audit",
-                    "-p",
-                    "bank",
-                    "-p",
-                    "counter",
-                    "-p",
-                    "echo",
-                    "-p",
-                    "election",
-                    "-p",
-                    "faulty",
-                    "-p",
-                    "thumbnails",
-                ])
-                .args(["-p", "words"])
+                .args(EXAMPLES.iter().flat_map(|example| ["-p", example]))
                 .current_dir(root())
                 .status()
                 .unwrap();

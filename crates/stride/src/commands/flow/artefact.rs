@@ -1,6 +1,7 @@
 //! `stride flow deploy FILE`, and how a flow is read from a file.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,6 +11,7 @@ use clap::Args;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use stride_flows::NodeName;
+use stride_states::Resources;
 
 use crate::{client::Client, input::Data, output, report::Trouble};
 
@@ -22,14 +24,9 @@ pub(crate) struct Source {
     /// It is a state machine in Amazon States Language, which has no name of its own: call it so
     #[arg(long, value_name = "NAME")]
     pub(crate) states: Option<String>,
-    /// Which function a resource of the state machine is, as often as there are any
-    #[arg(long, value_name = "RESOURCE=COMPONENT/FUNCTION", requires = "states", value_parser = resource)]
-    pub(crate) resource: Vec<(String, String)>,
-}
-
-fn resource(text: &str) -> Result<(String, String), String> {
-    let (resource, function) = text.split_once('=').ok_or("write RESOURCE=COMPONENT/FUNCTION")?;
-    Ok((resource.to_owned(), function.to_owned()))
+    /// A JSON file that says which function a resource of the state machine is: a record from resource to COMPONENT/FUNCTION
+    #[arg(long, value_name = "FILE", requires = "states")]
+    pub(crate) resources: Option<PathBuf>,
 }
 
 impl Source {
@@ -42,11 +39,20 @@ impl Source {
                 .why(why)
                 .next("docs/states-language.md says what is covered")
         };
-        let mut draft = stride_states::read(&bytes, &self.resource.iter().cloned().collect())
-            .map_err(|problems| wrong(problems.to_string()))?;
+        let resources = self.resources.as_deref().map(resources).transpose()?.unwrap_or_default();
+        let mut draft = stride_states::read(&bytes, &resources).map_err(|problems| wrong(problems.to_string()))?;
         draft.name = NodeName::new(name).map_err(|e| wrong(e.to_string()))?;
         Ok(serde_json::to_vec(&draft)?)
     }
+}
+
+fn resources(file: &Path) -> anyhow::Result<Resources> {
+    let wrong = |e: serde_json::Error| {
+        let what = format!("{} does not say which resource is which function", file.display());
+        Trouble::failed(what).why(e.to_string()).next("write {\"RESOURCE\": \"COMPONENT/FUNCTION\", ...}")
+    };
+    let all: BTreeMap<String, String> = serde_json::from_slice(&bytes(file)?).map_err(wrong)?;
+    Ok(all.into_iter().collect())
 }
 
 fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {

@@ -38,7 +38,7 @@ impl Explain {
         let without = self.without.join(",");
         let file = PathBuf::from(&self.target);
         let request = if file.is_file() {
-            let artefact = Source { file, states: None, resource: Vec::new() }.read()?;
+            let artefact = Source { file, states: None, resources: None }.read()?;
             let request = client.request(Method::POST, &["flows"]);
             request.query(&[("explain", format), ("without", &without)]).body(artefact)
         } else {

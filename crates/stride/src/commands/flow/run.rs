@@ -82,7 +82,7 @@ impl Run {
             };
             return Ok(Name::new(&self.flow).map_err(none)?);
         }
-        let source = Source { file, states: None, resource: Vec::new() };
+        let source = Source { file, states: None, resources: None };
         let deployed = artefact::deploy(client, source.read()?, &[]).await?;
         eprintln!("flow: {}, version {}", deployed.name, deployed.version);
         Ok(Name::new(&deployed.name)?)
