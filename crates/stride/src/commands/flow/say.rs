@@ -1,8 +1,12 @@
 //! What people say to runs: `stride flow approve | refuse | event | move | cancel | rm`
 
+use std::time::Duration;
+
 use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
+use stride_ids::Code;
+use stride_sim::Clock;
 
 use crate::{
     client::Client,
@@ -11,6 +15,10 @@ use crate::{
     output,
     report::Trouble,
 };
+
+/// How long a step is waited for that does not ask yet, and how often it is looked for.
+const ABOUT_TO_ASK: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 pub(crate) struct Approve {
@@ -87,15 +95,27 @@ fn value(data: Option<Data>) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&data.read()?).map_err(none)?)
 }
 
-async fn say(client: &Client, target: &RunTarget, what: &str, said: &Value) -> anyhow::Result<()> {
-    client.send(client.request(Method::POST, &target.of(what)).json(said)).await?;
-    Ok(())
+/// Answers a step that asks. One that is about to ask is waited for: a run that has just begun is not there yet.
+async fn answer(client: &Client, target: &RunTarget, said: &Value) -> anyhow::Result<()> {
+    let clock = Clock::real();
+    let until = clock.now() + ABOUT_TO_ASK;
+    loop {
+        let request = client.request(Method::POST, &target.of("approvals")).json(said);
+        match client.send(request).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.code() == Code::NotFound.as_str() && clock.now() < until => {
+                super::status::status(client, target, 0).await?;
+                clock.sleep(LOOK_EVERY).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 impl Approve {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         let said = json!({"approve": true, "step": self.step, "by": self.by, "payload": value(self.payload)?});
-        say(client, &self.target, "approvals", &said).await?;
+        answer(client, &self.target, &said).await?;
         Ok(output::line(format_args!("approved; `stride flow status {}` shows how it goes on", self.target))?)
     }
 }
@@ -103,7 +123,7 @@ impl Approve {
 impl Refuse {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         let said = json!({"approve": false, "step": self.step, "by": self.by, "reason": self.reason});
-        say(client, &self.target, "approvals", &said).await?;
+        answer(client, &self.target, &said).await?;
         Ok(output::line("refused")?)
     }
 }
@@ -111,7 +131,7 @@ impl Refuse {
 impl Event {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         let said = json!({"id": self.id, "name": self.name, "payload": value(self.payload)?});
-        say(client, &self.target, "events", &said).await?;
+        client.send(client.request(Method::POST, &self.target.of("events")).json(&said)).await?;
         Ok(output::line(format_args!("told {}", self.target))?)
     }
 }
