@@ -159,7 +159,7 @@ impl Lines<'_> {
         let mut read = Reading::default();
         let end = read.through(self.shared, self.run, &part).await?;
         let after = Some(part.key.clone());
-        let within = (end < part.len).then(|| Part { begin: end, ..part });
+        let within = (end < part.len).then_some(Part { begin: end, ..part });
         Ok((read.lines, Some(json!(Cursor { after, within }))))
     }
 }
