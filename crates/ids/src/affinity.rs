@@ -37,7 +37,8 @@ enum Piece {
 }
 
 const RULE: &str = "use agent:TYPE/KEY or object:BUCKET/KEY, where {key} is the agent's key and {key.1} its first part between slashes";
-const SAME_FOR_ALL: &str = "name {key} or a part of it, as {key.1}: otherwise all agents of the type would share one cell";
+const SAME_FOR_ALL: &str =
+    "name {key} or a part of it, as {key.1}: otherwise all agents of the type would share one cell";
 
 impl FromStr for Affinity {
     type Err = InvalidName;

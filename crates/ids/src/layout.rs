@@ -59,7 +59,8 @@ impl Layout {
     /// The cell of an agent.
     pub fn cell(&self, agent: &Address) -> CellId {
         if self.types.has_rules.load(Ordering::Acquire)
-            && let Some(Some(rule)) = self.types.known.read().get(&agent.tenant).and_then(|known| known.get(&agent.kind))
+            && let Some(Some(rule)) =
+                self.types.known.read().get(&agent.tenant).and_then(|known| known.get(&agent.kind))
             && let Some(cell) = rule.cell(agent, self.cells)
         {
             return cell;
@@ -124,7 +125,9 @@ impl Layout {
         match named {
             Some((by, _)) => Err(Failure::new(
                 Code::Conflict,
-                format!("agents of type `{by}` are close to those of a type that is to get an affinity of its own; leave it without one"),
+                format!(
+                    "agents of type `{by}` are close to those of a type that is to get an affinity of its own; leave it without one"
+                ),
             )),
             None => Ok(()),
         }

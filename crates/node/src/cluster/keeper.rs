@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::Engine;
-use stride_cluster::{Cells, Load, NodeName};
+use stride_cluster::{CellLoad, Cells, Load, NodeName};
 use stride_ids::{CellId, Code, Epoch, Failure, Seq, with_causes};
 use stride_snapshots::Snapshots;
 use stride_store::Store;
@@ -64,8 +64,8 @@ impl Cells for Keeper {
         let stats = self.engine.stats();
         // Of a cell that was not saved here yet the tables keep what its last owner said.
         let sizes = self.sizes.lock();
-        let size = |(cell, _)| sizes.get(&cell).map(|size| (cell, *size));
-        let cells = self.engine.owned().into_iter().filter_map(size).collect();
+        let load = |(cell, busy)| CellLoad { cell, bytes: sizes.get(&cell).copied(), busy };
+        let cells = self.engine.busy().into_iter().map(load).collect();
         Load { agents: stats.live, queue: stats.waiting, cells }
     }
 }
