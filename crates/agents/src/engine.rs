@@ -374,6 +374,10 @@ impl World for Engine {
         self.clock.timestamp()
     }
 
+    fn cell_of(&self, agent: &Address) -> CellId {
+        self.cell_id(agent)
+    }
+
     fn check_known(&self, agent: &Address) -> Result<(), Failure> {
         if self.store.layout().knows(&agent.tenant, &agent.kind) { Ok(()) } else { self.kind_of(agent).map(drop) }
     }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use stride_ids::{Address, Code, Failure, Payload};
+use stride_ids::{Address, CellId, Code, Failure, Payload};
 use stride_sim::Timestamp;
 use stride_store::RowKey;
 
@@ -34,6 +34,8 @@ pub(crate) trait World: Send + Sync {
     ) -> Result<Vec<(String, Bytes)>, stride_store::Error>;
     fn timers(&self, agent: &Address) -> Result<Vec<(String, Timer)>, Failure>;
     fn now(&self) -> Timestamp;
+    /// The cell of an agent.
+    fn cell_of(&self, agent: &Address) -> CellId;
     /// Refuses an agent of a type that was never deployed, as far as is known: in which cell it will be, nobody can say.
     fn check_known(&self, agent: &Address) -> Result<(), Failure>;
     /// Asks an agent from within a turn of the agent that waits last.
@@ -228,6 +230,11 @@ impl Turn {
         Ok(())
     }
 
+    /// The cell of the agent whose turn it is.
+    pub fn cell(&self) -> CellId {
+        self.world.cell_of(&self.address)
+    }
+
     /// Tells an agent. The message leaves with this turn's commit or not at all, arrives exactly once, and after those
     /// that this agent told the same one before.
     ///
@@ -381,6 +388,10 @@ mod tests {
 
         fn now(&self) -> Timestamp {
             1_000
+        }
+
+        fn cell_of(&self, agent: &Address) -> CellId {
+            agent.cell(64)
         }
 
         fn check_known(&self, agent: &Address) -> Result<(), Failure> {

@@ -107,6 +107,14 @@ impl History {
     }
 }
 
+/// So many cells, with the agent types that were ever deployed in a data directory.
+///
+/// # Errors
+/// If its deployments cannot be read.
+pub fn deployed_types(dir: &Path, cells: u16) -> io::Result<Layout> {
+    Catalog::open(dir)?.layout(cells)
+}
+
 impl Catalog {
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let catalog = Self { components: dir.join("components"), deployments: dir.join("deployments") };

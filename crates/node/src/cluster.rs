@@ -192,6 +192,7 @@ impl Membership {
         let keeper = Arc::new(Keeper {
             engine: engine.clone(),
             switchboard: self.switchboard.clone(),
+            objects: objects.clone(),
             sizes: self.sizes,
             runtime: Handle::current(),
         });

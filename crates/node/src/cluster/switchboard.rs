@@ -35,6 +35,8 @@ pub(super) mod services {
     pub(crate) const RUN: Service = Service(16);
     /// How busy a node is, and what it has in its caches.
     pub(crate) const REPORT: Service = Service(17);
+    /// Bring bytes into the caches that will be wanted.
+    pub(crate) const WARM: Service = Service(18);
 }
 
 /// How long a turn on another node may take. Clients and guests have deadlines of their own.

@@ -20,7 +20,7 @@ use stride_snapshots::Snapshots;
 use stride_store::Store;
 
 use super::TransferError;
-use crate::{DatabaseUrl, catalog::Catalog, identity::Identity, node::environment};
+use crate::{DatabaseUrl, catalog::deployed_types, identity::Identity, node::environment};
 
 /// How many cells are written or read at the same time.
 pub(super) const AT_ONCE: usize = 8;
@@ -60,8 +60,8 @@ impl Alone {
             return Err(damaged(report.to_string()));
         }
         let look = Look::at(&RealDisk, &journal).map_err(held)?;
-        let types = Catalog::open(dir).and_then(|catalog| catalog.layout(look.cells()));
-        let types = types.map_err(|source| TransferError::Io { path: dir.into(), source })?;
+        let types =
+            deployed_types(dir, look.cells()).map_err(|source| TransferError::Io { path: dir.into(), source })?;
         let agents = Offline::open(&look, &store, &types)?;
         Ok(Self { dir: dir.into(), identity, agents, _held: look })
     }

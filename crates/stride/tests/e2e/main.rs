@@ -37,3 +37,4 @@ mod support;
 mod tell;
 mod thumbnails;
 mod torture;
+mod warmth;
