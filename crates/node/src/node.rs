@@ -95,7 +95,11 @@ impl Node {
         let incarnation = Incarnation::of_bits(chance.next_u64());
         let journal = open_journal(&config, &mut identity, incarnation, &clock, &chance).await?;
         let storage = open_storage(&config, &mut identity, &clock).await?;
-        let layout = catalog.layout(identity.cells).map_err(data_error)?;
+        // Of those of a cluster its tables say which came first; they are looked at before anything is taken over.
+        let layout = match &config.cluster {
+            Some(_) => Layout::from(identity.cells),
+            None => catalog.layout(identity.cells).map_err(data_error)?,
+        };
         let store = open_store(&config, &identity, &layout)?;
         let site = site(&config, &identity)?;
         let membership = match config.cluster.as_ref().zip(identity.cluster.as_deref()) {
