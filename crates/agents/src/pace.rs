@@ -102,6 +102,7 @@ mod tests {
         for at in 0..60_000 {
             pace.note(Duration::from_millis(at), Duration::ZERO);
         }
-        assert_eq!(pace.busy(Duration::from_secs(60)).map(|busy| busy / 10), Some(9), "a thousand turns a second");
+        let busy = pace.busy(Duration::from_secs(60)).unwrap();
+        assert!((95..=105).contains(&busy), "a thousand turns a second are a tenth of a core: {busy}");
     }
 }

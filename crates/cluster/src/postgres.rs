@@ -54,9 +54,11 @@ SELECT (SELECT count(*) FROM beat), coalesce((SELECT nodes FROM told), c.nodes),
     EXISTS (SELECT FROM stride.nodes WHERE incarnation = $1)
 FROM stride.control c";
 
+/// Only what has changed: a row that is written again as it was leaves one to clean up all the same.
 const SIZES: &str = "
 UPDATE stride.wanted w SET bytes = coalesce(s.bytes, w.bytes), busy = coalesce(s.busy, w.busy)
-FROM unnest($1::int4[], $2::int8[], $3::int8[]) AS s(cell, bytes, busy) WHERE w.cell = s.cell";
+FROM unnest($1::int4[], $2::int8[], $3::int8[]) AS s(cell, bytes, busy)
+WHERE w.cell = s.cell AND (coalesce(s.bytes, w.bytes), coalesce(s.busy, w.busy)) IS DISTINCT FROM (w.bytes, w.busy)";
 
 const NODES: &str = "
 SELECT name, incarnation, home, http, peer, labels::text, price, cores, memory, release,

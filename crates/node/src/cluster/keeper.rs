@@ -73,7 +73,8 @@ impl Cells for Keeper {
         // Of a cell that was not saved here yet the tables keep what its last owner said.
         let sizes = self.sizes.lock();
         let load = |(cell, busy)| CellLoad { cell, bytes: sizes.get(&cell).copied(), busy };
-        let cells = self.engine.busy().into_iter().map(load).collect();
+        let known = |load: &CellLoad| load.bytes.is_some() || load.busy.is_some();
+        let cells = self.engine.busy().into_iter().map(load).filter(known).collect();
         Load { agents: stats.live, queue: stats.waiting, cells }
     }
 }
