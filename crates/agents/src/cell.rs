@@ -19,6 +19,7 @@ use crate::{
     inbox::Inbox,
     lane::Lane,
     message::Envelope,
+    pace::Pace,
     slot::{Resident, Slot},
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Cell {
     pub(crate) flushed: AtomicBool,
     /// When its timers are looked at next.
     pub(crate) timers_at: AtomicU64,
+    /// How busy its turns are.
+    pub(crate) pace: Mutex<Pace>,
 }
 
 /// How much of a cell is in a snapshot.
@@ -110,6 +113,7 @@ impl Cell {
             lanes: Mutex::default(),
             flushed: AtomicBool::new(false),
             timers_at: AtomicU64::new(u64::MAX),
+            pace: Mutex::default(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     engine::{Engine, journal_failure, store_failure, unreadable},
     held::Held,
     message::Envelope,
-    order::Ordered,
+    order::{Ordered, on_its_way},
     record::{Accept, Record},
 };
 
@@ -40,7 +40,7 @@ impl Engine {
             while outbox.front().is_some_and(ready) {
                 let Some(held) = outbox.pop_front() else { break };
                 let (id, envelope) = held.release(receipt);
-                by_cell.entry(envelope.to.cell(self.settings.cells)).or_default().push((id, envelope));
+                by_cell.entry(self.cell_id(&envelope.to)).or_default().push((id, envelope));
             }
         }
         for (to, messages) in by_cell {
@@ -67,6 +67,10 @@ impl Engine {
                 if let Some((last, _)) = batch.last().filter(|_| accept.messages.len() > before) {
                     accept.from.push((from, *last));
                 }
+            }
+            // Whoever sent them knows the rule of a type that this node has not heard of yet.
+            if accept.messages.iter().any(|envelope| self.cell_id(&envelope.to) != to.id) {
+                return Err(on_its_way(to.id));
             }
             if accept.messages.is_empty() {
                 (tail.last, Vec::new())

@@ -45,6 +45,10 @@ pub trait Elsewhere: Send + Sync + 'static {
     /// Whether this node is the owner of a cell at some moment after this is called: what is read may be shown then.
     fn confirm(&self, cell: CellId, epoch: Epoch) -> BoxFuture<'_, Result<(), Failure>>;
 
+    /// Finds out which agent types were deployed, on whichever node, before this was called. The store's
+    /// [`Layout`](stride_ids::Layout) knows them then.
+    fn learn(&self) -> BoxFuture<'_, Result<(), Failure>>;
+
     /// Waits until the cell may have another owner, or for a moment if nothing says so.
     fn moved(&self, cell: CellId) -> BoxFuture<'_, ()>;
 }

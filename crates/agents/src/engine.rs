@@ -174,7 +174,7 @@ impl Engine {
         let mut replayed = 0;
         for id in (0..self.settings.cells).map(CellId) {
             let began = self.clock.now();
-            let (mut cell, bytes) = take_over(&*self.journal, &self.store, id, self.settings.cells).await?;
+            let (mut cell, bytes) = take_over(&*self.journal, &self.store, id).await?;
             replayed += bytes;
             cell.recovered_in = self.clock.now() - began;
             self.count_rows(id)?;
@@ -285,8 +285,8 @@ impl Engine {
     }
 
     /// Which cell an agent belongs to.
-    pub(crate) fn cell_id(&self, address: &Address) -> CellId {
-        address.cell(self.settings.cells)
+    pub fn cell_id(&self, address: &Address) -> CellId {
+        self.store.layout().cell(address)
     }
 
     /// The cell of an agent, if it is owned.
@@ -372,6 +372,14 @@ impl World for Engine {
 
     fn now(&self) -> Timestamp {
         self.clock.timestamp()
+    }
+
+    fn cell_of(&self, agent: &Address) -> CellId {
+        self.cell_id(agent)
+    }
+
+    fn check_known(&self, agent: &Address) -> Result<(), Failure> {
+        if self.store.layout().knows(&agent.tenant, &agent.kind) { Ok(()) } else { self.kind_of(agent).map(drop) }
     }
 
     fn ask(self: Arc<Self>, asked: Asked) -> BoxFuture<'static, Result<Answer, Failure>> {

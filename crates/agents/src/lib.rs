@@ -31,6 +31,7 @@ mod moving;
 pub mod native;
 mod offline;
 mod order;
+mod pace;
 mod parked;
 mod record;
 mod recover;

@@ -49,6 +49,10 @@ impl Engine {
         let began = self.clock.now();
         let (journal, cells) = (self.journal.clone(), asked.clone());
         let opened = self.tasks.blocking(move || journal.open_at(&cells)).await?;
+        if let Some(cluster) = &self.cluster {
+            // Now that nobody adds to them: whoever did may have known of types that this node has not heard of.
+            cluster.elsewhere.learn().await.map_err(OpenError::Types)?;
+        }
         let ours = asked.into_iter().zip(opened).filter_map(|((id, _), opened)| Some((id, opened?)));
         let taken = stream::iter(ours).map(async |(id, opened)| {
             let mut cell = self.recover(id, opened.epoch, opened.last).await?;
@@ -81,8 +85,7 @@ impl Engine {
     async fn take_up(self: &Arc<Self>, id: CellId, epoch: Epoch, last: Seq) -> Result<Cell, OpenError> {
         let engine = self.clone();
         let receipt = self.journal.settled(id, epoch, last).await?;
-        let taken =
-            self.tasks.blocking(move || take_up(&*engine.journal, &engine.store, id, engine.settings.cells, receipt));
+        let taken = self.tasks.blocking(move || take_up(&*engine.journal, &engine.store, id, receipt));
         Ok(taken.await?.0)
     }
 

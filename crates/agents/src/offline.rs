@@ -6,7 +6,7 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use stride_ids::{Address, CellId, Seq};
+use stride_ids::{Address, CellId, Layout, Seq};
 use stride_journal::{Error, Record, embedded::Look};
 use stride_store::{RowKey, Rows, Store};
 
@@ -19,35 +19,42 @@ use crate::{
 /// The state of a node that does not run.
 pub struct Offline {
     pub(crate) store: Arc<Store>,
-    pub(crate) cells: u16,
 }
 
 impl Offline {
-    /// Reads the store in `store` and, over it, what `journal` has behind it. Holds both until it is dropped.
+    /// Reads the store in `store` and, over it, what `journal` has behind it. Holds both until it is dropped. `types` knows the
+    /// agent types that were deployed.
     ///
     /// # Errors
     /// Those with which a node would not start.
-    pub fn open(journal: &Look, store: &Path) -> Result<Self, OpenError> {
-        let cells = journal.cells();
-        let store = Arc::new(Store::open_to_look(store, cells)?);
-        Self::over(store, cells, |cell| journal.last(cell), |cell, after| journal.replay(cell, after))
+    pub fn open(journal: &Look, store: &Path, types: &Layout) -> Result<Self, OpenError> {
+        let store = Arc::new(Store::open_to_look(store, types.in_cells(journal.cells()))?);
+        Self::over(store, |cell| journal.last(cell), |cell, after| journal.replay(cell, after))
     }
 
-    /// The same over a store that is open, of so many cells, with what a journal has behind it: where each cell ends there, and
+    /// The same over a store that is open, with what a journal has behind it: where each cell ends there, and
     /// its records behind a position.
     ///
     /// # Errors
     /// Those with which a node would not take a cell over.
     pub fn over(
         store: Arc<Store>,
-        cells: u16,
         last: impl Fn(CellId) -> Seq,
         replay: impl Fn(CellId, Seq) -> Result<Vec<Record>, Error>,
     ) -> Result<Self, OpenError> {
-        for cell in (0..cells).map(CellId) {
-            catch_up(&store, cell, cells, last(cell), |after| replay(cell, after))?;
+        for cell in (0..store.layout().cells()).map(CellId) {
+            catch_up(&store, cell, last(cell), |after| replay(cell, after))?;
         }
-        Ok(Self { store, cells })
+        Ok(Self { store })
+    }
+
+    /// Its cells, and the agent types that were deployed.
+    pub fn layout(&self) -> &Layout {
+        self.store.layout()
+    }
+
+    pub(crate) fn cells(&self) -> impl Iterator<Item = CellId> + use<> {
+        (0..self.layout().cells()).map(CellId)
     }
 
     /// The agents of a type that the platform serves itself, of all tenants, with their typed state.
@@ -56,7 +63,7 @@ impl Offline {
     /// If a row is damaged.
     pub fn agents(&self, kind: &NativeType) -> Result<Vec<(Address, Option<Bytes>)>, OpenError> {
         let (name, mut found) = (kind.name(), Vec::new());
-        for cell in (0..self.cells).map(CellId) {
+        for cell in self.cells() {
             for_each(&self.store, Rows::Headers(cell), |row, bytes| {
                 if let RowKey::Header(agent) = row
                     && agent.kind == name

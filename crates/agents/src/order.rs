@@ -61,7 +61,7 @@ impl Engine {
         };
         let seq = pending.seq();
         tail.last = seq;
-        self.store.stage(cell.id, seq, writes_of(record, cell.id, self.settings.cells, seq, before));
+        self.store.stage(cell.id, seq, writes_of(record, cell.id, self.store.layout(), seq, before));
         let mut woken = Vec::new();
         match record {
             Record::Commit(commit) => self.take_in_commit(cell, commit, seq, &mut woken),
@@ -138,7 +138,7 @@ impl Engine {
             inbox.remove(id);
         }
         for (id, envelope) in numbered(seq, &commit.sent) {
-            if envelope.to.cell(self.settings.cells) == cell.id {
+            if self.cell_id(&envelope.to) == cell.id {
                 let mut inboxes = cell.inboxes.lock();
                 arrive(inboxes.entry(envelope.to.clone()).or_default(), id, &envelope.to, &envelope.message, woken);
             } else {

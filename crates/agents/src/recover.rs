@@ -42,6 +42,9 @@ pub enum OpenError {
         /// Why.
         why: Failure,
     },
+    /// Which agent types there are cannot be found out, so neither where messages for them go.
+    #[error("which agent types are deployed cannot be found out: {0}")]
+    Types(Failure),
     /// A record cannot be read by this release.
     #[error("{cell}, record {seq}: {why}")]
     Unreadable {
@@ -63,15 +66,10 @@ pub enum OpenError {
 }
 
 /// Takes over one cell; and how much was replayed for it, in bytes of records.
-pub(crate) async fn take_over(
-    journal: &dyn Journal,
-    store: &Store,
-    id: CellId,
-    cells: u16,
-) -> Result<(Cell, usize), OpenError> {
+pub(crate) async fn take_over(journal: &dyn Journal, store: &Store, id: CellId) -> Result<(Cell, usize), OpenError> {
     let opened = journal.open_one(id)?;
     let receipt = journal.settled(id, opened.epoch, opened.last).await?;
-    take_up(journal, store, id, cells, receipt)
+    take_up(journal, store, id, receipt)
 }
 
 /// Brings the store up to the end of a cell that was taken over, which `receipt` says; and how much was replayed for it.
@@ -79,10 +77,9 @@ pub(crate) fn take_up(
     journal: &dyn Journal,
     store: &Store,
     id: CellId,
-    cells: u16,
     receipt: Receipt,
 ) -> Result<(Cell, usize), OpenError> {
-    let replayed = catch_up(store, id, cells, receipt.seq(), |after| journal.replay(id, after))?;
+    let replayed = catch_up(store, id, receipt.seq(), |after| journal.replay(id, after))?;
     Ok((Cell::new(id, receipt.epoch(), receipt, waiting_in(store, id)?), replayed))
 }
 
@@ -91,7 +88,6 @@ pub(crate) fn take_up(
 pub(crate) fn catch_up(
     store: &Store,
     id: CellId,
-    cells: u16,
     last: Seq,
     replay: impl FnOnce(Seq) -> Result<Vec<Replayed>, stride_journal::Error>,
 ) -> Result<usize, OpenError> {
@@ -108,7 +104,7 @@ pub(crate) fn catch_up(
             why: e.to_string(),
         })?;
         let before = Before::read(&decoded, store)?;
-        store.stage(id, record.seq, writes_of(&decoded, id, cells, record.seq, before));
+        store.stage(id, record.seq, writes_of(&decoded, id, store.layout(), record.seq, before));
     }
     Ok(replayed)
 }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use serde::Serialize;
-use stride_ids::{Address, CellId, MessageId, Seq};
+use stride_ids::{Address, CellId, Layout, MessageId, Seq};
 use stride_store::{RowKey, Rows, Store, Write};
 
 use crate::{
@@ -53,7 +53,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, row: &RowKey, value: &[u8], cells: u16) {
+    fn add(&mut self, row: &RowKey, value: &[u8], layout: &Layout) {
         match row {
             RowKey::Header(_) => self.agents += 1,
             RowKey::Inbox(..) => self.messages += 1,
@@ -63,7 +63,7 @@ impl Tally {
         }
         self.rows += 1;
         self.bytes += value.len() as u64;
-        let key = row.encode(cells);
+        let key = row.encode(layout);
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(key.len() as u64).to_le_bytes()).update(&key).update(value);
         let mut head = [0; 16];
@@ -125,7 +125,7 @@ struct Found {
 /// The agents of a store in so many cells.
 pub struct Resettled<'a> {
     source: &'a Offline,
-    cells: u16,
+    layout: Layout,
     messages: Vec<(Found, MessageId)>,
     /// The new names of messages that wait.
     renamed: HashMap<(CellId, MessageId), (CellId, MessageId)>,
@@ -137,11 +137,11 @@ impl Offline {
     /// # Errors
     /// If a row is damaged.
     pub fn tallies(&self) -> Result<Vec<Tally>, OpenError> {
-        let mut tallies = vec![Tally::default(); usize::from(self.cells)];
-        for (cell, tally) in (0..self.cells).map(CellId).zip(&mut tallies) {
+        let mut tallies = vec![Tally::default(); usize::from(self.layout().cells())];
+        for (cell, tally) in self.cells().zip(&mut tallies) {
             for rows in plain(cell).into_iter().chain(of_messages(cell)) {
                 for_each(&self.store, rows, |row, value| {
-                    tally.add(&row, value, self.cells);
+                    tally.add(&row, value, self.layout());
                     Ok(())
                 })?;
             }
@@ -154,9 +154,9 @@ impl Offline {
     /// # Errors
     /// If a row is damaged.
     pub fn resettle(&self, cells: u16) -> Result<Resettled<'_>, OpenError> {
-        let all = || (0..self.cells).map(CellId);
+        let layout = self.layout().in_cells(cells);
         let mut taken = HashMap::new();
-        for cell in all() {
+        for cell in self.cells() {
             for_each(&self.store, Rows::Received(cell), |row, value| {
                 if let RowKey::Received { by, from } = row {
                     taken.insert((by, from), decode_received(value)?);
@@ -166,9 +166,9 @@ impl Offline {
         }
         let mut found = Vec::new();
         let mut find = |agent: Address, kept, from, id| {
-            found.push(Found { to: agent.cell(cells), agent, kept, from, id });
+            found.push(Found { to: layout.cell(&agent), agent, kept, from, id });
         };
-        for cell in all() {
+        for cell in self.cells() {
             for rows in of_messages(cell) {
                 for_each(&self.store, rows, |row, value| {
                     match row {
@@ -176,7 +176,7 @@ impl Offline {
                         RowKey::Parked(agent, id) => find(agent, Kept::Parked, cell, id),
                         RowKey::Outbox(_, id) => {
                             let Envelope { to, .. } = Envelope::decode(value)?;
-                            let last = taken.get(&(to.cell(self.cells), cell));
+                            let last = taken.get(&(self.layout().cell(&to), cell));
                             if last.is_none_or(|last| id > *last) {
                                 find(to, Kept::OnItsWay, cell, id);
                             }
@@ -187,7 +187,7 @@ impl Offline {
                 })?;
             }
         }
-        Ok(Resettled::number(self, cells, found))
+        Ok(Resettled::number(self, layout, found))
     }
 }
 
@@ -200,7 +200,7 @@ impl<'a> Resettled<'a> {
         Record::beginning()
     }
 
-    fn number(source: &'a Offline, cells: u16, mut found: Vec<Found>) -> Self {
+    fn number(source: &'a Offline, layout: Layout, mut found: Vec<Found>) -> Self {
         found.sort_unstable();
         let mut renamed = HashMap::new();
         let (mut cell, mut index) = (CellId(0), 0);
@@ -216,7 +216,7 @@ impl<'a> Resettled<'a> {
             (found, id)
         };
         let messages = found.into_iter().map(&mut numbered).collect();
-        Self { source, cells, messages, renamed }
+        Self { source, layout, messages, renamed }
     }
 
     /// Writes all rows into a store of so many cells that has nothing in these, and says what lies in each cell then. Tells
@@ -227,12 +227,12 @@ impl<'a> Resettled<'a> {
     pub fn write(&self, target: &Store, mut tell: impl FnMut(u64)) -> Result<Vec<Tally>, OpenError> {
         let mut writer = Writer {
             target,
-            cells: self.cells,
-            tallies: vec![Tally::default(); usize::from(self.cells)],
+            layout: &self.layout,
+            tallies: vec![Tally::default(); usize::from(self.layout.cells())],
             waiting: 0,
             told: 0,
         };
-        for cell in (0..self.source.cells).map(CellId) {
+        for cell in self.source.cells() {
             for rows in plain(cell) {
                 let mut after = None;
                 loop {
@@ -306,7 +306,7 @@ fn message_of(key: &str) -> Option<((CellId, MessageId), &str)> {
 /// Brings rows into a store, batch by batch, and counts them.
 struct Writer<'a> {
     target: &'a Store,
-    cells: u16,
+    layout: &'a Layout,
     tallies: Vec<Tally>,
     waiting: usize,
     told: u64,
@@ -314,8 +314,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn put(&mut self, row: RowKey, value: Bytes) -> Result<(), OpenError> {
-        let cell = row.cell(self.cells);
-        self.tallies[usize::from(cell.0)].add(&row, &value, self.cells);
+        let cell = row.cell(self.layout);
+        self.tallies[usize::from(cell.0)].add(&row, &value, self.layout);
         self.target.stage(cell, Resettled::BEGINNING, vec![Write { row, value: Some(value) }]);
         (self.waiting, self.told) = (self.waiting + 1, self.told + 1);
         if self.waiting >= BATCH || self.target.staged_bytes() >= BATCH_BYTES { self.flush() } else { Ok(()) }

@@ -1,7 +1,7 @@
 //! Which rows follow from a record: the one function from the journal to the store, for turns and for replay alike.
 
 use bytes::Bytes;
-use stride_ids::{Address, CellId, MessageId, Seq};
+use stride_ids::{Address, CellId, Layout, MessageId, Seq};
 use stride_sim::Timestamp;
 use stride_store::{RowKey, Rows, Store, Write};
 
@@ -60,11 +60,11 @@ fn delete(row: RowKey) -> Write {
     Write { row, value: None }
 }
 
-/// The rows that a record changes. `cells` is how many cells there are, `before` what was read for this record.
-pub(crate) fn writes_of(record: &Record, cell: CellId, cells: u16, seq: Seq, before: Before) -> Vec<Write> {
+/// The rows that a record changes. `before` is what was read for this record.
+pub(crate) fn writes_of(record: &Record, cell: CellId, layout: &Layout, seq: Seq, before: Before) -> Vec<Write> {
     let mut writes = before.0;
     match record {
-        Record::Commit(commit) => commit_writes(commit, cell, cells, seq, &mut writes),
+        Record::Commit(commit) => commit_writes(commit, cell, layout, seq, &mut writes),
         Record::Remove(_) => {}
         Record::Accept(Accept { from, messages, reply }) => {
             let received = |(from, last): &(CellId, MessageId)| {
@@ -107,7 +107,7 @@ pub(crate) fn writes_of(record: &Record, cell: CellId, cells: u16, seq: Seq, bef
     writes
 }
 
-fn commit_writes(commit: &Commit, cell: CellId, cells: u16, seq: Seq, writes: &mut Vec<Write>) {
+fn commit_writes(commit: &Commit, cell: CellId, layout: &Layout, seq: Seq, writes: &mut Vec<Write>) {
     let Commit { agent, header, map, reply, handled, sent, timers } = commit;
     writes.reserve(2 + map.len() + sent.len() + 2 * timers.len());
     writes.push(put(RowKey::Header(agent.clone()), header.encode()));
@@ -120,7 +120,7 @@ fn commit_writes(commit: &Commit, cell: CellId, cells: u16, seq: Seq, writes: &m
     writes.extend(handled.map(|id| delete(RowKey::Inbox(agent.clone(), id))));
     for (id, envelope) in numbered(seq, sent) {
         // A message to the own cell has arrived with the record that sends it.
-        let own = envelope.to.cell(cells) == cell;
+        let own = layout.cell(&envelope.to) == cell;
         writes.push(if own { arrival(id, envelope) } else { put(RowKey::Outbox(cell, id), envelope.encode()) });
     }
     for (name, TimerChange { was_due, timer }) in timers {

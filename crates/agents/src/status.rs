@@ -50,6 +50,12 @@ impl Engine {
         self.cells.owned().iter().map(|cell| (cell.id, cell.epoch)).collect()
     }
 
+    /// How busy the turns of each cell of this node keep a core, in thousandths; none where that is not known yet.
+    pub fn busy(&self) -> Vec<(CellId, Option<u32>)> {
+        let now = self.clock.now();
+        self.cells.owned().iter().map(|cell| (cell.id, cell.pace.lock().busy(now))).collect()
+    }
+
     /// How many cells there are, on all nodes.
     pub fn cell_count(&self) -> u16 {
         self.settings.cells

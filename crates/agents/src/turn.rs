@@ -4,11 +4,11 @@
 //! in a [`Held`](crate::held::Held) until the journal's receipt opens it. The one thing that leaves earlier is an ask: it is a transaction of
 //! the agent that is asked, under a key that follows from this turn, so that a turn that is tried again asks nothing twice.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use stride_ids::{Address, Code, Failure, Payload};
+use stride_ids::{Address, CellId, Code, Failure, Payload};
 use stride_sim::Timestamp;
 use stride_store::RowKey;
 
@@ -34,6 +34,10 @@ pub(crate) trait World: Send + Sync {
     ) -> Result<Vec<(String, Bytes)>, stride_store::Error>;
     fn timers(&self, agent: &Address) -> Result<Vec<(String, Timer)>, Failure>;
     fn now(&self) -> Timestamp;
+    /// The cell of an agent.
+    fn cell_of(&self, agent: &Address) -> CellId;
+    /// Refuses an agent of a type that was never deployed, as far as is known: in which cell it will be, nobody can say.
+    fn check_known(&self, agent: &Address) -> Result<(), Failure>;
     /// Asks an agent from within a turn of the agent that waits last.
     fn ask(self: Arc<Self>, asked: Asked) -> BoxFuture<'static, Result<Answer, Failure>>;
 }
@@ -83,6 +87,7 @@ pub struct Turn {
     timers: BTreeMap<String, TimerChange>,
     bytes: usize,
     asked: u32,
+    waited: Duration,
 }
 
 /// What brought a turn about.
@@ -124,6 +129,7 @@ impl Turn {
             timers: BTreeMap::new(),
             bytes: 0,
             asked: 0,
+            waited: Duration::ZERO,
         }
     }
 
@@ -224,12 +230,18 @@ impl Turn {
         Ok(())
     }
 
+    /// The cell of the agent whose turn it is.
+    pub fn cell(&self) -> CellId {
+        self.world.cell_of(&self.address)
+    }
+
     /// Tells an agent. The message leaves with this turn's commit or not at all, arrives exactly once, and after those
     /// that this agent told the same one before.
     ///
     /// # Errors
-    /// [`TurnError::ReadOnly`] and [`TurnError::TooLarge`].
+    /// [`TurnError::ReadOnly`], [`TurnError::TooLarge`], and [`TurnError::Refused`] for an agent of a type that was never deployed.
     pub fn tell(&mut self, to: Address, method: String, input: Payload) -> Result<(), TurnError> {
+        self.world.check_known(&to)?;
         self.charge(method.len() + input.content_type.len() + input.body.len())?;
         let sender = Sender::Agent(self.address.clone());
         let message = Message { sender, method, input, trace: self.cause.trace.clone() };
@@ -248,8 +260,10 @@ impl Turn {
         self.asked += 1;
         let ask = Ask { address: to, method, input, idempotency_key, trace: self.cause.trace.clone() };
         let waiting = self.cause.waiting.iter().chain([&self.address]).cloned().collect();
-        let answer = self.world.clone().ask(Asked { ask, waiting }).await?;
-        Ok(answer.payload)
+        let began = self.world.now();
+        let answer = self.world.clone().ask(Asked { ask, waiting }).await;
+        self.waited += Duration::from_millis(self.world.now().saturating_sub(began));
+        Ok(answer?.payload)
     }
 
     /// Sets a timer, in place of the one of the same name if there is one. When it is due the agent is told `method`.
@@ -332,6 +346,11 @@ impl Turn {
         Ok(Some(timer.due))
     }
 
+    /// How long it waited for other agents.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// What the turn leaves behind if it is committed.
     pub(crate) fn into_writes(self) -> Writes {
         Writes { typed: self.typed, map: self.map, sent: self.sent, timers: self.timers }
@@ -369,6 +388,17 @@ mod tests {
 
         fn now(&self) -> Timestamp {
             1_000
+        }
+
+        fn cell_of(&self, agent: &Address) -> CellId {
+            agent.cell(64)
+        }
+
+        fn check_known(&self, agent: &Address) -> Result<(), Failure> {
+            match agent.kind.as_str() {
+                "ledger" => Ok(()),
+                other => Err(Failure::not_found("agent type", other, None)),
+            }
         }
 
         fn ask(self: Arc<Self>, asked: Asked) -> BoxFuture<'static, Result<Answer, Failure>> {

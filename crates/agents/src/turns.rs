@@ -147,8 +147,12 @@ impl Engine {
             turn = live.body.migrate(turn.allow_writes(), from).await?.forbid_writes_if(read_only);
         }
         let from_other_version = from.is_some();
-        let (turn, payload) = live.body.turn(turn, job.method, job.input.clone()).await?;
-        timing.run = self.clock.now() - started;
+        let outcome = live.body.turn(turn, job.method, job.input.clone()).await;
+        let ended = self.clock.now();
+        timing.run = ended - started;
+        let waited = outcome.as_ref().map_or(Duration::ZERO, |(turn, _)| turn.waited());
+        cell.pace.lock().note(ended, timing.run.saturating_sub(waited));
+        let (turn, payload) = outcome?;
         payload.check_size("reply")?;
 
         let mut turns = header.as_ref().map_or(0, |header| header.turns);

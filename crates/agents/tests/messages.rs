@@ -15,7 +15,7 @@ use stride_agents::{
     Answer, Ask, Bodies, Body, Engine, Kind, Method, Offline, Resettled, Schedule, Settings, Surroundings, Tell, Told,
     Turn,
 };
-use stride_ids::{Address, AgentKey, CellId, Code, Failure, Name, Payload, Seq};
+use stride_ids::{Address, AgentKey, CellId, Code, Failure, Layout, Name, Payload, Seq};
 use stride_journal::{Journal as _, memory::MemoryJournal};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
@@ -31,8 +31,8 @@ struct List {
     clock: Clock,
 }
 
-const METHODS: [&str; 11] =
-    ["note", "pass", "fan", "fail", "fail_twice", "ask", "circle", "after", "every", "cancel", "tick"];
+const METHODS: [&str; 12] =
+    ["note", "pass", "fan", "fail", "fail_twice", "ask", "circle", "after", "every", "cancel", "tick", "stray"];
 
 impl Lists {
     fn kind_with(version: u64) -> Arc<Kind> {
@@ -106,6 +106,10 @@ impl Body for List {
                 }
                 "note" => add(&mut turn, &input),
                 "pass" => tell(&mut turn, &input, "note", "passed"),
+                "stray" => {
+                    let kind = Name::new(&input).unwrap();
+                    turn.tell(Address { kind, ..agent("x") }, "note".into(), Payload::json(""))?;
+                }
                 "fan" => (0..20).for_each(|n| tell(&mut turn, &input, "note", &n.to_string())),
                 "fail" => {
                     add(&mut turn, "never");
@@ -163,7 +167,7 @@ struct World {
     bodies: Arc<Lists>,
     clock: Clock,
     dir: tempfile::TempDir,
-    cells: u16,
+    layout: Layout,
 }
 
 async fn open(
@@ -171,10 +175,10 @@ async fn open(
     bodies: &Arc<Lists>,
     dir: &tempfile::TempDir,
     clock: &Clock,
-    cells: u16,
+    layout: &Layout,
 ) -> Arc<Engine> {
-    let settings = Settings { cells, ..Settings::default() };
-    let store = Arc::new(Store::open(dir.path(), settings.cells, Default::default()).unwrap());
+    let settings = Settings { cells: layout.cells(), ..Settings::default() };
+    let store = Arc::new(Store::open(dir.path(), layout.clone(), Default::default()).unwrap());
     let surroundings = Surroundings {
         journal: journal.clone(),
         store,
@@ -189,40 +193,44 @@ async fn open(
 
 impl World {
     async fn new() -> Self {
+        Self::with(Layout::from(8)).await
+    }
+
+    async fn with(layout: Layout) -> Self {
         let (journal, clock, dir) = (Arc::new(MemoryJournal::new()), Clock::simulated(), tempfile::tempdir().unwrap());
         let bodies = Arc::new(Lists { version: AtomicU64::new(0), clock: clock.clone() });
-        let cells = 8;
-        let engine = open(&journal, &bodies, &dir, &clock, cells).await;
-        Self { engine, journal, bodies, clock, dir, cells }
+        let engine = open(&journal, &bodies, &dir, &clock, &layout).await;
+        Self { engine, journal, bodies, clock, dir, layout }
     }
 
     /// Ends the node and starts it again after a while.
     async fn restart_after(self, away: Duration) -> Self {
-        let Self { engine, journal, bodies, clock, dir, cells } = self;
+        let Self { engine, journal, bodies, clock, dir, layout } = self;
         engine.stop_handling().await;
         drop(engine);
         clock.sleep(away).await;
         // The task that waits for alarms lets go of the engine when it next looks.
         clock.sleep(Duration::from_secs(61)).await;
-        let engine = open(&journal, &bodies, &dir, &clock, cells).await;
-        Self { engine, journal, bodies, clock, dir, cells }
+        let engine = open(&journal, &bodies, &dir, &clock, &layout).await;
+        Self { engine, journal, bodies, clock, dir, layout }
     }
 
     /// Ends the node and starts another one with the same agents in so many cells. What the cells that are named have in the
     /// journal has not become durable.
     async fn resettled(self, into: u16, lost: &[CellId]) -> Self {
-        let Self { engine, journal, bodies, clock, dir, cells } = self;
+        let Self { engine, journal, bodies, clock, dir, layout } = self;
         engine.stop_handling().await;
         drop(engine);
         clock.sleep(Duration::from_secs(61)).await;
-        let store = Arc::new(Store::open(dir.path(), cells, Default::default()).unwrap());
+        let store = Arc::new(Store::open(dir.path(), layout.clone(), Default::default()).unwrap());
         let records = |cell, after| if lost.contains(&cell) { Ok(Vec::new()) } else { journal.replay(cell, after) };
         let last =
             |cell| if lost.contains(&cell) { store.position(cell) } else { journal.open_one(cell).unwrap().last };
-        let before = Offline::over(store.clone(), cells, last, records).unwrap();
+        let before = Offline::over(store.clone(), last, records).unwrap();
 
         let (journal, dir) = (Arc::new(MemoryJournal::new()), tempfile::tempdir().unwrap());
-        let store = Arc::new(Store::open(dir.path(), into, Default::default()).unwrap());
+        let layout = layout.in_cells(into);
+        let store = Arc::new(Store::open(dir.path(), layout.clone(), Default::default()).unwrap());
         let written = before.resettle(into).unwrap().write(&store, |_| {}).unwrap();
         store.persist().unwrap();
         for cell in (0..into).map(CellId).filter(|cell| store.position(*cell) > Seq::ZERO) {
@@ -231,13 +239,14 @@ impl World {
         }
         // As it was written; and whoever resettles it again in as many cells has the same.
         let position = |cell| store.position(cell);
-        let after = Offline::over(store.clone(), into, position, |_, _| Ok(Vec::new())).unwrap();
+        let after = Offline::over(store.clone(), position, |_, _| Ok(Vec::new())).unwrap();
         assert_eq!(after.tallies().unwrap(), written);
-        let again = Arc::new(Store::open(tempfile::tempdir().unwrap().path(), into, Default::default()).unwrap());
+        let again =
+            Arc::new(Store::open(tempfile::tempdir().unwrap().path(), layout.clone(), Default::default()).unwrap());
         assert_eq!(after.resettle(into).unwrap().write(&again, |_| {}).unwrap(), written);
         drop((after, store, before));
-        let engine = open(&journal, &bodies, &dir, &clock, into).await;
-        Self { engine, journal, bodies, clock, dir, cells: into }
+        let engine = open(&journal, &bodies, &dir, &clock, &layout).await;
+        Self { engine, journal, bodies, clock, dir, layout }
     }
 
     async fn ask(&self, key: &str, method: &str, input: &str) -> Result<Answer, Failure> {
@@ -556,4 +565,47 @@ async fn keys_timers_and_parked_messages_are_there_in_other_cells() {
     world.engine.resume(&agent("bad")).await.unwrap();
     world.quiet().await;
     assert_eq!(world.all("bad").await, "never mended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_that_are_close_to_something_share_its_cell_also_after_a_restart_and_in_other_cells() {
+    let layout = Layout::from(8);
+    let rule = "agent:room/{key.1}".parse().unwrap();
+    layout.declare(&Name::default_tenant(), &[(Name::new("list").unwrap(), Some(rule))].into());
+    let mut world = World::with(layout).await;
+    for round in 0..3 {
+        for (room, member) in (0..10).flat_map(|room| (0..3).map(move |member| (room, member))) {
+            world.tell(&format!("{room}/{member}"), "pass", &format!("{room}/{}", member + 1), None).await.unwrap();
+            world.ask(&format!("{room}/{member}"), "after", "1000").await.unwrap();
+        }
+        world.quiet().await;
+        for room in 0..10 {
+            let home = Address { kind: Name::new("room").unwrap(), ..agent(&room.to_string()) };
+            for member in 1..3 {
+                let key = format!("{room}/{member}");
+                assert_eq!(world.engine.inspect(&agent(&key)).await.unwrap().cell, home.cell(world.layout.cells()));
+                assert_eq!(world.all(&key).await.matches("passed").count(), round + 1, "{key}");
+            }
+        }
+        let (tenant, kind) = (Name::default_tenant(), Name::new("list").unwrap());
+        assert_eq!(world.engine.list(&tenant, &kind, None, 100).await.unwrap().len(), 40);
+        world = match round {
+            0 => world.restart_after(Duration::ZERO).await,
+            _ => world.resettled(31, &[]).await,
+        };
+    }
+    world.clock.sleep(Duration::from_secs(2)).await;
+    world.quiet().await;
+    assert!(world.all("3/1").await.contains("once+0"), "its timer came along");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_tells_an_agent_of_a_type_that_was_never_deployed_fails_and_one_that_was_is_told() {
+    let world = World::new().await;
+    let failure = world.ask("a", "stray", "nobody").await.unwrap_err();
+    assert_eq!(failure.code, Code::NotFound, "{failure}");
+    assert!(failure.message.contains("agent type `nobody`"), "{failure}");
+    // Deployed once and not any more: what it is told is kept for it.
+    world.layout.declare(&Name::default_tenant(), &[(Name::new("nobody").unwrap(), None)].into());
+    world.ask("a", "stray", "nobody").await.unwrap();
 }

@@ -1,7 +1,8 @@
 //! Who is to own what. Pure: the same world gives the same answer, and a world that has taken the answer gives none.
 //!
-//! A cell weighs one, and as much again as its state is of the average (of 64 MiB at least), so that many cells are spread by
-//! their number and a few large ones by their size. A node is full in relation to its cores. Cells of nodes that may not have any go first, to
+//! A cell weighs one, as much again as its state is of the average (of 64 MiB at least), and as much again as it is busy of what a cell
+//! could be if all cores were. So many cells are spread by their number, a few large ones by their size, and work counts the more the less
+//! room there is for it: in an idle cluster it moves nothing. A node is full in relation to its cores. Cells of nodes that may not have any go first, to
 //! whoever is emptiest; then, only if somebody is off by more than a tenth and more than a cell, cells go from the fullest
 //! node to the emptiest while that makes them clearly more even. Both ends of such a move are less full than the giver
 //! was, so this ends; and when it has ended nothing is clearly uneven, so it has come to rest.
@@ -20,8 +21,10 @@ const CELL: u64 = 1_000;
 /// So much state makes a cell weigh twice as much, if the average is not more: less is nothing that has to be spread, and
 /// sizes that are not known yet are no reason to move anything.
 const BYTES_MIN: u128 = 64 << 20;
-/// A single cell weighs at most so many times the average, or it would empty its node.
+/// The state of a single cell weighs at most so many times the average, or it would empty its node.
 const HEAVY_MAX: u64 = 8;
+/// A cell is at most so busy, in thousandths of a core: no machine has more.
+const BUSY_MAX: u32 = 1_000_000;
 
 /// A cell is to be owned by somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +67,13 @@ impl fmt::Display for Why {
     }
 }
 
-/// What has to change so that all cells have an owner who can have them, and all nodes about as much as their cores are worth.
-pub fn assign(world: &World) -> Vec<Change> {
+/// What has to change so that all cells have an owner who can have them, and all nodes about as much as their cores are worth. Of cells
+/// that have an owner who can have them, at most `moves_max` are moved.
+pub fn assign(world: &World, moves_max: usize) -> Vec<Change> {
     let Some(mut plan) = Plan::of(world) else { return Vec::new() };
     plan.place_homeless(world);
     if plan.is_uneven() {
-        plan.even_out();
+        plan.even_out(moves_max);
     }
     plan.changes(world)
 }
@@ -115,7 +119,7 @@ impl<'a> Plan<'a> {
         if nodes.is_empty() {
             return None;
         }
-        let weights = weights(&world.cells);
+        let weights = weights(world);
         let mut plan =
             Self { nodes, order: BTreeSet::new(), weights, homes: vec![None; world.cells.len()], homeless: Vec::new() };
         plan.settle(world);
@@ -190,10 +194,11 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn even_out(&mut self) {
+    fn even_out(&mut self, moves_max: usize) {
         // What is gained has to be worth a move.
         let least = self.average() / 2;
-        while let Some((from, to, weight, cell)) = self.best_move(least) {
+        for _ in 0..moves_max {
+            let Some((from, to, weight, cell)) = self.best_move(least) else { return };
             for at in [from, to] {
                 self.order.remove(&(self.nodes[at].fill(self.nodes[at].load), at));
             }
@@ -250,12 +255,19 @@ fn why_homeless(world: &World, row: &CellRow) -> Why {
     }
 }
 
-pub(crate) fn weights(cells: &[CellRow]) -> Vec<u64> {
+/// How much each cell weighs.
+pub(crate) fn weights(world: &World) -> Vec<u64> {
+    let cells = &world.cells;
     let total: u128 = cells.iter().map(|cell| u128::from(cell.bytes)).sum();
     let average = (total / (cells.len() as u128).max(1)).max(BYTES_MIN);
+    let open = world.nodes.values().filter(|node| node.is_open());
+    let cores: u64 = open.map(|node| u64::from(node.spec.cores.max(1))).sum::<u64>().max(1);
+    // A thousandth of a core, of what would be a cell's if all cores were busy.
+    let per_busy = cells.len() as u64 * CELL / cores;
     let weight = |cell: &CellRow| {
         let of_average = u128::from(cell.bytes) * u128::from(CELL) / average;
-        CELL + u64::try_from(of_average).unwrap_or(u64::MAX).min(HEAVY_MAX * CELL)
+        let state = u64::try_from(of_average).unwrap_or(u64::MAX).min(HEAVY_MAX * CELL);
+        CELL + state + u64::from(cell.busy.min(BUSY_MAX)) * per_busy / 1_000
     };
     cells.iter().map(weight).collect()
 }

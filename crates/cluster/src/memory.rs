@@ -9,7 +9,7 @@ use stride_ids::{CellId, Epoch, Incarnation};
 use stride_sim::Clock;
 
 use crate::{
-    Change, NodeName, NodeRow, NodeSpec,
+    CellLoad, Change, NodeName, NodeRow, NodeSpec,
     tables::{CellRow, Deployment, Error, News, Pulse, Tables, Wanted, World},
 };
 
@@ -130,9 +130,9 @@ impl State {
         (row.draining, row.cells, row.agents) = (pulse.draining, pulse.cells, pulse.load.agents);
         (row.queue, row.bytes, row.deployed) = (pulse.load.queue, pulse.bytes, pulse.deployed);
         self.nodes_changed += u64::from(drains);
-        for (cell, bytes) in &pulse.load.cells {
+        for CellLoad { cell, bytes, busy } in &pulse.load.cells {
             if let Some(row) = self.cells.get_mut(usize::from(cell.0)) {
-                row.bytes = *bytes;
+                (row.bytes, row.busy) = (bytes.unwrap_or(row.bytes), busy.unwrap_or(row.busy));
             }
         }
         Ok(News {

@@ -48,14 +48,25 @@ pub struct Load {
     pub agents: u64,
     /// Turns and calls that wait.
     pub queue: u64,
-    /// How much state each of its cells has, in bytes.
-    pub cells: Vec<(CellId, u64)>,
+    /// What is known of its cells.
+    pub cells: Vec<CellLoad>,
+}
+
+/// How much there is in a cell, and to do in it. What its owner does not know yet stays as the owner before said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellLoad {
+    /// Which cell.
+    pub cell: CellId,
+    /// Its state, in bytes.
+    pub bytes: Option<u64>,
+    /// How busy its turns keep a core, in thousandths, over the last minute or so.
+    pub busy: Option<u32>,
 }
 
 impl Load {
     /// The state of all its cells, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.cells.iter().map(|(_, bytes)| bytes).sum()
+        self.cells.iter().filter_map(|cell| cell.bytes).sum()
     }
 }
 

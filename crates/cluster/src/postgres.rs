@@ -54,7 +54,11 @@ SELECT (SELECT count(*) FROM beat), coalesce((SELECT nodes FROM told), c.nodes),
     EXISTS (SELECT FROM stride.nodes WHERE incarnation = $1)
 FROM stride.control c";
 
-const SIZES: &str = "UPDATE stride.wanted w SET bytes = s.bytes FROM unnest($1::int4[], $2::int8[]) AS s(cell, bytes) WHERE w.cell = s.cell";
+/// Only what has changed: a row that is written again as it was leaves one to clean up all the same.
+const SIZES: &str = "
+UPDATE stride.wanted w SET bytes = coalesce(s.bytes, w.bytes), busy = coalesce(s.busy, w.busy)
+FROM unnest($1::int4[], $2::int8[], $3::int8[]) AS s(cell, bytes, busy)
+WHERE w.cell = s.cell AND (coalesce(s.bytes, w.bytes), coalesce(s.busy, w.busy)) IS DISTINCT FROM (w.bytes, w.busy)";
 
 const NODES: &str = "
 SELECT name, incarnation, home, http, peer, labels::text, price, cores, memory, release,
@@ -62,7 +66,7 @@ SELECT name, incarnation, home, http, peer, labels::text, price, cores, memory, 
 FROM stride.nodes";
 
 const CELLS: &str = "
-SELECT c.cell, c.epoch, c.holder, w.node, w.why, w.pin, coalesce(w.bytes, 0)
+SELECT c.cell, c.epoch, c.holder, w.node, w.why, w.pin, coalesce(w.bytes, 0), coalesce(w.busy, 0)
 FROM stride.cells c LEFT JOIN stride.wanted w USING (cell) ORDER BY c.cell";
 
 /// Who judges has to have been heard just now: a statement that was held up together with everybody's beats judges nobody.
@@ -234,9 +238,11 @@ impl Tables for PostgresTables {
                 _ => {}
             }
             if !pulse.load.cells.is_empty() {
-                let (cells, sizes): (Vec<i32>, Vec<i64>) =
-                    pulse.load.cells.iter().map(|(cell, bytes)| (i32::from(cell.0), signed(*bytes))).unzip();
-                self.query(SIZES, &[&cells, &sizes]).await?;
+                let said = &pulse.load.cells;
+                let cells: Vec<i32> = said.iter().map(|one| i32::from(one.cell.0)).collect();
+                let sizes: Vec<Option<i64>> = said.iter().map(|one| one.bytes.map(signed)).collect();
+                let busy: Vec<Option<i64>> = said.iter().map(|one| one.busy.map(i64::from)).collect();
+                self.query(SIZES, &[&cells, &sizes, &busy]).await?;
             }
             let [nodes, wanted, deployments, owners] = [1, 2, 3, 4].map(|at| number(&row, at));
             Ok(News { nodes, wanted, owners, deployments, now: Duration::from_micros(number(&row, 5)) })
@@ -369,7 +375,8 @@ fn cell_row(row: &Row) -> Result<CellRow, Error> {
     let holder = Some(number(row, 2)).filter(|bits| *bits != 0).map(Incarnation::of_bits);
     let why = row.get::<_, Option<String>>(4).unwrap_or_default();
     let wanted = node(3)?.map(|node| Wanted { node, why });
-    Ok(CellRow { epoch: Epoch(number(row, 1)), holder, wanted, pin: node(5)?, bytes: number(row, 6) })
+    let busy = u32::try_from(number(row, 7)).unwrap_or(u32::MAX);
+    Ok(CellRow { epoch: Epoch(number(row, 1)), holder, wanted, pin: node(5)?, bytes: number(row, 6), busy })
 }
 
 fn node_row(row: &Row) -> Result<NodeRow, Error> {

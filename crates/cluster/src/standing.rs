@@ -17,6 +17,8 @@ pub struct Standing {
     pub cells: usize,
     /// How much state those have, in bytes, as their owners said last.
     pub bytes: u64,
+    /// How busy those keep cores, in thousandths of one, as their owners said last.
+    pub busy: u64,
     /// What it has against what would be its share: 1 is even, and more than a tenth off makes cells move. None for a node that is to
     /// have nothing.
     pub fill: Option<f64>,
@@ -24,13 +26,14 @@ pub struct Standing {
 
 /// All nodes that live, by name.
 pub fn standings(world: &World) -> Vec<Standing> {
-    let weights = weights(&world.cells);
-    let mut has: BTreeMap<&NodeName, (usize, u64, u64)> = BTreeMap::new();
+    let weights = weights(world);
+    let mut has: BTreeMap<&NodeName, (usize, u64, u64, u64)> = BTreeMap::new();
     for (row, weight) in world.cells.iter().zip(&weights) {
         if let Some(wanted) = &row.wanted {
-            let (cells, bytes, load) = has.entry(&wanted.node).or_default();
+            let (cells, bytes, busy, load) = has.entry(&wanted.node).or_default();
             *cells += 1;
             *bytes = bytes.saturating_add(row.bytes);
+            *busy += u64::from(row.busy);
             *load += weight;
         }
     }
@@ -39,10 +42,18 @@ pub fn standings(world: &World) -> Vec<Standing> {
     let total: u64 = weights.iter().sum();
     let living = world.nodes.values().filter(|node| !node.dead);
     let standing = living.map(|node| {
-        let (cells, bytes, load) = has.get(&node.spec.name).copied().unwrap_or_default();
+        let (cells, bytes, busy, load) = has.get(&node.spec.name).copied().unwrap_or_default();
         let share = total as f64 * f64::from(node.spec.cores.max(1)) / open_cores as f64;
         let fill = (node.is_open() && share > 0.0).then(|| load as f64 / share);
-        Standing { node: node.spec.name.clone(), is_open: node.is_open(), cores: node.spec.cores, cells, bytes, fill }
+        Standing {
+            node: node.spec.name.clone(),
+            is_open: node.is_open(),
+            cores: node.spec.cores,
+            cells,
+            bytes,
+            busy,
+            fill,
+        }
     });
     standing.collect()
 }

@@ -131,6 +131,8 @@ pub struct CellRow {
     pub pin: Option<NodeName>,
     /// How much state it has, in bytes, as its owner said last.
     pub bytes: u64,
+    /// How busy its turns keep a core, in thousandths, as its owner said last.
+    pub busy: u32,
 }
 
 /// Who is to own a cell.

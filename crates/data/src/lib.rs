@@ -38,6 +38,7 @@ mod storage;
 mod sweep;
 mod transfer;
 mod upload;
+mod warmth;
 
 pub use agent::BUCKETS;
 pub use buffers::Buffers;
@@ -61,3 +62,4 @@ pub use storage::{
 };
 pub use sweep::Swept;
 pub use transfer::{Transfer, Transferred};
+pub use warmth::{PIECES_MAX, Piece, Warmth};

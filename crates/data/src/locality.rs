@@ -9,6 +9,7 @@ use crate::{
     message::ObjectStatus,
     objects::Objects,
     sketch::{ChunkPrint, Sketch},
+    warmth::Warmth,
 };
 
 /// An object, and how much of it is near.
@@ -69,6 +70,17 @@ impl Objects {
     /// What is in this node's caches, and how often that has changed.
     pub fn sketch(&self) -> (Sketch, u64) {
         (self.chunks.sketch(), self.sketched())
+    }
+
+    /// What agents read most, by cell.
+    pub fn warmth(&self) -> &Warmth {
+        &self.warmth
+    }
+
+    /// Whether the cache in memory has room for what nobody has asked for yet.
+    pub fn has_room(&self) -> bool {
+        let (kept, most) = (self.chunks.stats().bytes, self.settings.cache_bytes as u64);
+        kept < most / 10 * 9
     }
 
     /// How often what is in this node's caches has changed.

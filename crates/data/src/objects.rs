@@ -36,6 +36,7 @@ use crate::{
     row::{Content, Version},
     storage::Storage,
     upload::{Upload, Uploaded},
+    warmth::Warmth,
 };
 
 /// The longest content type that is kept, and how long the headers may be that are kept, in bytes.
@@ -81,6 +82,7 @@ pub struct Objects {
     /// Told when there was no space left for an upload.
     full: Notify,
     pub(crate) known_labels: KnownLabels,
+    pub(crate) warmth: Warmth,
     uploads: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     pub(crate) settings: Settings,
@@ -138,6 +140,7 @@ impl Objects {
             oldest_upload: AtomicU64::new(Timestamp::MAX),
             full: Notify::new(),
             known_labels: KnownLabels::default(),
+            warmth: Warmth::default(),
             uploads: Arc::new(Semaphore::new(settings.uploads_max)),
             readers: Arc::new(Semaphore::new(settings.readers_max)),
             settings,

@@ -80,13 +80,33 @@ impl Reader {
         }
     }
 
+    /// The chunks in which a range of bytes lies.
+    pub fn chunks(&self, range: Range<u64>) -> Range<u64> {
+        let range = range.start.min(self.status.len)..range.end.min(self.status.len);
+        if range.is_empty() { 0..0 } else { range.start / self.open.chunk_len..range.end.div_ceil(self.open.chunk_len) }
+    }
+
+    /// Brings a chunk into the caches, if there is such a chunk. How many bytes had to be fetched for that.
+    ///
+    /// # Errors
+    /// As the stream that would give it out.
+    pub async fn fetch(&self, chunk: u64) -> Result<u64, Error> {
+        let Some(hash) = usize::try_from(chunk).ok().and_then(|chunk| self.open.hashes.get(chunk)) else {
+            return Ok(0);
+        };
+        let id = ChunkId { tenant: self.open.tenant.clone(), hash };
+        if self.open.chunks.is_cached(&id) {
+            return Ok(0);
+        }
+        let fetched = self.open.chunks.get(&id).await.map_err(|e| e.of(self.open.object.clone(), hash))?;
+        Ok(fetched.len() as u64)
+    }
+
     /// The bytes in `range`, piece by piece. A chunk that cannot be given out ends the stream with an error.
     pub fn stream(&self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
-        let range = range.start.min(self.status.len)..range.end.min(self.status.len);
-        let chunk_len = self.open.chunk_len;
-        let indices = range.start / chunk_len..range.end.div_ceil(chunk_len);
         // An empty range may lie within a chunk; there is nothing to read for it all the same.
-        let indices = if range.is_empty() { 0..0 } else { indices };
+        let indices = self.chunks(range.clone());
+        let range = range.start.min(self.status.len)..range.end.min(self.status.len);
         let open = self.open.clone();
         stream::iter(indices).map(move |index| open.clone().piece(index, range.clone())).buffered(AHEAD)
     }

@@ -33,6 +33,9 @@ struct Answer {
     plan: Explanation,
     findings: Vec<String>,
     data: Vec<AboutDatum>,
+    /// The node that is preferred among equally good ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<String>,
     /// Of an agent in a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<CellPlace>,
@@ -42,7 +45,13 @@ struct Answer {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum AboutWork {
     Function,
-    Agent { cell: u16, live: bool, waiting: usize },
+    Agent {
+        cell: u16,
+        live: bool,
+        waiting: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        near: Option<String>,
+    },
 }
 
 #[derive(Serialize)]
@@ -58,7 +67,7 @@ impl From<Work> for AboutWork {
     fn from(work: Work) -> Self {
         match work {
             Work::Function => Self::Function,
-            Work::Agent { cell, is_live, waiting } => Self::Agent { cell: cell.0, live: is_live, waiting },
+            Work::Agent { cell, is_live, waiting, near } => Self::Agent { cell: cell.0, live: is_live, waiting, near },
         }
     }
 }
@@ -114,24 +123,35 @@ pub(crate) async fn explain(
         let cell = place.as_ref().map(cell_text).unwrap_or_default();
         return Ok((text(&of, &explained) + &cell).into_response());
     }
-    let Explained { work, data, plan, findings } = explained;
+    let Explained { work, data, plan, findings, home } = explained;
+    let home = home.map(|home| home.to_string());
     let plan = stride_placement::json(&plan);
     let findings = findings.iter().map(ToString::to_string).collect();
     let data = data.into_iter().map(AboutDatum::from).collect();
-    Ok(Json(Answer { of, work: work.into(), plan, findings, data, place }).into_response())
+    Ok(Json(Answer { of, work: work.into(), plan, findings, data, home, place }).into_response())
 }
 
 /// What a person reads.
-fn text(of: &str, Explained { work, data, plan, findings }: &Explained) -> String {
+fn text(of: &str, Explained { work, data, plan, findings, home }: &Explained) -> String {
     let mut text = match work {
         Work::Function => format!("{of} is a function\n"),
-        Work::Agent { cell, is_live, waiting } => {
+        Work::Agent { cell, is_live, waiting, near } => {
             let lives = if *is_live { "in memory" } else { "not in memory" };
-            format!("{of} is an agent of {cell}, {lives}, with {waiting} messages waiting; it runs where its cell is\n")
+            let near = near
+                .as_ref()
+                .map(|near| format!("; its cell is that of {near}, to which it is close"))
+                .unwrap_or_default();
+            format!(
+                "{of} is an agent of {cell}, {lives}, with {waiting} messages waiting; it runs where its cell is{near}\n"
+            )
         }
     };
     text.push_str(&stride_placement::text(plan));
     text.push('\n');
+    if let (Some(home), Some(first)) = (home, data.first()) {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "home: {home} has the cell of {} and is preferred among equals", first.reference.datum);
+    }
     for finding in findings {
         // Writing into a string cannot fail.
         let _ = writeln!(text, "finding: {finding}");
@@ -165,18 +185,26 @@ async fn place(gateway: &Shared, cell: CellId) -> Result<CellPlace, Failure> {
 
 /// What a person reads of a cell.
 fn cell_text(place: &CellPlace) -> String {
-    let CellPlace { cell, owner, wanted, why, pinned, epoch, bytes, nodes } = place;
+    let CellPlace { cell, owner, wanted, why, pinned, epoch, bytes, busy, nodes } = place;
     let name = |node: &Option<String>| node.clone().unwrap_or_else(|| "nobody".to_owned());
     let state = ByteSize(*bytes);
-    let mut text = format!("cell {cell} is owned by {} in epoch {epoch}, with {state} of state\n", name(owner));
+    let (owner, busy) = (name(owner), cores(u64::from(*busy)));
+    let mut text =
+        format!("cell {cell} is owned by {owner} in epoch {epoch}, with {state} of state and {busy} cores busy\n");
     let pin = pinned.as_ref().map(|node| format!("; pinned to {node}")).unwrap_or_default();
     let _ = writeln!(text, "it is to be owned by {}: {why}{pin}", name(wanted));
-    for NodeShare { node, open, cores, cells, bytes, fill } in nodes {
+    for NodeShare { node, open, cores: has, cells, bytes, busy, fill } in nodes {
         let fill = match fill {
             Some(fill) if *open => format!("{fill:.2} of its share"),
             _ => "gets no cells, because it drains".to_owned(),
         };
-        let _ = writeln!(text, "node: {node}: {cells} cells, {} of state, {cores} cores; {fill}", ByteSize(*bytes));
+        let (state, busy) = (ByteSize(*bytes), cores(*busy));
+        let _ = writeln!(text, "node: {node}: {cells} cells, {state} of state, {busy} of {has} cores busy; {fill}");
     }
     text
+}
+
+/// Thousandths of a core.
+fn cores(busy: u64) -> String {
+    format!("{:.2}", busy as f64 / 1e3)
 }

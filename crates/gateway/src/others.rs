@@ -99,6 +99,8 @@ pub struct CellPlace {
     pub epoch: u64,
     /// How large its state is, as its owner said last.
     pub bytes: u64,
+    /// How busy its turns keep a core, in thousandths, as its owner said last.
+    pub busy: u32,
     /// The nodes that could have it.
     pub nodes: Vec<NodeShare>,
 }
@@ -116,6 +118,8 @@ pub struct NodeShare {
     pub cells: usize,
     /// How large their state is.
     pub bytes: u64,
+    /// How busy their turns keep cores, in thousandths of one.
+    pub busy: u64,
     /// What it has against its share: cells move if it is more than a tenth off 1.
     pub fill: Option<f64>,
 }
@@ -236,7 +240,7 @@ async fn cell_of(gateway: &Shared, parts: &mut Parts) -> Option<CellId> {
     let params = RawPathParams::from_request_parts(parts, &()).await.ok()?;
     let named = |wanted| params.iter().find_map(|(name, value)| (name == wanted).then_some(value));
     let address = request::address(&parts.headers, named("kind")?, named("key")?).ok()?;
-    Some(address.cell(gateway.engine.cell_count()))
+    Some(gateway.engine.cell_id(&address))
 }
 
 /// What the other nodes answer to the same request, as JSON, unless it came from one of them.

@@ -170,17 +170,22 @@ pub fn is_private_method(method: &str) -> bool {
 }
 
 impl Address {
-    /// The cell that owns this agent, of `cells` cells: the first eight bytes of BLAKE3 over the address, modulo.
+    /// The cell of this address, of `cells` cells: that of the agent, unless its type has a rule (see [`Layout`](crate::Layout)).
     pub fn cell(&self, cells: u16) -> CellId {
-        let mut hasher = blake3::Hasher::new();
-        for part in [self.tenant.as_str(), self.kind.as_str(), self.key.as_str()] {
-            hasher.update(&(part.len() as u32).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-        let mut head = [0; 8];
-        head.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-        CellId((u64::from_le_bytes(head) % u64::from(cells)) as u16)
+        cell_of_parts(&[self.tenant.as_str(), self.kind.as_str(), self.key.as_str()], cells)
     }
+}
+
+/// The first eight bytes of BLAKE3 over a name in parts, modulo.
+pub(crate) fn cell_of_parts(parts: &[&str], cells: u16) -> CellId {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u32).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut head = [0; 8];
+    head.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    CellId((u64::from_le_bytes(head) % u64::from(cells)) as u16)
 }
 
 impl fmt::Display for Address {

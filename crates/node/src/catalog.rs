@@ -8,9 +8,12 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use stride_gateway::{Deployment, Replaced};
-use stride_ids::Name;
+use stride_ids::{Declared, Layout, Name};
 
-use crate::files::write_durably;
+use crate::{
+    files::write_durably,
+    manifest::{Manifest, ManifestError},
+};
 
 /// How many deployments of a component are kept, beside the one in force.
 const KEPT_MAX: usize = 32;
@@ -45,6 +48,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The agent types that it serves, with what their agents are close to.
+    pub(crate) fn declared(&self) -> Result<Declared, ManifestError> {
+        let mut agents = Manifest::parse(&self.manifest)?.spec().agents;
+        let kinds = self.deployment.agents.iter().map(|agent| agent.kind.clone());
+        Ok(kinds.map(|kind| (kind.clone(), agents.remove(kind.as_str()).and_then(|spec| spec.affinity))).collect())
+    }
+
     fn says_the_same_as(&self, other: &Self) -> bool {
         (&self.content, &self.manifest) == (&other.content, &other.manifest)
     }
@@ -75,6 +85,12 @@ impl History {
         self.before.iter().chain([&self.in_force]).any(|entry| entry.deployment.id == id)
     }
 
+    /// Whether no later deployment serves a type that this one does. Agents of it may be there, in cells that its rule says.
+    fn is_last_to_serve(&self, at: usize) -> bool {
+        let later = || self.before[at + 1..].iter().chain([&self.in_force]).flat_map(|entry| &entry.deployment.agents);
+        self.before[at].deployment.agents.iter().any(|agent| later().all(|other| other.kind != agent.kind))
+    }
+
     /// What follows when a deployment comes into force. One that says the same as the one in force takes its place.
     fn followed_by(mut self, next: Entry) -> Self {
         let last = std::mem::replace(&mut self.in_force, next);
@@ -83,11 +99,20 @@ impl History {
         }
         if self.before.len() > KEPT_MAX {
             let needed = self.version_before().map(|entry| entry.deployment.id.clone());
-            let oldest = self.before.iter().position(|entry| Some(&entry.deployment.id) != needed.as_ref());
+            let oldest = (0..self.before.len())
+                .find(|at| Some(&self.before[*at].deployment.id) != needed.as_ref() && !self.is_last_to_serve(*at));
             oldest.map(|oldest| self.before.remove(oldest));
         }
         self
     }
+}
+
+/// So many cells, with the agent types that were ever deployed in a data directory.
+///
+/// # Errors
+/// If its deployments cannot be read.
+pub fn deployed_types(dir: &Path, cells: u16) -> io::Result<Layout> {
+    Catalog::open(dir)?.layout(cells)
 }
 
 impl Catalog {
@@ -127,6 +152,18 @@ impl Catalog {
         }
         found.sort_by_key(|history: &History| history.in_force.deployment.created_at);
         Ok(found)
+    }
+
+    /// So many cells, with the agent types that were ever deployed here.
+    pub(crate) fn layout(&self, cells: u16) -> io::Result<Layout> {
+        let layout = Layout::from(cells);
+        for history in self.histories()? {
+            for entry in history.entries() {
+                let unreadable = |e| io::Error::other(format!("deployment {}: {e}", entry.deployment.id));
+                layout.declare(&history.tenant, &entry.declared().map_err(unreadable)?);
+            }
+        }
+        Ok(layout)
     }
 
     /// The component of a deployment.
@@ -248,6 +285,24 @@ mod tests {
         assert_eq!(history.before.len(), KEPT_MAX);
         assert_eq!(history.version_before().unwrap().deployment.id, "dep-one");
         assert!(!history.has("dep-old") && !history.has("dep-0"));
+    }
+
+    #[test]
+    fn the_rule_of_a_type_stays_known_after_its_component_serves_it_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(dir.path()).unwrap();
+        let manifest = "name = \"c\"\n[agents.member]\naffinity = \"agent:room/{key.1}\"";
+        let kind = Name::new("member").unwrap();
+        let mut first = entry("dep-first", b"one", manifest);
+        first.deployment.agents = vec![stride_gateway::DeployedAgent { kind: kind.clone(), methods: vec![] }];
+        catalog.put(Name::default_tenant(), first, b"one").unwrap();
+        for number in 0..2 * KEPT_MAX {
+            put(&catalog, &format!("dep-{number}"), b"two", &format!("name = \"c\"\n[agents.a{number}]"));
+        }
+        assert!(only(&catalog).has("dep-first") && !only(&catalog).has("dep-0"));
+        let layout = catalog.layout(64).unwrap();
+        let rule = layout.affinity(&Name::default_tenant(), &kind).unwrap();
+        assert_eq!(rule.to_string(), "agent:room/{key.1}");
     }
 
     #[test]

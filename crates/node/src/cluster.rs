@@ -28,7 +28,7 @@ use axum::Router;
 use stride_agents::Engine;
 use stride_cluster::{Beat, Ended, Error, NodeName, NodeSpec, PostgresTables, Questions, Reads, Tables, home_of};
 use stride_data::{Objects, Storage};
-use stride_ids::{Incarnation, Name};
+use stride_ids::{Incarnation, Layout, Name};
 use stride_net::{Peers, Tls, serve};
 use stride_runtime::Site;
 use stride_sim::{Chance, Clock, Tasks};
@@ -79,6 +79,7 @@ pub(crate) struct Whereabouts<'a> {
     pub(crate) http: SocketAddr,
     pub(crate) site: &'a Site,
     pub(crate) incarnation: Incarnation,
+    pub(crate) layout: &'a Layout,
     /// The name of the cluster.
     pub(crate) cluster: &'a str,
 }
@@ -137,16 +138,19 @@ impl Membership {
             }
         };
         let room = config.live_agents_max;
-        let switchboard = Switchboard::new(spec.name.clone(), peers, tables.clone(), questions, room, clock.clone());
+        let rollout = Rollout::new(tables.clone(), storage.components(), at.layout.clone(), clock.clone());
+        let rollout = Arc::new(rollout);
+        let types = (rollout.clone(), at.layout.clone());
+        let switchboard =
+            Switchboard::new(spec.name.clone(), peers, tables.clone(), types, questions, room, clock.clone());
         let switchboard = Arc::new(switchboard);
         let scaling = config.scale_hook.clone().map(|hook| Scaling {
             hook,
             agents_max: room,
             switchboard: switchboard.clone(),
-            tables: tables.clone(),
+            tables,
             clock: clock.clone(),
         });
-        let rollout = Rollout::new(tables, storage.components(), clock.clone());
         Ok(Self {
             spec,
             tables: Arc::new(PostgresTables::new(url).map_err(StartError::Join)?),
@@ -156,7 +160,7 @@ impl Membership {
             door: Arc::default(),
             sizes: Sizes::default(),
             switchboard,
-            rollout: Arc::new(rollout),
+            rollout,
             scaling,
             clock: clock.clone(),
         })
@@ -188,6 +192,7 @@ impl Membership {
         let keeper = Arc::new(Keeper {
             engine: engine.clone(),
             switchboard: self.switchboard.clone(),
+            objects: objects.clone(),
             sizes: self.sizes,
             runtime: Handle::current(),
         });

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_gateway::{ControlPlane, DeployedAgent, DeployedMethod, Deployment};
-use stride_ids::{Code, Failure, Name};
+use stride_ids::{Code, Declared, Failure, Layout, Name};
 use stride_runtime::{Component, Host, Registry, content_hash};
 use stride_sim::{Chance, Clock};
 
@@ -21,6 +21,8 @@ pub(crate) struct Control {
     pub(crate) host: Arc<Host>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) catalog: Catalog,
+    /// Which agent types there are, and what their agents are close to.
+    layout: Layout,
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
     /// The other nodes, which deploy the same; none if there are none.
@@ -35,6 +37,7 @@ impl Control {
         host: Arc<Host>,
         registry: Arc<Registry>,
         catalog: Catalog,
+        layout: Layout,
         rollout: Option<Arc<Rollout>>,
         (clock, chance): (&Clock, &Chance),
     ) -> Self {
@@ -42,6 +45,7 @@ impl Control {
             host,
             registry,
             catalog,
+            layout,
             clock: clock.clone(),
             chance: chance.clone(),
             rollout,
@@ -155,6 +159,10 @@ impl Control {
             replaced: None,
         };
         let entry = Entry { deployment, manifest, content: content_hash(&wasm) };
+        if let Some(rollout) = &self.rollout {
+            rollout.learn().await?;
+        }
+        self.layout.check(&tenant, &declared_by(&entry)?)?;
         let Some(rollout) = &self.rollout else { return self.keep(tenant, entry, component, &wasm) };
         let id = entry.deployment.id.clone();
         let number = rollout.publish(&tenant, &entry, wasm).await?;
@@ -178,11 +186,14 @@ impl Control {
     }
 
     fn keep(&self, tenant: Name, entry: Entry, component: Component, wasm: &[u8]) -> Result<Deployment, Failure> {
+        let declared = declared_by(&entry)?;
         // On disk before in force: what answers now also answers after a crash.
         let deployment = self.catalog.put(tenant.clone(), entry, wasm).map_err(|e| {
             let message = format!("the deployment cannot be stored, so nothing has changed: {e}");
             Failure::new(Code::Unavailable, message)
         })?;
+        // Before the first turn of an agent, which is then where it stays.
+        self.layout.declare(&tenant, &declared);
         self.registry.install(component)?;
         self.note(tenant, deployment.clone());
         Ok(deployment)
@@ -194,6 +205,11 @@ impl Control {
         in_force.push((tenant, deployment));
         in_force.sort_by(|(_, a), (_, b)| a.component.cmp(&b.component));
     }
+}
+
+/// The agent types of a deployment, with what their agents are close to.
+pub(crate) fn declared_by(entry: &Entry) -> Result<Declared, Failure> {
+    entry.declared().map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))
 }
 
 fn deployed(agent: &stride_runtime::ExportedAgent) -> DeployedAgent {

@@ -26,6 +26,7 @@ mod manifest;
 mod node;
 pub mod transfer;
 
+pub use catalog::deployed_types;
 pub use config::{Config, ConfigError, DatabaseUrl};
 pub use error::{Ended, StartError};
 pub use identity::{Elsewhere, WrongJournal};

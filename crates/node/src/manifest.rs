@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use stride_ids::Name;
+use stride_ids::{Affinity, Name};
 use stride_runtime::{AgentSpec, ComponentSpec, FunctionSpec, ObjectGrant};
 
 /// A manifest as it was typed. Sizes read like `64MiB`, times like `5s`.
@@ -56,6 +56,8 @@ struct Agent {
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     idle: Option<Duration>,
+    #[serde(default, deserialize_with = "affinity")]
+    affinity: Option<Affinity>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -72,6 +74,10 @@ struct Capabilities {
 fn grants<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ObjectGrant>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+fn affinity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Affinity>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
@@ -124,6 +130,7 @@ impl Manifest {
                 memory_bytes: asked.memory.unwrap_or(default.memory_bytes),
                 timeout: asked.timeout.unwrap_or(default.timeout),
                 idle: asked.idle.unwrap_or(default.idle),
+                affinity: asked.affinity.clone(),
             }
         };
         ComponentSpec {
@@ -197,6 +204,7 @@ mod tests {
         memoise = true
         [agents.counter]
         idle = "5m"
+        affinity = "agent:room/{key.1}"
         [capabilities]
         agents = ["crate/*"]
         objects = ["images/*:read", "thumbs/*:read,write"]
@@ -215,6 +223,7 @@ mod tests {
         };
         assert_eq!(spec.functions["shout"], shout);
         assert_eq!(spec.agents["counter"].idle, Duration::from_secs(300));
+        assert_eq!(spec.agents["counter"].affinity.as_ref().unwrap().to_string(), "agent:room/{key.1}");
         assert_eq!(spec.may_reach, ["crate/*"]);
         assert_eq!(spec.may_map, ["words/*"]);
         let grants = ["images/*:read", "thumbs/*:read,write"].map(|text| text.parse().unwrap());
@@ -248,6 +257,8 @@ mod tests {
             ("name = \"x\"\n[functions.f]\nmemory = \"5GiB\"", "4GiB at most"),
             ("name = \"x\"\n[functions.f]\ntimeout = \"soon\"", "5s"),
             ("name = \"x\"\n[functions.f]\nconcurrency = 0", "use 1 or more"),
+            ("name = \"x\"\n[agents.a]\naffinity = \"room/{key}\"", "agent:TYPE/KEY"),
+            ("name = \"x\"\n[agents.a]\naffinity = \"agent:room/all\"", "share one cell"),
             ("name = \"x\"\n[capabilities]\nagents = [\"crate\"]", "`crate/*`"),
             ("name = \"x\"\n[capabilities]\nmaps = [\"words\"]", "`words/*`"),
             ("name = \"x\"\n[capabilities]\nobjects = [\"images\"]", "`images/*:read`"),

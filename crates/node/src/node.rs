@@ -14,7 +14,7 @@ use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
 use stride_data::{BUCKETS, DiskCache, Objects, Owner, Storage, Swept};
 use stride_gateway::{Gateway, NodeInfo, Others, install_recorder, router};
-use stride_ids::{Code, Failure, Incarnation, InvalidName, Name};
+use stride_ids::{Code, Failure, Incarnation, InvalidName, Layout, Name};
 use stride_journal::{
     Journal,
     embedded::EmbeddedJournal,
@@ -97,11 +97,16 @@ impl Node {
         let incarnation = Incarnation::of_bits(chance.next_u64());
         let journal = open_journal(&config, &mut identity, incarnation, &clock, &chance).await?;
         let storage = open_storage(&config, &mut identity, &clock).await?;
-        let store = open_store(&config, &identity)?;
+        // Of those of a cluster its tables say which came first; they are looked at before anything is taken over.
+        let layout = match &config.cluster {
+            Some(_) => Layout::from(identity.cells),
+            None => catalog.layout(identity.cells).map_err(data_error)?,
+        };
+        let store = open_store(&config, &identity, &layout)?;
         let site = site(&config, &identity)?;
         let membership = match config.cluster.as_ref().zip(identity.cluster.as_deref()) {
             Some((url, cluster)) => {
-                let at = Whereabouts { http: address, site: &site, incarnation, cluster };
+                let at = Whereabouts { http: address, site: &site, incarnation, layout: &layout, cluster };
                 Some(Membership::prepare(&config, &url.0, &storage, at, (&clock, &chance)).await?)
             }
             None => None,
@@ -115,7 +120,8 @@ impl Node {
         let host = Arc::new(host);
         let registry = Arc::new(Registry::new(host.clone()));
         let rollout = membership.as_ref().map(|membership| membership.rollout.clone());
-        let control = Control::new(host.clone(), registry.clone(), catalog, rollout.clone(), (&clock, &chance));
+        let seams = (&clock, &chance);
+        let control = Control::new(host.clone(), registry.clone(), catalog, layout, rollout.clone(), seams);
         control.restore().await.map_err(StartError::Runtime)?;
         if let Some(rollout) = &rollout {
             rollout.catch_up(&control).await.map_err(StartError::Runtime)?;
@@ -339,11 +345,11 @@ async fn open_postgres(
     Tasks::real().blocking(open).await.map_err(StartError::Database)
 }
 
-fn open_store(config: &Config, identity: &Identity) -> Result<Arc<Store>, StartError> {
+fn open_store(config: &Config, identity: &Identity, layout: &Layout) -> Result<Arc<Store>, StartError> {
     let dir = config.store_dir();
     let changes_max = if identity.cluster.is_some() { CHANGES_MAX } else { 0 };
     let settings = stride_store::Settings { changes_max, ..Default::default() };
-    let store = Store::open(&dir, identity.cells, settings);
+    let store = Store::open(&dir, layout.clone(), settings);
     store.map(Arc::new).map_err(|source| StartError::Store { dir, source })
 }
 

@@ -123,6 +123,8 @@ pub struct Request {
     pub delay_cost: Option<DelayCost>,
     /// Where it is now. `None`: on its way to whichever node it will be.
     pub origin: Option<Origin>,
+    /// The node that is to be preferred among those that are equally good, if there is one.
+    pub home: Option<NodeId>,
 }
 
 /// Where a request is before it is placed.

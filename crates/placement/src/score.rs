@@ -94,7 +94,7 @@ pub struct Candidate {
 
 /// All nodes, the best first, the refused ones last.
 ///
-/// Among equal scores more bytes win, and then a hash of the node and of the largest datum. So candidates that are equal,
+/// Among equal scores more bytes win, then the request's home, and then a hash of the node and of the largest datum. So candidates that are equal,
 /// such as idle nodes of which none holds the data, are taken in another order for every datum, but by everyone in the same: those
 /// who plan without knowing of each other bring a datum to the same node. A request that refers to no bytes stays where it is.
 pub fn rank(input: &Input, request: &Request) -> Vec<Candidate> {
@@ -118,7 +118,9 @@ pub fn rank(input: &Input, request: &Request) -> Vec<Candidate> {
             Verdict::Refused(_) => (None, 0),
         };
         let leaves = !has_bytes && !is_at(&candidate.node);
-        (total.is_none(), total, unheld, leaves, xxh3_64_with_seed(candidate.node.0.as_str().as_bytes(), seed))
+        let strange = request.home.as_ref().is_some_and(|home| *home != candidate.node);
+        let drawn = xxh3_64_with_seed(candidate.node.0.as_str().as_bytes(), seed);
+        (total.is_none(), total, unheld, leaves, strange, drawn)
     });
     candidates
 }

@@ -71,7 +71,7 @@ prop_compose! {
 prop_compose! {
     fn request()(
         reads in vec((0..DATA, number(), labels()), 0..4), hardware in hardware(), run in time(),
-        cost in option::of(1..u64::MAX), origin in option::of((0..NODES, time())),
+        cost in option::of(1..u64::MAX), origin in option::of((0..NODES, time())), home in option::of(0..NODES),
     ) -> Request {
         let reference = |(i, size, labels)| Reference { datum: datum_id(i), size: ByteSize(size), labels };
         Request {
@@ -80,6 +80,7 @@ prop_compose! {
             run,
             delay_cost: cost.and_then(NonZeroU64::new).map(DelayCost),
             origin: origin.map(|(node, hop)| Origin { node: node_id(node), hop }),
+            home: home.map(node_id),
         }
     }
 }
@@ -134,6 +135,23 @@ proptest! {
             prop_assert!(demands.iter().any(|d| asked(&d)));
             prop_assert!(copy.saves > copy.takes.saturating_mul(PAYS_MIN));
             prop_assert_eq!(copies.iter().filter(|c| c.to == copy.to).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_home_is_taken_among_equals_and_never_before_a_better_one(input in input(), request in request(), home in 0..NODES) {
+        let home = node_id(home);
+        let best = |home| rank(&input, &Request { home, ..request.clone() }).into_iter().next();
+        let (at_home, anywhere) = (best(Some(home.clone())), best(None));
+        let scores = [&at_home, &anywhere].map(|best| best.as_ref().map(|best| best.verdict.clone()));
+        if let [Some(Verdict::Scored(ours)), Some(Verdict::Scored(theirs))] = &scores {
+            prop_assert_eq!((ours.total(), ours.here), (theirs.total(), theirs.here));
+        }
+        if let (Some(Verdict::Scored(best)), Some(score)) = (&scores[0], score_of(&rank(&input, &request), &home))
+            && request.references.iter().any(|reference| reference.size.0 > 0)
+            && (score.total(), score.here) == (best.total(), best.here)
+        {
+            prop_assert_eq!(at_home.map(|best| best.node), Some(home));
         }
     }
 

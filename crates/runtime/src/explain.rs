@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 use bytesize::ByteSize;
 use stride_data::{ChunkPrint, Error, Locality, Sketch};
 use stride_ids::{Address, AgentKey, BucketName, CellId, Code, Failure, Name, ObjectKey, ObjectName};
-use stride_placement::{Finding, Plan, Reference, Refusal, Request, lint, lint_plan};
+use stride_placement::{Finding, NodeId, Plan, Reference, Refusal, Request, lint, lint_plan};
 
 use crate::{
     component::Component,
@@ -22,6 +22,14 @@ const DATA_MAX: usize = 1_000;
 pub struct DataName {
     bucket: BucketName,
     rest: String,
+}
+
+impl DataName {
+    /// The object of that name, if it can be one.
+    fn object(&self, tenant: &Name) -> Option<ObjectName> {
+        let key = ObjectKey::new(&self.rest).ok()?;
+        Some(ObjectName { tenant: tenant.clone(), bucket: self.bucket.clone(), key })
+    }
 }
 
 impl FromStr for DataName {
@@ -47,6 +55,8 @@ pub enum Work {
         is_live: bool,
         /// How many messages wait for it.
         waiting: usize,
+        /// What the rule of its type says that it is close to: it has the cell of that.
+        near: Option<String>,
     },
 }
 
@@ -86,6 +96,8 @@ pub struct Explained {
     pub plan: Result<Plan, Refusal>,
     /// What looks wrong.
     pub findings: Vec<Finding>,
+    /// The node that is preferred among equally good ones, because it has the cell of the first object.
+    pub home: Option<NodeId>,
 }
 
 impl Functions {
@@ -113,9 +125,10 @@ impl Functions {
             }
             (Err(_), Some((component, address))) => {
                 let status = self.engine.inspect(&address).await.ok();
-                let cells = self.engine.cell_count();
+                let rule = component.spec.agents.get(of.0).and_then(|spec| spec.affinity.as_ref());
                 let work = Work::Agent {
-                    cell: address.cell(cells),
+                    cell: self.engine.cell_id(&address),
+                    near: rule.and_then(|rule| rule.neighbour(&address)),
                     is_live: status.as_ref().is_some_and(|status| status.live),
                     waiting: status.map_or(0, |status| status.waiting),
                 };
@@ -146,8 +159,13 @@ impl Functions {
         for reference in here.references(&component.tenant, &component.spec, &[]).await? {
             data.push(Datum::unknown(reference));
         }
+        let first = named.first().and_then(|name| name.object(&component.tenant));
+        let home = first.and_then(|object| self.home(&object));
         let (request, left_out) = match &work {
-            Work::Function => (Request { origin: Some(origin(&here, 0, &data)), ..request }, BTreeSet::new()),
+            Work::Function => {
+                let origin = Some(origin(&here, 0, &data));
+                (Request { origin, home: home.clone(), ..request }, BTreeSet::new())
+            }
             // It runs where its cell is.
             Work::Agent { .. } => (request, self.other_nodes()),
         };
@@ -156,7 +174,7 @@ impl Functions {
         let (input, plan, request) = self.planned(&here, request, &data, accepted_max, &left_out);
         let mut findings = lint(&input, &request);
         findings.extend(plan.iter().flat_map(lint_plan));
-        Ok(Explained { work, data, plan, findings })
+        Ok(Explained { work, data, plan, findings, home })
     }
 }
 

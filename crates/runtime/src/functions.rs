@@ -164,6 +164,8 @@ pub struct Functions {
     memo: Memo,
     /// The other nodes, in a cluster.
     pub(crate) others: OnceLock<Others>,
+    /// Held while bytes are brought ahead.
+    pub(crate) warming: tokio::sync::Mutex<()>,
     succeeded: AtomicU64,
     failed: AtomicU64,
 }
@@ -192,6 +194,7 @@ impl Functions {
             spares: Arc::new(Semaphore::new(SPARES_MAX as usize)),
             memo: Memo::new(),
             others: OnceLock::new(),
+            warming: tokio::sync::Mutex::default(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use stride_agents::{Ask, Engine, Firing, Schedule, Tell, TimerStatus, Turn, TurnError};
-use stride_ids::{Address, AgentKey, CallId, Code, Failure, Name, Payload, is_private_method};
+use stride_ids::{Address, AgentKey, CallId, CellId, Code, Failure, Name, Payload, is_private_method};
 use stride_sim::Clock;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
@@ -120,6 +120,14 @@ impl Guest {
                 let message = "objects can be reached only during a call or a turn";
                 Err(Failure::new(Code::CapabilityDenied, message))
             }
+        }
+    }
+
+    /// The cell of the agent whose turn it is; none outside of a turn.
+    pub(crate) fn cell(&self) -> Option<CellId> {
+        match &self.reach {
+            Reach::Turn { turn, .. } => Some(turn.cell()),
+            Reach::Nothing | Reach::Agents { .. } => None,
         }
     }
 

@@ -31,6 +31,7 @@ mod purity;
 mod registry;
 mod spares;
 mod spec;
+mod warming;
 
 pub use code::content_hash;
 pub use component::{Component, ExportedAgent, ExportedMethod, Exports};

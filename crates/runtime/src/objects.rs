@@ -14,8 +14,8 @@ use futures::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
-use stride_data::{Conditions, Error, ObjectPage, ObjectStatus, Objects, Put, Reader};
-use stride_ids::{BucketName, Code, Failure, InvalidName, ObjectKey, ObjectName, VersionId};
+use stride_data::{Conditions, Error, ObjectPage, ObjectStatus, Objects, Piece, Put, Reader};
+use stride_ids::{BucketName, CellId, Code, Failure, InvalidName, ObjectKey, ObjectName, VersionId};
 
 use crate::{component::Component, grant::Right, guest::Guest};
 
@@ -38,6 +38,8 @@ struct Opened {
 struct Reading {
     reader: Reader,
     flow: Option<Flow>,
+    /// The chunk that was read last.
+    chunk: Option<u64>,
 }
 
 /// Bytes in their order, from one read to the next.
@@ -88,7 +90,14 @@ impl OpenObjects {
 
 impl Opened {
     /// Some of the bytes from `offset` on, `length` at most; none if there are none.
-    async fn read(&mut self, component: &Component, offset: u64, length: u64) -> Result<Bytes, Failure> {
+    /// An agent's cell is remembered as one that uses them.
+    async fn read(
+        &mut self,
+        component: &Component,
+        cell: Option<CellId>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, Failure> {
         let end = offset.saturating_add(length).min(self.status.len);
         if offset >= end {
             return Ok(Bytes::new());
@@ -98,14 +107,32 @@ impl Opened {
             none => {
                 let objects = component.host.here()?.reach(&self.name.tenant, &self.name.bucket).await?;
                 let reader = objects.open(&self.name, Some(self.status.version)).await?;
-                none.insert(Reading { reader, flow: None })
+                none.insert(Reading::of(reader))
             }
         };
-        Ok(reading.read(offset, end).await?)
+        let bytes = reading.read(offset, end).await?;
+        if let Some(cell) = cell
+            && let Some(chunk) = reading.came_to(offset)
+        {
+            let piece = Piece { object: self.name.clone(), chunk };
+            component.host.here()?.objects.warmth().note(cell, piece);
+        }
+        Ok(bytes)
     }
 }
 
 impl Reading {
+    fn of(reader: Reader) -> Self {
+        Self { reader, flow: None, chunk: None }
+    }
+
+    /// The chunk at an offset, if the read before was in another one.
+    fn came_to(&mut self, offset: u64) -> Option<u64> {
+        let chunk = self.reader.chunks(offset..offset + 1).next();
+        let before = std::mem::replace(&mut self.chunk, chunk);
+        chunk.filter(|_| before != chunk)
+    }
+
     async fn read(&mut self, offset: u64, end: u64) -> Result<Bytes, Error> {
         let before = self.flow.take().filter(|flow| flow.at == offset);
         let mut flow = match before {
@@ -138,7 +165,7 @@ impl Guest {
         let place = self.objects.room()?;
         let reader = objects.open(&name, version.map(VersionId)).await?;
         let status = reader.status().clone();
-        self.objects.put(place, Opened { name, status, reading: Some(Reading { reader, flow: None }) });
+        self.objects.put(place, Opened { name, status, reading: Some(Reading::of(reader)) });
         Ok(place)
     }
 
@@ -152,8 +179,9 @@ impl Guest {
             Ok(component) => component.clone(),
             Err(failure) => return Ok(Err(failure)),
         };
+        let cell = self.cell();
         let opened = self.objects.get(place)?;
-        Ok(opened.read(&component, offset, length).await)
+        Ok(opened.read(&component, cell, offset, length).await)
     }
 
     async fn list_objects(

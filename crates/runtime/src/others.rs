@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use stride_agents::NotDone;
 use stride_data::Sketch;
-use stride_ids::Name;
+use stride_ids::{CellId, Name};
 use stride_maps::Input;
 use stride_placement::{
     Hardware, Holding, Input as Known, Label, Labels, Link, Load, Node, NodeId, Price, Reference, Request,
@@ -32,6 +32,9 @@ const SILENT_MAX: Duration = Duration::from_secs(2);
 pub trait Elsewhere: Send + Sync + 'static {
     /// Has a node run a function once. [`NotDone::NotHere`] says that nothing has begun there.
     fn run<'a>(&'a self, node: &'a NodeId, errand: Errand) -> BoxFuture<'a, Result<Called, NotDone>>;
+
+    /// Which node has a cell, as far as is known.
+    fn home(&self, cell: CellId) -> Option<NodeId>;
 }
 
 /// A call that is sent to another node.
@@ -200,6 +203,10 @@ mod tests {
     impl Elsewhere for Nobody {
         fn run<'a>(&'a self, _: &'a NodeId, _: Errand) -> BoxFuture<'a, Result<Called, NotDone>> {
             Box::pin(async { Err(NotDone::NotHere) })
+        }
+
+        fn home(&self, _: CellId) -> Option<NodeId> {
+            None
         }
     }
 

@@ -89,6 +89,12 @@ impl Functions {
         known.nodes().map(|(id, _)| id.clone()).collect()
     }
 
+    /// The node to which an object is brought that nobody has: the one with the object's cell, where the agents are that are close to
+    /// it.
+    pub(crate) fn home(&self, object: &ObjectName) -> Option<NodeId> {
+        self.others.get()?.elsewhere.home(object.cell(self.engine.cell_count()))
+    }
+
     /// On how many nodes calls may run.
     pub fn nodes(&self) -> usize {
         1 + self.others.get().map_or(0, Others::count)
@@ -159,7 +165,12 @@ impl Functions {
             Input::Payload(payload) => payload.body.len() as u64,
             Input::Part(_) => 0,
         };
-        let request = Request { run: gate.mean_run(), origin: Some(origin(&here, bytes, &data)), ..Request::default() };
+        let request = Request {
+            run: gate.mean_run(),
+            origin: Some(origin(&here, bytes, &data)),
+            home: main_object(&job).and_then(|name| self.home(name)),
+            ..Request::default()
+        };
         let (mut left_out, mut refused) = (BTreeSet::new(), None);
         loop {
             let (_, planned, _) = self.planned(&here, request.clone(), &data, self.load().1, &left_out);
@@ -244,6 +255,15 @@ impl Functions {
             data.push(here.part(part).await?);
         }
         Ok(data)
+    }
+}
+
+/// The object that a call is about. Of a map over parts only the first one is its object's: the others are to be spread.
+fn main_object(job: &Job) -> Option<&ObjectName> {
+    match (job.data.first(), &job.input) {
+        (Some(name), _) => Some(name),
+        (None, Input::Part(part)) if part.begin == 0 => Some(&part.object),
+        _ => None,
     }
 }
 

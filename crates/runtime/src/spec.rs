@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use stride_ids::{Address, BucketName, Name, ObjectName};
+use stride_ids::{Address, Affinity, BucketName, Name, ObjectName};
 
 use crate::grant::{ObjectGrant, Right};
 
@@ -36,11 +36,18 @@ pub struct AgentSpec {
     pub timeout: Duration,
     /// How long an agent may do nothing before it leaves memory.
     pub idle: Duration,
+    /// What an agent is close to: it is where that is.
+    pub affinity: Option<Affinity>,
 }
 
 impl Default for AgentSpec {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, timeout: Duration::from_secs(10), idle: Duration::from_secs(300) }
+        Self {
+            memory_bytes: 64 << 20,
+            timeout: Duration::from_secs(10),
+            idle: Duration::from_secs(300),
+            affinity: None,
+        }
     }
 }
 

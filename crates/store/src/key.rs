@@ -4,7 +4,7 @@
 //! Headers have a tag of their own, so that listing agents never passes over their state, and their agent key comes last
 //! without a length, so that agents of a type are in the order of their keys. Rows of cells: `cell | tag | rest`.
 
-use stride_ids::{Address, AgentKey, CellId, MessageId, Name, Seq};
+use stride_ids::{Address, AgentKey, CellId, Layout, MessageId, Name, Seq};
 
 /// What a row is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,32 +95,32 @@ impl RowKey {
         }
     }
 
-    /// The cell whose row it is, of so many.
-    pub fn cell(&self, cells: u16) -> CellId {
+    /// The cell whose row it is.
+    pub fn cell(&self, layout: &Layout) -> CellId {
         match self {
             Self::Outbox(cell, _) | Self::Received { by: cell, .. } => *cell,
-            row => row.agent().map_or(CellId(0), |agent| agent.cell(cells)),
+            row => row.agent().map_or(CellId(0), |agent| layout.cell(agent)),
         }
     }
 
-    /// Its key as bytes, in a store of so many cells.
-    pub fn encode(&self, cells: u16) -> Vec<u8> {
+    /// Its key as bytes, in a store of these cells.
+    pub fn encode(&self, layout: &Layout) -> Vec<u8> {
         let with = |mut key: Vec<u8>, rest: &[u8]| {
             key.extend_from_slice(rest);
             key
         };
         match self {
             Self::Header(agent) => {
-                with(headers_of(agent.cell(cells), &agent.tenant, &agent.kind), agent.key.as_str().as_bytes())
+                with(headers_of(layout.cell(agent), &agent.tenant, &agent.kind), agent.key.as_str().as_bytes())
             }
-            Self::Map(agent, rest) => with(rows_of(MAP, cells, agent), rest.as_bytes()),
-            Self::Reply(agent, rest) => with(rows_of(REPLY, cells, agent), rest.as_bytes()),
-            Self::Timer(agent, name) => with(rows_of(TIMER, cells, agent), name.as_bytes()),
-            Self::Inbox(agent, id) => with(rows_of(INBOX, cells, agent), &message_id(*id)),
-            Self::Parked(agent, id) => with(rows_of(PARKED, cells, agent), &message_id(*id)),
-            Self::Refused(agent) => rows_of(REFUSED, cells, agent),
+            Self::Map(agent, rest) => with(rows_of(MAP, layout, agent), rest.as_bytes()),
+            Self::Reply(agent, rest) => with(rows_of(REPLY, layout, agent), rest.as_bytes()),
+            Self::Timer(agent, name) => with(rows_of(TIMER, layout, agent), name.as_bytes()),
+            Self::Inbox(agent, id) => with(rows_of(INBOX, layout, agent), &message_id(*id)),
+            Self::Parked(agent, id) => with(rows_of(PARKED, layout, agent), &message_id(*id)),
+            Self::Refused(agent) => rows_of(REFUSED, layout, agent),
             Self::Due(at, agent, name) => {
-                let mut key = with(prefix(agent.cell(cells), DUE), &at.to_be_bytes());
+                let mut key = with(prefix(layout.cell(agent), DUE), &at.to_be_bytes());
                 push_agent(&mut key, agent);
                 with(key, name.as_bytes())
             }
@@ -161,12 +161,12 @@ impl RowKey {
 
 impl Rows<'_> {
     /// What the keys of these rows begin with.
-    pub(crate) fn prefix(self, cells: u16) -> Vec<u8> {
+    pub(crate) fn prefix(self, layout: &Layout) -> Vec<u8> {
         match self {
             Self::Headers(cell) => prefix(cell, HEADER),
-            Self::TimersOf(agent) => rows_of(TIMER, cells, agent),
-            Self::InboxOf(agent) => rows_of(INBOX, cells, agent),
-            Self::ParkedOf(agent) => rows_of(PARKED, cells, agent),
+            Self::TimersOf(agent) => rows_of(TIMER, layout, agent),
+            Self::InboxOf(agent) => rows_of(INBOX, layout, agent),
+            Self::ParkedOf(agent) => rows_of(PARKED, layout, agent),
             Self::Replies(cell) => prefix(cell, REPLY),
             Self::Inboxes(cell) => prefix(cell, INBOX),
             Self::Parked(cell) => prefix(cell, PARKED),
@@ -181,8 +181,8 @@ impl Rows<'_> {
 }
 
 /// What the rows of one agent begin with, but for its header and for when its timers are due.
-pub(crate) fn prefixes_of(agent: &Address, cells: u16) -> [Vec<u8>; 6] {
-    [MAP, REPLY, TIMER, INBOX, PARKED, REFUSED].map(|tag| rows_of(tag, cells, agent))
+pub(crate) fn prefixes_of(agent: &Address, layout: &Layout) -> [Vec<u8>; 6] {
+    [MAP, REPLY, TIMER, INBOX, PARKED, REFUSED].map(|tag| rows_of(tag, layout, agent))
 }
 
 /// Where the store keeps what it was created with. It lies behind all cells, of which there are fewer than 65,535.
@@ -218,12 +218,12 @@ pub(crate) fn headers_of(cell: CellId, tenant: &Name, kind: &Name) -> Vec<u8> {
 }
 
 /// What the map entries of an agent begin with; the entry's key follows.
-pub(crate) fn map_of(agent: &Address, cells: u16) -> Vec<u8> {
-    rows_of(MAP, cells, agent)
+pub(crate) fn map_of(agent: &Address, layout: &Layout) -> Vec<u8> {
+    rows_of(MAP, layout, agent)
 }
 
-fn rows_of(tag: u8, cells: u16, agent: &Address) -> Vec<u8> {
-    let mut key = prefix(agent.cell(cells), tag);
+fn rows_of(tag: u8, layout: &Layout, agent: &Address) -> Vec<u8> {
+    let mut key = prefix(layout.cell(agent), tag);
     push_agent(&mut key, agent);
     key
 }
@@ -306,13 +306,13 @@ mod tests {
             RowKey::Outbox(CellId(63), MessageId { record: Seq(5), index: 0 }),
             RowKey::Received { by: CellId(1), from: CellId(63) },
         ] {
-            assert_eq!(RowKey::decode(&row.encode(64)), Some(row));
+            assert_eq!(RowKey::decode(&row.encode(&64.into())), Some(row));
         }
     }
 
     #[test]
     fn bytes_that_are_no_key_are_not_decoded() {
-        let key = RowKey::Map(agent("counter", "alice"), "k".into()).encode(64);
+        let key = RowKey::Map(agent("counter", "alice"), "k".into()).encode(&64.into());
         for len in 0..key.len() - 1 {
             assert_eq!(RowKey::decode(&key[..len]), None, "{len}");
         }
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_is_due_first_comes_first_whoever_it_is_for() {
-        let due = |at, key| RowKey::Due(at, agent("c", key), "t".into()).encode(1);
+        let due = |at, key| RowKey::Due(at, agent("c", key), "t".into()).encode(&1.into());
         assert!(due(1, "z") < due(2, "a") && due(255, "z") < due(256, "a"));
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use stride_ids::{Address, AgentKey, CellId, Name, Seq};
+use stride_ids::{Address, AgentKey, CellId, Layout, Name, Seq};
 
 use crate::{
     changes::Changes,
@@ -59,7 +59,7 @@ pub struct Store {
     // Dropped first: its thread works on the tree.
     compactor: Compactor,
     pub(crate) tree: Arc<Tree>,
-    pub(crate) cells: u16,
+    pub(crate) layout: Layout,
     memtable_bytes: u64,
     pub(crate) staged: RwLock<Staged>,
     pub(crate) summaries: RwLock<Vec<Summary>>,
@@ -87,8 +87,8 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] if another process has it, [`Error::CellsFixed`] if it was created with other cells,
     /// [`Error::Damaged`] if what is there cannot be trusted.
-    pub fn open(dir: &Path, cells: u16, settings: Settings) -> Result<Self, Error> {
-        let store = Self::load(dir, cells, settings)?;
+    pub fn open(dir: &Path, layout: impl Into<Layout>, settings: Settings) -> Result<Self, Error> {
+        let store = Self::load(dir, layout.into(), settings)?;
         store.remove_broken_imports()?;
         store.compactor.nudge();
         Ok(store)
@@ -98,11 +98,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub fn open_to_look(dir: &Path, cells: u16) -> Result<Self, Error> {
-        Self::load(dir, cells, Settings::default())
+    pub fn open_to_look(dir: &Path, layout: impl Into<Layout>) -> Result<Self, Error> {
+        Self::load(dir, layout.into(), Settings::default())
     }
 
-    fn load(dir: &Path, cells: u16, settings: Settings) -> Result<Self, Error> {
+    fn load(dir: &Path, layout: Layout, settings: Settings) -> Result<Self, Error> {
+        let cells = layout.cells();
         let tree = Arc::new(Tree::open(dir, settings.cache_bytes)?);
         if let Some(stored) = created_with(&tree)?
             && stored != cells
@@ -116,7 +117,7 @@ impl Store {
         Ok(Self {
             compactor,
             tree,
-            cells,
+            layout,
             memtable_bytes: settings.memtable_bytes,
             staged: RwLock::default(),
             summaries: RwLock::new(summaries),
@@ -129,13 +130,18 @@ impl Store {
 
     /// The rows of a cell at position zero are what is left of an import that a crash cut off.
     fn remove_broken_imports(&self) -> Result<(), Error> {
-        for cell in (0..self.cells).map(CellId) {
+        for cell in (0..self.layout.cells()).map(CellId) {
             let Summary { seq, rows, .. } = self.summaries.read()[usize::from(cell.0)];
             if seq == Seq::ZERO && rows > 0 {
                 self.forget(cell)?;
             }
         }
         Ok(())
+    }
+
+    /// Which cell an agent belongs to.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The last record of a cell that is materialised.
@@ -145,7 +151,7 @@ impl Store {
 
     /// Makes writes visible to reads at once, in memory only. Called in journal order per cell.
     pub fn stage(&self, cell: CellId, seq: Seq, writes: Vec<Write>) {
-        let encoded: Vec<_> = writes.into_iter().map(|write| (write.row.encode(self.cells), write.value)).collect();
+        let encoded: Vec<_> = writes.into_iter().map(|write| (write.row.encode(&self.layout), write.value)).collect();
         let mut staged = self.staged.write();
         for (key, value) in encoded {
             debug_assert_eq!(key::cell_of(&key), Some(cell), "a record changes rows of its own cell only");
@@ -159,7 +165,7 @@ impl Store {
     /// # Errors
     /// [`Error::Damaged`] if what is stored is not what was written.
     pub fn get(&self, row: &RowKey) -> Result<Option<Bytes>, Error> {
-        let key = row.encode(self.cells);
+        let key = row.encode(&self.layout);
         if let Some(staged) = self.staged.read().get(&key) {
             return Ok(staged);
         }
@@ -177,7 +183,7 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>, Error> {
-        let base = key::map_of(agent, self.cells);
+        let base = key::map_of(agent, &self.layout);
         let full = [&base, prefix.as_bytes()].concat();
         let after = after.filter(|after| *after >= prefix).map(|after| [&base, after.as_bytes()].concat());
         let entry = |row: Result<(Vec<u8>, Bytes), Error>| {
@@ -201,7 +207,7 @@ impl Store {
         limit: usize,
         among: impl Fn(CellId) -> bool,
     ) -> Result<Vec<Address>, Error> {
-        let cells = (0..self.cells).map(CellId).filter(|cell| among(*cell));
+        let cells = (0..self.layout.cells()).map(CellId).filter(|cell| among(*cell));
         let prefixes = cells.map(|cell| key::headers_of(cell, tenant, kind));
         let mut scans: Vec<_> = {
             // All cells at one moment.
@@ -236,8 +242,8 @@ impl Store {
     /// # Errors
     /// As [`Store::get`].
     pub fn rows(&self, rows: Rows<'_>, after: Option<&RowKey>, limit: usize) -> Result<Vec<(RowKey, Bytes)>, Error> {
-        let prefix = rows.prefix(self.cells);
-        let after = after.map(|row| row.encode(self.cells));
+        let prefix = rows.prefix(&self.layout);
+        let after = after.map(|row| row.encode(&self.layout));
         let row = |row: Result<(Vec<u8>, Bytes), Error>| {
             let (key, value) = row?;
             Ok((RowKey::decode(&key).ok_or_else(|| value::damaged(&key))?, value))
@@ -255,7 +261,7 @@ impl Store {
         if self.get(&header)?.is_some() {
             rows.push(header);
         }
-        for prefix in key::prefixes_of(agent, self.cells) {
+        for prefix in key::prefixes_of(agent, &self.layout) {
             for row in self.scan(&prefix, None, usize::MAX) {
                 let (key, _) = row?;
                 rows.push(RowKey::decode(&key).ok_or_else(|| value::damaged(&key))?);
@@ -301,7 +307,7 @@ impl Store {
             let summary = summaries[usize::from(cell.0)].encode();
             (key.as_slice(), Some(value::seal(key, &summary)))
         });
-        let created = (&key::CREATED[..], Some(value::seal(&key::CREATED, &created(self.cells))));
+        let created = (&key::CREATED[..], Some(value::seal(&key::CREATED, &created(self.layout.cells()))));
         self.tree.insert(rows.chain(positions).chain([created]));
         *self.summaries.write() = summaries;
         if let Some(changes) = &self.changes {

@@ -15,9 +15,10 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::{
-    Answer, Asked, Cluster, Elsewhere, Engine, NotDone, Parcel, Settings, Snapshots, Surroundings, Tell, Told,
+    Answer, Asked, Bodies, Body, Cluster, Elsewhere, Engine, Kind, NotDone, Parcel, Settings, Snapshots, Surroundings,
+    Tell, Told,
 };
-use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Name, Seq};
+use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Layout, Name, Seq};
 use stride_sim::{Chance, Clock, Tasks, disk::SimDisk};
 use stride_store::Store;
 
@@ -40,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) lost_per_mille: u64,
     /// A bug that is put in on purpose: nodes show what they read without asking whether the cell is still theirs.
     pub(crate) reads_unasked: bool,
+    /// Agents are close to something, and nodes find that out only by and by.
+    pub(crate) has_rules: bool,
 }
 
 impl Setup {
@@ -51,6 +54,7 @@ impl Setup {
             moves: 5 + seed % 20,
             lost_per_mille: seed % 5 * 30,
             reads_unasked: false,
+            has_rules: seed % 2 == 1,
         }
     }
 }
@@ -71,6 +75,36 @@ struct Hub {
 struct Port {
     hub: Arc<Hub>,
     node: usize,
+    layout: Layout,
+}
+
+/// What is deployed on a node that may not have heard of it.
+struct Deployed {
+    town: Arc<Town>,
+    layout: Layout,
+}
+
+fn declare(layout: &Layout, has_rules: bool) {
+    let rule = has_rules.then(|| "agent:house/{key}".parse().unwrap());
+    layout.declare(&Name::default_tenant(), &[(Name::new("account").unwrap(), rule)].into());
+}
+
+impl Bodies for Deployed {
+    fn kind(&self, tenant: &Name, name: &Name) -> Option<Arc<Kind>> {
+        self.town.kind(tenant, name).filter(|_| self.layout.knows(tenant, name))
+    }
+
+    fn kind_of_version(&self, tenant: &Name, name: &Name, version: &str) -> Option<Arc<Kind>> {
+        self.town.kind_of_version(tenant, name, version)
+    }
+
+    fn nearest_kind(&self, tenant: &Name, name: &Name) -> Option<String> {
+        self.town.nearest_kind(tenant, name)
+    }
+
+    fn start<'a>(&'a self, kind: &'a Arc<Kind>, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Body>, Failure>> {
+        self.town.start(kind, address)
+    }
 }
 
 impl Hub {
@@ -121,12 +155,12 @@ impl Port {
 
 impl Elsewhere for Port {
     fn ask(&self, asked: Asked) -> BoxFuture<'_, Result<Answer, NotDone>> {
-        let cell = asked.ask.address.cell(CELLS);
+        let cell = self.layout.cell(&asked.ask.address);
         Box::pin(self.call(cell, async move |engine| engine.ask_here(asked).await))
     }
 
     fn tell(&self, tell: Tell) -> BoxFuture<'_, Result<Told, NotDone>> {
-        let cell = tell.address.cell(CELLS);
+        let cell = self.layout.cell(&tell.address);
         Box::pin(self.call(cell, async move |engine| engine.tell_here(tell).await))
     }
 
@@ -156,6 +190,14 @@ impl Elsewhere for Port {
             self.hub.late().await;
             let ours = self.hub.owner(cell) == Some(self.node) || self.hub.setup.reads_unasked;
             if ours { Ok(()) } else { Err(Failure::new(Code::Unavailable, "somebody else may have it")) }
+        })
+    }
+
+    fn learn(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async {
+            self.hub.late().await;
+            declare(&self.layout, self.hub.setup.has_rules);
+            Ok(())
         })
     }
 
@@ -199,18 +241,20 @@ impl Works {
         let (hub, clock) = (self.hub.clone(), self.hub.clock.clone());
         let node = hub.engines.lock().len();
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), CELLS, stride_store::Settings::default()).unwrap());
+        let layout = Layout::from(CELLS);
+        let store = Arc::new(Store::open(dir.path(), layout.clone(), stride_store::Settings::default()).unwrap());
+        let bodies = Arc::new(Deployed { town: self.town.clone(), layout: layout.clone() });
         self.dirs.lock().push(dir);
         let tasks = Tasks::simulated(Chance::seeded(self.chance.next_u64()), polls_max);
         let surroundings = Surroundings {
             journal: self.journal.clone(),
             store,
-            bodies: self.town.clone(),
+            bodies: bodies.clone(),
             clock: clock.clone(),
             chance: self.chance.clone(),
             tasks: tasks.clone(),
             cluster: Some(Cluster {
-                elsewhere: Arc::new(Port { hub: hub.clone(), node }),
+                elsewhere: Arc::new(Port { hub: hub.clone(), node, layout }),
                 snapshots: Arc::new(Nowhere),
             }),
         };
@@ -221,6 +265,11 @@ impl Works {
             ..Settings::default()
         };
         let engine = Engine::open(surroundings, settings).await.unwrap();
+        let (heard_after, has_rules, at) = (self.chance.below(400), hub.setup.has_rules, clock.clone());
+        tasks.spawn(async move {
+            at.sleep(Duration::from_millis(heard_after)).await;
+            declare(&bodies.layout, has_rules);
+        });
         tasks.spawn(maintain(engine.clone(), clock));
         hub.engines.lock().push(engine);
         hub.living.lock().push(node);

@@ -52,9 +52,9 @@ fn apply(world: &mut World, changes: &[Change]) -> usize {
 }
 
 fn settle(world: &mut World) -> usize {
-    let changes = assign(world);
+    let changes = assign(world, usize::MAX);
     let moved = apply(world, &changes);
-    assert_eq!(assign(world), [], "it has come to rest after one pass");
+    assert_eq!(assign(world, usize::MAX), [], "it has come to rest after one pass");
     moved
 }
 
@@ -80,7 +80,7 @@ fn what_a_node_owns_already_stays_there() {
     for (nth, row) in world.cells.iter_mut().enumerate() {
         (row.epoch, row.holder) = (Epoch(1), Some(Incarnation::of_bits(nth as u64 % 2 + 1)));
     }
-    assert!(assign(&world).iter().all(|change| change.why == Why::Owned));
+    assert!(assign(&world, usize::MAX).iter().all(|change| change.why == Why::Owned));
     settle(&mut world);
     assert!((0..8).all(|cell| world.cells[cell].wanted.as_ref().unwrap().node == node(cell % 2)));
 }
@@ -105,7 +105,7 @@ fn who_leaves_drains_or_dies_loses_all_and_nothing_else_moves() {
             1 => world.nodes.get_mut(&node(2)).unwrap().draining = true,
             _ => world.nodes.get_mut(&node(2)).unwrap().dead = true,
         }
-        let changes = assign(&world);
+        let changes = assign(&world, usize::MAX);
         let drains = change == 1;
         assert!(changes.iter().all(|change| matches!(change.why, Why::Draining(_)) == drains), "{changes:?}");
         assert_eq!(settle(&mut world), had);
@@ -154,19 +154,91 @@ fn small_changes_move_nothing() {
     for (nth, row) in world.cells.iter_mut().enumerate() {
         row.bytes += (nth as u64 % 7) << 20;
     }
-    assert_eq!(assign(&world), []);
+    assert_eq!(assign(&world, usize::MAX), []);
     for row in &mut world.cells[..24] {
         row.bytes = 0;
     }
-    assert_eq!(assign(&world), [], "sizes that are not known");
+    assert_eq!(assign(&world, usize::MAX), [], "sizes that are not known");
+}
+
+/// How many of a node's cells are other ones than before.
+fn left(before: &World, after: &World, nth: usize) -> usize {
+    let has =
+        |world: &World, cell: usize| world.cells[cell].wanted.as_ref().is_some_and(|wanted| wanted.node == node(nth));
+    (0..before.cells.len()).filter(|cell| has(before, *cell) && !has(after, *cell)).count()
+}
+
+#[test]
+fn the_neighbours_of_a_busy_cell_move_away_and_it_stays() {
+    let mut world = world(&[4; 3], &[0; 48]);
+    world.cells.iter_mut().for_each(|row| row.busy = 50);
+    settle(&mut world);
+    let home = world.cells[0].wanted.clone().unwrap().node;
+    let nth = (0..3).find(|nth| node(*nth) == home).unwrap();
+    // It keeps three of its node's four cores busy.
+    world.cells[0].busy = 3_000;
+    let before = world.clone();
+    assert!(settle(&mut world) > 0);
+    assert_eq!(world.cells[0].wanted.as_ref().unwrap().node, home);
+    assert!(left(&before, &world, nth) >= 6, "{:?}", counts(&world));
+    assert!((0..3).all(|other| other == nth || left(&before, &world, other) == 0), "only the busy one gives");
+    world.cells[0].busy = 50;
+    settle(&mut world);
+    assert_eq!(counts(&world), [16; 3], "and they come back when it is not busy any more");
+}
+
+#[test]
+fn work_counts_the_less_the_more_room_there_is_for_it() {
+    let mut idle = world(&[16; 3], &[0; 48]);
+    settle(&mut idle);
+    idle.cells[0].busy = 900;
+    assert_eq!(assign(&idle, usize::MAX), [], "not one of 48 cores");
+}
+
+#[test]
+fn a_steady_load_moves_nothing_however_it_is_spread_and_neither_does_its_noise() {
+    let mut world = world(&[4; 3], &[0; 1_024]);
+    for (nth, row) in world.cells.iter_mut().enumerate() {
+        row.busy = [0, 2, 9, 31][nth % 4];
+    }
+    settle(&mut world);
+    let before = world.clone();
+    let chance = stride_sim::Chance::seeded(5);
+    for _ in 0..100 {
+        for (row, was) in world.cells.iter_mut().zip(&before.cells) {
+            row.busy = was.busy * (80 + chance.below(41) as u32) / 100;
+        }
+        assert_eq!(assign(&world, usize::MAX), []);
+    }
+}
+
+#[test]
+fn a_round_moves_no_more_than_it_may_and_those_that_follow_do_the_rest() {
+    let mut world = world(&[4; 3], &[0; 300]);
+    settle(&mut world);
+    let first = |row: &&mut CellRow| row.wanted.as_ref().is_some_and(|wanted| wanted.node == node(0));
+    world.cells.iter_mut().filter(first).for_each(|row| row.busy = 40);
+    let mut rounds = Vec::new();
+    loop {
+        let moved = assign(&world, 16);
+        if moved.is_empty() {
+            break;
+        }
+        rounds.push(apply(&mut world, &moved));
+    }
+    assert!(rounds.len() > 1 && rounds.iter().all(|moved| *moved <= 16), "{rounds:?}");
+    assert_eq!(assign(&world, usize::MAX), [], "together they come to the same rest");
+    world.nodes.get_mut(&node(0)).unwrap().dead = true;
+    let had = count(&world, 0);
+    assert_eq!(assign(&world, 0).len(), had, "cells that nobody has are not counted");
 }
 
 #[test]
 fn without_a_node_nothing_is_decided() {
-    assert_eq!(assign(&world(&[], &[0; 4])), []);
+    assert_eq!(assign(&world(&[], &[0; 4]), usize::MAX), []);
     let mut draining = world(&[4], &[0; 4]);
     draining.nodes.get_mut(&node(0)).unwrap().draining = true;
-    assert_eq!(assign(&draining), []);
+    assert_eq!(assign(&draining, usize::MAX), []);
 }
 
 /// What one node could decide for a cluster far larger than one database would carry.
@@ -178,7 +250,7 @@ fn ten_thousand_nodes_are_assigned_in_a_moment() {
         let mut world = world(&cores, &vec![1 << 20; cells]);
         let timed = |world: &mut World| {
             let began = clock.now();
-            let changes = assign(world);
+            let changes = assign(world, usize::MAX);
             (apply(world, &changes), clock.now() - began)
         };
         let (first, all) = (timed(&mut world), timed(&mut world));
@@ -198,6 +270,7 @@ enum Event {
     Leave(usize),
     Return(usize),
     Grow(usize, u64),
+    Work(usize, u32),
     Pin(usize, usize),
     Unpin(usize),
 }
@@ -210,6 +283,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         (0..12usize).prop_map(Event::Leave),
         (0..12usize).prop_map(Event::Return),
         (0..64usize, 0..1u64 << 32).prop_map(|(cell, bytes)| Event::Grow(cell, bytes)),
+        (0..64usize, 0..40_000u32).prop_map(|(cell, busy)| Event::Work(cell, busy)),
         (0..64usize, 0..12usize).prop_map(|(cell, node)| Event::Pin(cell, node)),
         (0..64usize).prop_map(Event::Unpin),
     ];
@@ -238,6 +312,7 @@ fn happen(world: &mut World, event: &Event) {
             }
         }
         Event::Grow(cell, bytes) => world.cells[*cell].bytes = *bytes,
+        Event::Work(cell, busy) => world.cells[*cell].busy = *busy,
         Event::Pin(cell, nth) => world.cells[*cell].pin = Some(node(*nth)),
         Event::Unpin(cell) => world.cells[*cell].pin = None,
     }
@@ -251,10 +326,10 @@ proptest! {
         let mut world = world(&[4, 8], &[1 << 20; 64]);
         for event in &events {
             happen(&mut world, event);
-            let changes = assign(&world);
-            prop_assert_eq!(&changes, &assign(&world), "the same world, the same answer");
+            let changes = assign(&world, usize::MAX);
+            prop_assert_eq!(&changes, &assign(&world, usize::MAX), "the same world, the same answer");
             apply(&mut world, &changes);
-            prop_assert_eq!(assign(&world), vec![], "after {:?}", event);
+            prop_assert_eq!(assign(&world, usize::MAX), vec![], "after {:?}", event);
             let open: Vec<_> = world.nodes.values().filter(|node| node.is_open()).map(|node| &node.spec.name).collect();
             for row in world.cells.iter().filter(|_| !open.is_empty()) {
                 let wanted = row.wanted.as_ref().map(|wanted| &wanted.node);

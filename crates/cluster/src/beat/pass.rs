@@ -14,6 +14,9 @@ use crate::{
 /// After how many passes the sizes of cells are told, and who reconciles looks at all of them again: about ten seconds.
 const PASSES_PER_SIZES: u64 = 32;
 
+/// How many cells are moved at most each time that only what they hold and do has changed, and not who is there.
+const MOVES_MAX: usize = 16;
+
 /// What one pass hands on to the next.
 #[derive(Default)]
 pub(super) struct Pass {
@@ -24,6 +27,8 @@ pub(super) struct Pass {
     steady: Steady,
     /// Something has changed since this node has decided last who is to own what.
     undecided: bool,
+    /// Which nodes and which decisions there were when all had about their share.
+    even: Option<(u64, u64)>,
 }
 
 impl Pass {
@@ -37,7 +42,7 @@ impl Pass {
             self.look(shared, news).await?;
         }
         self.undecided |= changed || with_sizes;
-        self.reconcile(shared, news).await?;
+        self.reconcile(shared, news, with_sizes).await?;
         self.act(shared);
         Ok(())
     }
@@ -75,7 +80,7 @@ impl Pass {
         Ok(())
     }
 
-    async fn reconcile(&mut self, shared: &Shared, news: News) -> Result<(), Error> {
+    async fn reconcile(&mut self, shared: &Shared, news: News, with_sizes: bool) -> Result<(), Error> {
         let (me, judge) = (shared.spec.incarnation, self.steady.may_judge(shared.clock.now()));
         let judged = shared.call(shared.tables.reconcile(me, LEASE, judge)).await?;
         shared.reconciles.store(judged.is_some(), std::sync::atomic::Ordering::Relaxed);
@@ -85,12 +90,23 @@ impl Pass {
         }
         // Somebody was declared dead, or sizes have changed.
         self.look(shared, news).await?;
-        let changes = assign(&self.world);
+        let seen = (news.nodes, self.world.version);
+        let moves_max = match self.even == Some(seen) {
+            false => usize::MAX,
+            true if with_sizes => MOVES_MAX,
+            true => 0,
+        };
+        let changes = assign(&self.world, moves_max);
         self.undecided = !changes.is_empty();
         if changes.is_empty() {
+            self.even = Some(seen);
             return Ok(());
         }
         if shared.call(shared.tables.want(me, self.world.version, &changes)).await? {
+            if moves_max == MOVES_MAX {
+                // The next ones have to be shown by newer figures.
+                self.even = Some((news.nodes, self.world.version + 1));
+            }
             tracing::info!(cells = changes.len(), first = %changes[0].why, "cells are to be owned by others");
         }
         // Whether or not it was written, the world is another one.

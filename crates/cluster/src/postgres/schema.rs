@@ -4,7 +4,7 @@ use stride_journal::{Error, postgres::Trouble};
 use tokio_postgres::Client;
 
 /// What each version adds. The version of a database is how many of them it has had.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     r"
 CREATE TABLE stride.nodes (
     name text PRIMARY KEY,
@@ -59,6 +59,9 @@ INSERT INTO stride.control DEFAULT VALUES;
 ",
     r"
 ALTER TABLE stride.control ADD COLUMN adopted text, ADD COLUMN closed text;
+",
+    r"
+ALTER TABLE stride.wanted ADD COLUMN busy int8 NOT NULL DEFAULT 0;
 ",
 ];
 

@@ -9,7 +9,7 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_cluster::{
-    Beat, Cells, Error, Lease, Load, NodeName, NodeSpec, Questions, Reads, Referee, World,
+    Beat, CellLoad, Cells, Error, Lease, Load, NodeName, NodeSpec, Questions, Reads, Referee, World,
     memory::{MemoryTables, Way},
 };
 use stride_ids::{CellId, Epoch, Failure, Incarnation, Name};
@@ -88,7 +88,8 @@ impl Cells for Engine {
     }
 
     fn load(&self) -> Load {
-        Load { cells: self.owned.lock().keys().map(|cell| (*cell, 1 << 20)).collect(), ..Load::default() }
+        let load = |cell: &CellId| CellLoad { cell: *cell, bytes: Some(1 << 20), busy: None };
+        Load { cells: self.owned.lock().keys().map(load).collect(), ..Load::default() }
     }
 }
 

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use stride_cluster::{
-    Change, Deployment, Error, Load, NodeName, NodeSpec, PostgresTables, Pulse, Tables, Why, memory::MemoryTables,
+    CellLoad, Change, Deployment, Error, Load, NodeName, NodeSpec, PostgresTables, Pulse, Tables, Why,
+    memory::MemoryTables,
 };
 use stride_ids::{CellId, Epoch, Incarnation, Name};
 use stride_journal::{
@@ -61,7 +62,8 @@ fn spec(text: &str, bits: u64, home: Option<&str>) -> NodeSpec {
 }
 
 fn pulse(bits: u64) -> Pulse {
-    let load = Load { agents: 5, queue: 2, cells: vec![(CellId(1), 1 << 33)] };
+    let one = CellLoad { cell: CellId(1), bytes: Some(1 << 33), busy: Some(250) };
+    let load = Load { agents: 5, queue: 2, cells: vec![one] };
     Pulse { incarnation: Incarnation::of_bits(bits), draining: false, bytes: 1 << 33, load, cells: 3, deployed: 1 }
 }
 
@@ -111,7 +113,13 @@ async fn beats_carry_the_load_and_tell_of_changes(shared: &Shared) {
     assert_eq!((row.cells, row.agents, row.queue, row.bytes, row.deployed), (3, 5, 2, 1 << 33, 1));
     assert!(world.nodes[&name("b")].draining && !row.draining);
     assert_eq!(world.cells.len(), usize::from(CELLS));
-    assert_eq!(world.cells[1].bytes, 1 << 33);
+    assert_eq!((world.cells[1].bytes, world.cells[1].busy), (1 << 33, 250));
+    // Who has just taken it over knows nothing of it yet: it stays as it was said before.
+    let unknown = CellLoad { cell: CellId(1), bytes: None, busy: Some(20) };
+    let load = Load { cells: vec![unknown], ..Load::default() };
+    a.beat(&Pulse { load, ..pulse(1) }).await.unwrap();
+    let world = b.world().await.unwrap();
+    assert_eq!((world.cells[1].bytes, world.cells[1].busy), (1 << 33, 20));
 }
 
 /// Dead is who was silent for longer than its lease, once somebody who was not says so; and it stays so until it joins.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use serde::Serialize;
 use stride_agents::{Asked, Engine, NotDone, Parcel, Tell};
+use stride_data::Piece;
 use stride_ids::CellId;
 use stride_net::{Answers, Refused, Service};
 use stride_runtime::Called;
@@ -45,6 +46,7 @@ impl Answers for Door {
             services::HTTP => inside.http(body).map(said).boxed(),
             services::RUN => inside.run(body).map(said).boxed(),
             services::REPORT => std::future::ready(said(inside.report(&body))).boxed(),
+            services::WARM => std::future::ready(said(inside.warm(&body))).boxed(),
             services::PREPARE => inside.prepare(body).map(said).boxed(),
             services::LOOK => {
                 if let Some(beat) = inside.switchboard.beat() {
@@ -96,6 +98,16 @@ impl Inside {
 
     fn report(&self, body: &[u8]) -> Result<(), NotDone> {
         self.calls.functions.heard(decoded(body)?);
+        Ok(())
+    }
+
+    /// Beside everything else: whoever asks does not wait for it.
+    fn warm(&self, body: &[u8]) -> Result<(), NotDone> {
+        let (pieces, functions): (Vec<Piece>, _) = (decoded(body)?, self.calls.functions.clone());
+        tokio::spawn(async move {
+            let bytes = functions.warm(pieces).await;
+            tracing::debug!(bytes, "brought ahead what another node has used");
+        });
         Ok(())
     }
 

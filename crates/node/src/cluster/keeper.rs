@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::Engine;
-use stride_cluster::{Cells, Load, NodeName};
+use stride_cluster::{CellLoad, Cells, Load, NodeName};
+use stride_data::Objects;
 use stride_ids::{CellId, Code, Epoch, Failure, Seq, with_causes};
 use stride_snapshots::Snapshots;
 use stride_store::Store;
@@ -17,6 +18,7 @@ use super::switchboard::{Switchboard, encoded, services};
 pub(super) struct Keeper {
     pub(super) engine: Arc<Engine>,
     pub(super) switchboard: Arc<Switchboard>,
+    pub(super) objects: Arc<Objects>,
     pub(super) sizes: Sizes,
     /// The node's runtime: the beat has one of its own, where none of the engine's tasks may run.
     pub(super) runtime: Handle,
@@ -47,9 +49,14 @@ impl Cells for Keeper {
                 }
             }
             self.engine.release(cell).await?;
+            let used = self.objects.warmth().take(cell);
             if let Some(to) = &to {
                 // Otherwise it finds out with its next beat.
                 let _ = self.switchboard.call_node::<()>(to, services::LOOK, encoded(&())).await;
+                if !used.is_empty() {
+                    // And otherwise its agents wait for what they read.
+                    let _ = self.switchboard.call_node::<()>(to, services::WARM, encoded(&used)).await;
+                }
             }
             Ok(())
         })
@@ -58,14 +65,16 @@ impl Cells for Keeper {
     fn lose(&self, cell: CellId) {
         let _runtime = self.runtime.enter();
         self.engine.lose(cell);
+        drop(self.objects.warmth().take(cell));
     }
 
     fn load(&self) -> Load {
         let stats = self.engine.stats();
         // Of a cell that was not saved here yet the tables keep what its last owner said.
         let sizes = self.sizes.lock();
-        let size = |(cell, _)| sizes.get(&cell).map(|size| (cell, *size));
-        let cells = self.engine.owned().into_iter().filter_map(size).collect();
+        let load = |(cell, busy)| CellLoad { cell, bytes: sizes.get(&cell).copied(), busy };
+        let known = |load: &CellLoad| load.bytes.is_some() || load.busy.is_some();
+        let cells = self.engine.busy().into_iter().map(load).filter(known).collect();
         Load { agents: stats.live, queue: stats.waiting, cells }
     }
 }

@@ -11,12 +11,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use stride_cluster::{Beat, Error, Tables};
 use stride_data::Components;
-use stride_ids::{Code, Failure, Name, with_causes};
+use stride_ids::{Code, Failure, Layout, Name, with_causes};
 use stride_sim::Clock;
 use tokio::sync::watch;
 
 use super::in_time;
-use crate::{catalog::Entry, control::Control};
+use crate::{
+    catalog::Entry,
+    control::{Control, declared_by},
+};
 
 /// How long a deployment waits until all nodes have it.
 const EVERYWHERE_WITHIN: Duration = Duration::from_secs(10);
@@ -33,11 +36,37 @@ pub(crate) struct Rollout {
     beat: Mutex<Option<Arc<Beat>>>,
     /// Up to which number everything is loaded. Held while something is.
     loaded: tokio::sync::Mutex<u64>,
+    layout: Layout,
+    /// Up to which number it is known which agent types were deployed. Held while that is looked up.
+    learned: tokio::sync::Mutex<u64>,
 }
 
 impl Rollout {
-    pub(super) fn new(tables: Arc<dyn Tables>, components: Components, clock: Clock) -> Self {
-        Self { tables, components, clock, beat: Mutex::default(), loaded: tokio::sync::Mutex::default() }
+    pub(super) fn new(tables: Arc<dyn Tables>, components: Components, layout: Layout, clock: Clock) -> Self {
+        Self {
+            tables,
+            components,
+            clock,
+            beat: Mutex::default(),
+            loaded: tokio::sync::Mutex::default(),
+            layout,
+            learned: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Finds out which agent types were deployed before this is called, and what their agents are close to. Their code may come later:
+    /// what others have written of them can be read and taken in from now on.
+    pub(crate) async fn learn(&self) -> Result<(), Failure> {
+        let mut learned = self.learned.lock().await;
+        let unavailable = |e: Error| Failure::new(Code::Unavailable, e.to_string());
+        for news in in_time(&self.clock, self.tables.deployments(*learned)).await.map_err(unavailable)? {
+            if let Some(text) = &news.entry {
+                let entry: Entry = serde_json::from_str(text).map_err(|e| unreadable(&e.to_string()))?;
+                self.layout.declare(&news.tenant, &declared_by(&entry)?);
+            }
+            *learned = news.number;
+        }
+        Ok(())
     }
 
     pub(super) fn join(&self, beat: Arc<Beat>) {
@@ -63,7 +92,12 @@ impl Rollout {
         for _ in 0..TRIES {
             match in_time(&self.clock, self.tables.deploy(&deployment, expected)).await {
                 Ok(number) => return Ok(number),
-                Err(Error::Conflict { current }) => expected = current,
+                Err(Error::Conflict { current }) => {
+                    expected = current;
+                    // Whoever was first may have said something else about the same agent types.
+                    self.learn().await?;
+                    self.layout.check(tenant, &declared_by(entry)?)?;
+                }
                 Err(e) => return Err(unstored(&e)),
             }
         }
@@ -72,6 +106,7 @@ impl Rollout {
 
     /// Loads what was deployed since it was looked at last.
     pub(crate) async fn catch_up(&self, control: &Control) -> Result<(), Failure> {
+        self.learn().await?;
         let mut loaded = self.loaded.lock().await;
         let unavailable = |e: Error| Failure::new(Code::Unavailable, e.to_string());
         let news = in_time(&self.clock, self.tables.deployments(*loaded)).await.map_err(unavailable)?;

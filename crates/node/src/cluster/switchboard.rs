@@ -10,13 +10,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, NotDone, Parcel, Tell, Told};
 use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, standings};
 use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
-use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Incarnation, Name};
+use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Incarnation, Layout, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
 use stride_placement::NodeId;
 use stride_runtime::{Called, Errand};
 use stride_sim::Clock;
 
-use super::in_time;
+use super::{Rollout, in_time};
 
 /// What nodes ask of each other. A number is never used for anything else.
 pub(super) mod services {
@@ -35,6 +35,8 @@ pub(super) mod services {
     pub(crate) const RUN: Service = Service(16);
     /// How busy a node is, and what it has in its caches.
     pub(crate) const REPORT: Service = Service(17);
+    /// Bring bytes into the caches that will be wanted.
+    pub(crate) const WARM: Service = Service(18);
 }
 
 /// How long a turn on another node may take. Clients and guests have deadlines of their own.
@@ -51,6 +53,8 @@ pub(crate) struct Switchboard {
     node: NodeName,
     peers: Peers,
     tables: Arc<dyn Tables>,
+    rollout: Arc<Rollout>,
+    layout: Layout,
     /// Asked before a read is answered; none where the lease is enough.
     questions: Option<Arc<Questions>>,
     /// How many agents a node has room for.
@@ -96,11 +100,13 @@ impl Switchboard {
         node: NodeName,
         peers: Peers,
         tables: Arc<dyn Tables>,
+        types: (Arc<Rollout>, Layout),
         questions: Option<Arc<Questions>>,
         agents_max: usize,
         clock: Clock,
     ) -> Self {
-        Self { node, peers, tables, questions, agents_max, clock, joined: RwLock::default() }
+        let (rollout, layout) = types;
+        Self { node, peers, tables, rollout, layout, questions, agents_max, clock, joined: RwLock::default() }
     }
 
     /// From now on there are others.
@@ -146,14 +152,6 @@ impl Switchboard {
         let owner = map.owner(cell).filter(|owner| owner.spec.name != self.node).ok_or(NotDone::NotHere)?;
         let answer = self.call(owner, service, body, within).await?;
         decoded::<Result<T, NotDone>>(&answer)?
-    }
-
-    /// The cell of an agent, once it is known how many there are.
-    fn cell_of(&self, agent: &Address) -> Result<CellId, NotDone> {
-        match u16::try_from(self.map().cells.len()) {
-            Ok(count @ 1..) => Ok(agent.cell(count)),
-            _ => Err(NotDone::NotHere),
-        }
     }
 
     /// Calls a node by its name.
@@ -209,7 +207,7 @@ fn failure_of(not_done: NotDone, gone: &dyn Fn() -> Failure) -> Failure {
 impl Elsewhere for Switchboard {
     fn ask(&self, asked: Asked) -> BoxFuture<'_, Result<Answer, NotDone>> {
         Box::pin(async move {
-            let cell = self.cell_of(&asked.ask.address)?;
+            let cell = self.layout.cell(&asked.ask.address);
             let owner = self.map().owner(cell).map(|owner| owner.spec.name.to_string());
             let answer: Answer = self.call_owner(cell, services::ASK, encoded(&asked), ANSWER_MAX).await?;
             Ok(Answer { node: owner, ..answer })
@@ -218,7 +216,7 @@ impl Elsewhere for Switchboard {
 
     fn tell(&self, tell: Tell) -> BoxFuture<'_, Result<Told, NotDone>> {
         Box::pin(async move {
-            self.call_owner(self.cell_of(&tell.address)?, services::TELL, encoded(&tell), CALL_MAX).await
+            self.call_owner(self.layout.cell(&tell.address), services::TELL, encoded(&tell), CALL_MAX).await
         })
     }
 
@@ -248,6 +246,10 @@ impl Elsewhere for Switchboard {
         })
     }
 
+    fn learn(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.rollout.learn())
+    }
+
     fn confirm(&self, cell: CellId, epoch: Epoch) -> BoxFuture<'_, Result<(), Failure>> {
         let referee = self.joined.read().as_ref().map(|joined| joined.referee.clone());
         Box::pin(async move {
@@ -275,6 +277,10 @@ impl stride_runtime::Elsewhere for Switchboard {
             })?;
             decoded::<Result<Called, NotDone>>(&answer)?
         })
+    }
+
+    fn home(&self, cell: CellId) -> Option<NodeId> {
+        Elsewhere::owner(self, cell).map(NodeId)
     }
 }
 
@@ -328,6 +334,7 @@ impl Others for Switchboard {
                 pinned: row.pin.map(|node| node.to_string()),
                 epoch: row.epoch.0,
                 bytes: row.bytes,
+                busy: row.busy,
                 nodes: standings(&world).into_iter().map(share).collect(),
             })
         })
@@ -358,8 +365,8 @@ impl Others for Switchboard {
     }
 }
 
-fn share(Standing { node, is_open, cores, cells, bytes, fill }: Standing) -> NodeShare {
-    NodeShare { node: node.to_string(), open: is_open, cores, cells, bytes, fill }
+fn share(Standing { node, is_open, cores, cells, bytes, busy, fill }: Standing) -> NodeShare {
+    NodeShare { node: node.to_string(), open: is_open, cores, cells, bytes, busy, fill }
 }
 
 fn other_node(row: &NodeRow, cells: u32) -> OtherNode {

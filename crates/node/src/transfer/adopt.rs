@@ -104,7 +104,8 @@ async fn chunks_of(places: &Places, identity: &Identity) -> Result<Storage, Tran
 
 /// The rows of all agents in the cells of a cluster, in a store of their own.
 fn resettle(from: &Alone, dir: &Path, tell: Tell<'_>) -> Result<(Arc<Store>, Vec<Tally>), TransferError> {
-    let store = Arc::new(Store::open(dir, CELLS_CLUSTER, stride_store::Settings::default())?);
+    let layout = from.agents.layout().in_cells(CELLS_CLUSTER);
+    let store = Arc::new(Store::open(dir, layout, stride_store::Settings::default())?);
     let written = from.agents.resettle(CELLS_CLUSTER)?.write(&store, |rows| tell(Stage::Rows, rows))?;
     Ok((store, written))
 }
@@ -125,7 +126,7 @@ async fn draft(
     written: &[Tally],
     tell: Tell<'_>,
 ) -> Result<Vec<Draft>, TransferError> {
-    let check = Arc::new(Store::open(dir, CELLS_CLUSTER, stride_store::Settings::default())?);
+    let check = Arc::new(Store::open(dir, rows.layout().clone(), stride_store::Settings::default())?);
     let mut drafts = Vec::with_capacity(cells.len());
     {
         let drafting = stream::iter(cells.iter().copied()).map(async |cell| {
@@ -139,7 +140,7 @@ async fn draft(
             tell(Stage::Cells, drafts.len() as u64);
         }
     }
-    let found = materialised(check, CELLS_CLUSTER)?.tallies()?;
+    let found = materialised(check)?.tallies()?;
     compare(cells.iter().copied(), written, &found)?;
     Ok(drafts)
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use stride_cluster::{Deployment, Tables as _};
+use stride_ids::Layout;
 use stride_sim::Clock;
 
 use super::{Stage, Tell, TransferError, places::Shared};
@@ -93,6 +94,22 @@ async fn loaded(to: &Shared, number: u64) -> Result<(), TransferError> {
     }
 }
 
+fn entry_of(text: &str) -> Result<Entry, TransferError> {
+    let wrong = |e: serde_json::Error| stride_cluster::Error::Unfit(format!("a deployment cannot be read: {e}"));
+    Ok(serde_json::from_str(text).map_err(wrong)?)
+}
+
+/// So many cells, with the agent types that were ever deployed in a cluster.
+pub(super) async fn layout(from: &Shared, cells: u16) -> Result<Layout, TransferError> {
+    let layout = Layout::from(cells);
+    for Deployment { tenant, entry, .. } in from.tables.deployments(0).await? {
+        let Some(entry) = entry else { continue };
+        let declared = entry_of(&entry)?.declared();
+        layout.declare(&tenant, &declared.map_err(|e| stride_cluster::Error::Unfit(e.to_string()))?);
+    }
+    Ok(layout)
+}
+
 /// Writes what is deployed in a cluster into a directory. How many deployments there are.
 pub(super) async fn keep(from: &Shared, dir: &Path, tell: Tell<'_>) -> Result<usize, TransferError> {
     let catalog = Catalog::open(dir).map_err(unreadable(dir))?;
@@ -100,8 +117,7 @@ pub(super) async fn keep(from: &Shared, dir: &Path, tell: Tell<'_>) -> Result<us
     let mut count = 0;
     for Deployment { tenant, entry, hash, .. } in from.tables.deployments(0).await? {
         let Some(entry) = entry else { continue };
-        let wrong = |e: serde_json::Error| stride_cluster::Error::Unfit(format!("a deployment cannot be read: {e}"));
-        let entry: Entry = serde_json::from_str(&entry).map_err(wrong)?;
+        let entry = entry_of(&entry)?;
         let wasm = components.get(&hash).await?;
         catalog.put(tenant, entry, &wasm).map_err(unreadable(dir))?;
         count += 1;

@@ -100,7 +100,8 @@ async fn take_over(from: &Shared) -> Result<Vec<Opened>, TransferError> {
 
 /// Reads all cells from their snapshots and what the journal has behind them.
 async fn read(from: &Shared, held: &[Opened], dir: &Path, tell: Tell<'_>) -> Result<Offline, TransferError> {
-    let store = Arc::new(Store::open(dir, CELLS_CLUSTER, stride_store::Settings::default())?);
+    let layout = deployments::layout(from, CELLS_CLUSTER).await?;
+    let store = Arc::new(Store::open(dir, layout, stride_store::Settings::default())?);
     {
         let used = (0..).map(CellId).zip(held).filter(|(_, opened)| opened.last > Seq::ZERO).map(|(cell, _)| cell);
         let loading = stream::iter(used).map(|cell| from.snapshots.load(&store, cell, Seq::ZERO));
@@ -122,14 +123,15 @@ async fn read(from: &Shared, held: &[Opened], dir: &Path, tell: Tell<'_>) -> Res
             }
             journal.replay(cell, after)
         };
-        Offline::over(store, CELLS_CLUSTER, |cell| last[usize::from(cell.0)], replay)
+        Offline::over(store, |cell| last[usize::from(cell.0)], replay)
     };
     Ok(Tasks::real().blocking(replayed).await?)
 }
 
 /// Writes store and journal of a node that is alone.
 async fn write(agents: &Offline, dir: &Path, tell: Tell<'_>) -> Result<Vec<Tally>, TransferError> {
-    let store = Store::open(&dir.join("store"), CELLS_EMBEDDED, stride_store::Settings::default())?;
+    let layout = agents.layout().in_cells(CELLS_EMBEDDED);
+    let store = Store::open(&dir.join("store"), layout, stride_store::Settings::default())?;
     let written = agents.resettle(CELLS_EMBEDDED)?.write(&store, |rows| tell(Stage::Rows, rows))?;
     store.persist()?;
     let settings = stride_journal::embedded::Settings { cells: CELLS_EMBEDDED, ..Default::default() };

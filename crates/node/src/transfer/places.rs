@@ -20,7 +20,7 @@ use stride_snapshots::Snapshots;
 use stride_store::Store;
 
 use super::TransferError;
-use crate::{DatabaseUrl, identity::Identity, node::environment};
+use crate::{DatabaseUrl, catalog::deployed_types, identity::Identity, node::environment};
 
 /// How many cells are written or read at the same time.
 pub(super) const AT_ONCE: usize = 8;
@@ -60,7 +60,9 @@ impl Alone {
             return Err(damaged(report.to_string()));
         }
         let look = Look::at(&RealDisk, &journal).map_err(held)?;
-        let agents = Offline::open(&look, &store)?;
+        let types =
+            deployed_types(dir, look.cells()).map_err(|source| TransferError::Io { path: dir.into(), source })?;
+        let agents = Offline::open(&look, &store, &types)?;
         Ok(Self { dir: dir.into(), identity, agents, _held: look })
     }
 }
@@ -140,9 +142,9 @@ pub(super) fn remove(path: &Path) -> Result<(), TransferError> {
 }
 
 /// What has been materialised in a store, and nothing else.
-pub(super) fn materialised(store: Arc<Store>, cells: u16) -> Result<Offline, TransferError> {
+pub(super) fn materialised(store: Arc<Store>) -> Result<Offline, TransferError> {
     let at = store.clone();
-    Ok(Offline::over(store, cells, |cell| at.position(cell), |_, _| Ok(Vec::new()))?)
+    Ok(Offline::over(store, |cell| at.position(cell), |_, _| Ok(Vec::new()))?)
 }
 
 /// Compares what lies in cells with what was written.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use stride_agents::Offline;
 use stride_journal::embedded::{self, Look};
-use stride_node::Elsewhere;
+use stride_node::{Elsewhere, deployed_types};
 use stride_sim::disk::RealDisk;
 
 use crate::{
@@ -75,7 +75,8 @@ impl Check {
         }
         let context = "the objects cannot be checked";
         let journal = Look::at(&RealDisk, &journal).context(context)?;
-        let index = Offline::open(&journal, &self.dir.join("store")).context(context)?;
+        let types = deployed_types(&self.dir, journal.cells()).context(context)?;
+        let index = Offline::open(&journal, &self.dir.join("store"), &types).context(context)?;
         let report = stride_data::check(&self.dir.join("objects"), &index).context(context)?;
         output::line(&report)?;
         Ok(report.damage.is_empty())

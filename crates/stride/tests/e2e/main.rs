@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 mod adopt;
+mod affinity;
 mod agents;
 mod backup;
 mod bank;
@@ -39,3 +40,4 @@ mod support;
 mod tell;
 mod thumbnails;
 mod torture;
+mod warmth;

@@ -33,6 +33,7 @@ fn place(node: &Node, nodes: &mut Input) -> Option<String> {
         run: Duration::from_micros(node.estimate.micros),
         delay_cost: None,
         origin: None,
+        home: None,
     };
     let best = rank(nodes, &request).into_iter().find(|candidate| matches!(candidate.verdict, Verdict::Scored(_)))?;
     nodes.assume(&request, &best.node);
