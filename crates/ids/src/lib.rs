@@ -11,7 +11,7 @@ mod object;
 mod payload;
 mod position;
 
-pub use address::{Address, AgentKey, CELLS_CLUSTER, CELLS_EMBEDDED, CellId, InvalidName, Name};
+pub use address::{Address, AgentKey, CELLS_CLUSTER, CELLS_EMBEDDED, CellId, DatabaseId, InvalidName, Name};
 pub use failure::{Code, Failure, with_causes};
 pub use object::{BucketName, ObjectKey, ObjectName, VersionId};
 pub use payload::Payload;
