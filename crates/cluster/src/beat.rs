@@ -18,7 +18,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use stride_ids::{CellId, Epoch, Failure};
+use stride_ids::{CellId, DatabaseId, Epoch, Failure};
 use stride_sim::Clock;
 use tokio::{
     runtime::{self, Handle},
@@ -40,7 +40,7 @@ const LEASE: Duration = Duration::from_millis(1_500);
 const CALL_MAX: Duration = Duration::from_millis(600);
 /// How long joining is tried while the tables do not answer.
 const JOIN_MAX: Duration = Duration::from_secs(30);
-/// How many cells are released at a time: each of them pauses for its requests.
+/// How many cells are released or brought to other databases at a time: each of them pauses for its requests.
 const RELEASES_MAX: usize = 4;
 
 /// What the beat has done to cells: an engine.
@@ -54,6 +54,10 @@ pub trait Cells: Send + Sync + 'static {
 
     /// Gives a cell up, and tells the node that is to have it, if there is one.
     fn release(&self, cell: CellId, to: Option<NodeName>) -> BoxFuture<'_, Result<(), Failure>>;
+
+    /// Brings the tail of a cell to another database: the cell is given up meanwhile, and acquired again by the beat. It stays as it is
+    /// if that database does not answer.
+    fn rehome(&self, cell: CellId, to: DatabaseId) -> BoxFuture<'_, Result<(), Failure>>;
 
     /// Forgets a cell at once: somebody else has it, or may have it any moment.
     fn lose(&self, cell: CellId);
@@ -103,7 +107,8 @@ struct Shared {
 struct Busy {
     cells: BTreeSet<CellId>,
     releases: usize,
-    retries: Retries,
+    acquires: Retries,
+    rehomes: Retries,
 }
 
 impl Beat {

@@ -22,6 +22,7 @@ mod node;
 mod postgres;
 mod reads;
 mod scale;
+mod spread;
 mod standing;
 mod steps;
 mod tables;

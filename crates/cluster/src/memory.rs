@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use stride_ids::{CellId, Epoch, Incarnation};
+use stride_ids::{CellId, DatabaseId, Epoch, Incarnation};
 use stride_sim::Clock;
 
 use crate::{
@@ -25,6 +25,10 @@ struct State {
     reconciler: Option<(Incarnation, Duration)>,
     nodes_changed: u64,
     wanted_changed: u64,
+    /// How many databases there are beside the first one.
+    further: u16,
+    /// How many tails were moved.
+    moves: u64,
     deployments: Vec<Deployment>,
 }
 
@@ -44,6 +48,8 @@ impl MemoryTables {
             reconciler: None,
             nodes_changed: 0,
             wanted_changed: 0,
+            further: 0,
+            moves: 0,
             deployments: Vec::new(),
         };
         Self(Arc::new(Mutex::new(state)))
@@ -63,6 +69,26 @@ impl MemoryTables {
     pub fn release(&self, cell: CellId, epoch: Epoch, holder: Incarnation) -> bool {
         let owned = self.0.lock().cells.get(usize::from(cell.0)).is_some_and(|row| row.holder == Some(holder));
         owned && self.move_on(cell, epoch, None).is_some()
+    }
+
+    /// Adds a database.
+    pub fn add_database(&self) -> DatabaseId {
+        let mut state = self.0.lock();
+        state.further += 1;
+        DatabaseId(state.further)
+    }
+
+    /// What the journal does when a tail is moved by whoever released the cell before: whether nobody else was faster.
+    pub fn move_tail(&self, cell: CellId, holder: Incarnation, to: DatabaseId) -> bool {
+        let mut state = self.0.lock();
+        let row = state.cells.get_mut(usize::from(cell.0)).filter(|row| row.holder.is_none_or(|other| other == holder));
+        let Some(row) = row else { return false };
+        row.epoch = Epoch(row.epoch.0 + 1);
+        row.holder = Some(holder);
+        row.database = to;
+        row.moves_to = row.moves_to.filter(|wanted| *wanted != to);
+        state.moves += 1;
+        true
     }
 
     fn move_on(&self, cell: CellId, epoch: Epoch, holder: Option<Incarnation>) -> Option<Epoch> {
@@ -138,7 +164,7 @@ impl State {
         Ok(News {
             nodes: self.nodes_changed,
             wanted: self.wanted_changed,
-            owners: self.cells.iter().map(|cell| cell.epoch.0).sum(),
+            owners: self.cells.iter().map(|cell| cell.epoch.0).sum::<u64>() + self.moves,
             deployments: self.deployments.len() as u64,
             now,
         })
@@ -182,6 +208,19 @@ impl State {
             }
         }
         self.wanted_changed += 1;
+    }
+
+    fn send_tails(&mut self, cells: &[CellId], to: DatabaseId) -> Result<(), Error> {
+        if to.0 > self.further {
+            return Err(Error::UnknownDatabase { number: to });
+        }
+        for cell in cells {
+            if let Some(row) = self.cells.get_mut(usize::from(cell.0)) {
+                row.moves_to = (row.database != to).then_some(to);
+            }
+        }
+        self.wanted_changed += 1;
+        Ok(())
     }
 
     fn deploy(&mut self, deployment: &Deployment, expected: Option<u64>) -> Result<u64, Error> {
@@ -296,6 +335,10 @@ impl Tables for Way {
 
     fn unpin<'a>(&'a self, cells: &'a [CellId]) -> BoxFuture<'a, Result<(), Error>> {
         self.call(|state| state.set_pin(cells, None))
+    }
+
+    fn send_tails<'a>(&'a self, cells: &'a [CellId], to: DatabaseId) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.call(|state| state.send_tails(cells, to)).await? })
     }
 
     fn confirm<'a>(

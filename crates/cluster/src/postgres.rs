@@ -6,13 +6,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::BoxFuture;
-use stride_ids::{CellId, Epoch, Incarnation, Name};
+use stride_ids::{CellId, DatabaseId, Epoch, Incarnation, Name};
 use stride_journal::postgres::{Connection, Connector, Trouble};
 use tokio::sync::Mutex;
 use tokio_postgres::{Row, types::ToSql};
 
 use crate::{
     Change, NodeName, NodeRow, NodeSpec,
+    spread::spread,
     tables::{CellRow, Deployment, Error, News, Pulse, Tables, Wanted, World},
 };
 
@@ -50,7 +51,7 @@ WITH before AS (
     UPDATE stride.control SET nodes = nodes + 1 WHERE (SELECT drains FROM beat) RETURNING nodes
 )
 SELECT (SELECT count(*) FROM beat), coalesce((SELECT nodes FROM told), c.nodes), c.wanted, c.deployments,
-    (SELECT coalesce(sum(epoch), 0)::int8 FROM stride.cells), (extract(epoch FROM clock_timestamp()) * 1000000)::int8,
+    (SELECT coalesce(sum(epoch + moves), 0)::int8 FROM stride.cells), (extract(epoch FROM clock_timestamp()) * 1000000)::int8,
     EXISTS (SELECT FROM stride.nodes WHERE incarnation = $1)
 FROM stride.control c";
 
@@ -66,7 +67,7 @@ SELECT name, incarnation, home, http, peer, labels::text, price, cores, memory, 
 FROM stride.nodes";
 
 const CELLS: &str = "
-SELECT c.cell, c.epoch, c.holder, w.node, w.why, w.pin, coalesce(w.bytes, 0), coalesce(w.busy, 0)
+SELECT c.cell, c.epoch, c.holder, w.node, w.why, w.pin, coalesce(w.bytes, 0), coalesce(w.busy, 0), c.database, c.moves_to
 FROM stride.cells c LEFT JOIN stride.wanted w USING (cell) ORDER BY c.cell";
 
 /// Who judges has to have been heard just now: a statement that was held up together with everybody's beats judges nobody.
@@ -106,6 +107,18 @@ WITH told AS (
     INSERT INTO stride.wanted (cell, pin)
     SELECT cell, $2 FROM stride.cells, told WHERE cell = ANY($1::int4[])
     ON CONFLICT (cell) DO UPDATE SET pin = excluded.pin
+)
+SELECT count(*) FROM told";
+
+/// The rows are locked in the order in which all lock them. One that is there already stays.
+const SEND: &str = "
+WITH told AS (
+    UPDATE stride.control SET wanted = wanted + 1
+    WHERE $2::int4 = 0 OR EXISTS (SELECT FROM stride.databases WHERE number = $2) RETURNING wanted
+), locked AS (
+    SELECT cell FROM stride.cells WHERE cell = ANY($1::int4[]) ORDER BY cell FOR UPDATE
+), sent AS (
+    UPDATE stride.cells c SET moves_to = nullif($2, c.database) FROM locked, told WHERE c.cell = locked.cell
 )
 SELECT count(*) FROM told";
 
@@ -157,6 +170,21 @@ impl PostgresTables {
     pub fn new(url: &str) -> Result<Self, Error> {
         let connector = Connector::new(url).map_err(|e| Error::Unfit(e.to_string()))?;
         Ok(Self { connector, connection: Mutex::new(None) })
+    }
+
+    /// Has as many cells in each database as in the others, and says how many have to move. Their owners move them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Unfit`].
+    pub async fn spread(&self) -> Result<usize, Error> {
+        let mut databases = vec![DatabaseId::FIRST];
+        let further = self.query("SELECT number FROM stride.databases ORDER BY number", &[]).await?;
+        databases.extend(further.iter().map(|row| database(row.get(0))));
+        let moves = spread(&self.world().await?.cells, &databases);
+        for (to, cells) in &moves {
+            self.send_tails(cells, *to).await?;
+        }
+        Ok(moves.values().map(Vec::len).sum())
     }
 
     async fn connect(&self) -> Result<Connection, Trouble> {
@@ -310,6 +338,14 @@ impl Tables for PostgresTables {
         })
     }
 
+    fn send_tails<'a>(&'a self, cells: &'a [CellId], to: DatabaseId) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let cells: Vec<i32> = cells.iter().map(|cell| i32::from(cell.0)).collect();
+            let row = self.query_one(SEND, &[&cells, &i32::from(to.0)]).await?;
+            if row.get::<_, i64>(0) == 1 { Ok(()) } else { Err(Error::UnknownDatabase { number: to }) }
+        })
+    }
+
     fn confirm<'a>(
         &'a self,
         incarnation: Incarnation,
@@ -376,7 +412,21 @@ fn cell_row(row: &Row) -> Result<CellRow, Error> {
     let why = row.get::<_, Option<String>>(4).unwrap_or_default();
     let wanted = node(3)?.map(|node| Wanted { node, why });
     let busy = u32::try_from(number(row, 7)).unwrap_or(u32::MAX);
-    Ok(CellRow { epoch: Epoch(number(row, 1)), holder, wanted, pin: node(5)?, bytes: number(row, 6), busy })
+    let moves_to = row.get::<_, Option<i32>>(9).map(database);
+    Ok(CellRow {
+        epoch: Epoch(number(row, 1)),
+        holder,
+        wanted,
+        pin: node(5)?,
+        bytes: number(row, 6),
+        busy,
+        database: database(row.get(8)),
+        moves_to,
+    })
+}
+
+fn database(number: i32) -> DatabaseId {
+    DatabaseId(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
 fn node_row(row: &Row) -> Result<NodeRow, Error> {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stride_ids::{CellId, Epoch, Incarnation};
+use stride_ids::{CellId, DatabaseId, Epoch, Incarnation};
 
 use crate::{NodeName, World};
 
@@ -14,6 +14,8 @@ pub(crate) struct Steps {
     pub(crate) acquire: Vec<(CellId, Epoch)>,
     /// To give up, and who is to have them then.
     pub(crate) release: Vec<(CellId, Option<NodeName>)>,
+    /// To bring to another database, and to keep.
+    pub(crate) rehome: Vec<(CellId, DatabaseId)>,
     /// Somebody else has them.
     pub(crate) lose: Vec<CellId>,
 }
@@ -46,7 +48,11 @@ pub(crate) fn steps(
                     steps.release.push((cell, Some(next.spec.name.clone())));
                 }
             }
-            Some(_) => {}
+            // Who drains gives it to somebody who does that.
+            Some(_) => {
+                let to = row.moves_to.filter(|to| *to != row.database && !draining);
+                steps.rehome.extend(to.map(|to| (cell, to)));
+            }
             None => {
                 let holder = row.holder.filter(|holder| living.contains_key(holder));
                 // What the tables say is ours and the engine does not have, nobody else would take.
@@ -126,6 +132,23 @@ mod tests {
         let lost = Steps { lose: vec![CELL], ..Steps::default() };
         assert_eq!(of(&with(Some(other()), 5, Some("other")), Some(4)), lost);
         assert_eq!(of(&with(Some(other()), 4, Some("me")), Some(5)), Steps::default());
+    }
+
+    #[test]
+    fn a_tail_is_brought_elsewhere_by_the_owner_who_is_to_keep_the_cell() {
+        let moves = Steps { rehome: vec![(CELL, DatabaseId(1))], ..Steps::default() };
+        let mut here = with(Some(me()), 4, Some("me"));
+        here.cells[0].moves_to = Some(DatabaseId(1));
+        assert_eq!(of(&here, Some(4)), moves);
+        assert_eq!(steps(&here, me(), &[(CELL, Epoch(4))], &BTreeSet::from([CELL]), false), Steps::default(), "busy");
+        assert_eq!(steps(&here, me(), &[(CELL, Epoch(4))], &BTreeSet::new(), true), Steps::default(), "draining");
+        let mut there = with(Some(me()), 4, Some("other"));
+        there.cells[0].moves_to = Some(DatabaseId(1));
+        assert_eq!(of(&there, Some(4)).rehome, [], "the next owner does it");
+        here.cells[0].database = DatabaseId(1);
+        assert_eq!(of(&here, Some(4)), Steps::default(), "it is there");
+        here.cells[0].holder = None;
+        assert_eq!(of(&here, None), acquire(4), "nobody has it");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::BoxFuture;
-use stride_ids::{CellId, Epoch, Incarnation, Name};
+use stride_ids::{CellId, DatabaseId, Epoch, Incarnation, Name};
 
 use crate::{Change, Load, Map, NodeName, NodeRow, NodeSpec, Place};
 
@@ -57,6 +57,12 @@ pub trait Tables: Send + Sync + 'static {
     /// Lets cells be moved again.
     fn unpin<'a>(&'a self, cells: &'a [CellId]) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Has the tails of cells brought to a database, by whoever owns them. Cells that do not exist are passed over.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDatabase`].
+    fn send_tails<'a>(&'a self, cells: &'a [CellId], to: DatabaseId) -> BoxFuture<'a, Result<(), Error>>;
+
     /// Which of these cells this node still has, with these epochs. Nobody can have taken one of them in secret before this
     /// was asked, also not on a primary that has been replaced in the meantime: so this is a write.
     fn confirm<'a>(
@@ -103,7 +109,7 @@ pub struct News {
     pub nodes: u64,
     /// Grows with every change of who is to own what.
     pub wanted: u64,
-    /// Grows with every change of who owns what: the sum of all epochs.
+    /// Grows with every change of who owns what and where its tail is: the sum of all epochs, and of all moves of tails.
     pub owners: u64,
     /// The newest deployment.
     pub deployments: u64,
@@ -133,6 +139,10 @@ pub struct CellRow {
     pub bytes: u64,
     /// How busy its turns keep a core, in thousandths, as its owner said last.
     pub busy: u32,
+    /// In which database its tail is.
+    pub database: DatabaseId,
+    /// Where its tail is to be, if it is to be elsewhere.
+    pub moves_to: Option<DatabaseId>,
 }
 
 /// Who is to own a cell.
@@ -208,6 +218,12 @@ pub enum Error {
     UnknownNode {
         /// Who was meant.
         name: NodeName,
+    },
+    /// There is no such database.
+    #[error("the cluster has no {number}; `stride cluster databases` shows those that there are")]
+    UnknownDatabase {
+        /// Which was meant.
+        number: DatabaseId,
     },
     /// Somebody deployed in the meantime: look at it, and decide again.
     #[error("somebody has deployed in the meantime: {}", .current.map_or_else(|| "there is none yet".to_owned(), |number| format!("the newest is number {number}")))]

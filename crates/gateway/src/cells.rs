@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use stride_agents::CellStatus;
-use stride_ids::{CellId, Code, Failure};
+use stride_ids::{CellId, Code, DatabaseId, Failure};
 
 use crate::{
     others::{Forwarded, gathered},
@@ -37,8 +37,10 @@ struct Listed {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Move {
     cells: Vec<u16>,
-    /// None lets them go wherever suits.
+    /// None lets them go wherever suits, unless it is their tails that are to go.
     to: Option<String>,
+    /// The database that their tails are to be brought to.
+    database: Option<u16>,
 }
 
 /// The cells that have an owner who answers, by number.
@@ -61,7 +63,7 @@ pub(crate) async fn list(
 
 pub(crate) async fn shift(
     State(gateway): State<Shared>,
-    Json(Move { cells, to }): Json<Move>,
+    Json(Move { cells, to, database }): Json<Move>,
 ) -> Result<StatusCode, Problem> {
     let Some(others) = &gateway.others else {
         let message =
@@ -73,8 +75,21 @@ pub(crate) async fn shift(
         let message = format!("there is no cell {unknown}; they have the numbers 0 to {}", count - 1);
         return Err(Failure::new(Code::InvalidRequest, message).into());
     }
-    others.move_cells(cells.iter().map(|cell| CellId(*cell)).collect(), to.clone()).await?;
-    tracing::info!(target: "stride::audit", ?cells, to = to.as_deref().unwrap_or("(anywhere)"), "cells moved");
+    let moved = cells.iter().map(|cell| CellId(*cell)).collect();
+    match (database, to) {
+        (Some(_), Some(_)) => {
+            let message = "cells go to a node or to a database, one after the other: give `to` or `database`";
+            return Err(Failure::new(Code::InvalidRequest, message).into());
+        }
+        (Some(database), None) => {
+            others.move_tails(moved, DatabaseId(database)).await?;
+            tracing::info!(target: "stride::audit", ?cells, database, "tails of cells moved");
+        }
+        (None, to) => {
+            others.move_cells(moved, to.clone()).await?;
+            tracing::info!(target: "stride::audit", ?cells, to = to.as_deref().unwrap_or("(anywhere)"), "cells moved");
+        }
+    }
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -185,7 +185,7 @@ async fn place(gateway: &Shared, cell: CellId) -> Result<CellPlace, Failure> {
 
 /// What a person reads of a cell.
 fn cell_text(place: &CellPlace) -> String {
-    let CellPlace { cell, owner, wanted, why, pinned, epoch, bytes, busy, nodes } = place;
+    let CellPlace { cell, owner, wanted, why, pinned, epoch, bytes, busy, database, moves_to, nodes } = place;
     let name = |node: &Option<String>| node.clone().unwrap_or_else(|| "nobody".to_owned());
     let state = ByteSize(*bytes);
     let (owner, busy) = (name(owner), cores(u64::from(*busy)));
@@ -193,6 +193,8 @@ fn cell_text(place: &CellPlace) -> String {
         format!("cell {cell} is owned by {owner} in epoch {epoch}, with {state} of state and {busy} cores busy\n");
     let pin = pinned.as_ref().map(|node| format!("; pinned to {node}")).unwrap_or_default();
     let _ = writeln!(text, "it is to be owned by {}: {why}{pin}", name(wanted));
+    let goes = moves_to.map(|to| format!(", on its way to database {to}")).unwrap_or_default();
+    let _ = writeln!(text, "its tail is in database {database}{goes}");
     for NodeShare { node, open, cores: has, cells, bytes, busy, fill } in nodes {
         let fill = match fill {
             Some(fill) if *open => format!("{fill:.2} of its share"),

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use stride_ids::{CellId, Code, Failure};
+use stride_ids::{CellId, Code, DatabaseId, Failure};
 use tower::ServiceExt as _;
 
 use crate::{
@@ -51,6 +51,9 @@ pub trait Others: Send + Sync + 'static {
 
     /// Has cells owned by a node until somebody says otherwise; with no node, by whichever suits.
     fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>>;
+
+    /// Has the tails of cells brought to another database.
+    fn move_tails(&self, cells: Vec<CellId>, to: DatabaseId) -> BoxFuture<'_, Result<(), Failure>>;
 }
 
 /// How many nodes there are and should be.
@@ -101,6 +104,10 @@ pub struct CellPlace {
     pub bytes: u64,
     /// How busy its turns keep a core, in thousandths, as its owner said last.
     pub busy: u32,
+    /// In which database its tail is.
+    pub database: u16,
+    /// Where its tail is to be, if it is to be elsewhere.
+    pub moves_to: Option<u16>,
     /// The nodes that could have it.
     pub nodes: Vec<NodeShare>,
 }

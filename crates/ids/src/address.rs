@@ -19,6 +19,21 @@ impl fmt::Display for CellId {
     }
 }
 
+/// One of the databases of a cluster: zero is the first one, which says where each cell is, and the others count from one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DatabaseId(pub u16);
+
+impl DatabaseId {
+    /// The one that a cluster begins with.
+    pub const FIRST: Self = Self(0);
+}
+
+impl fmt::Display for DatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database {}", self.0)
+    }
+}
+
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a valid {what}: {rule}")]

@@ -13,7 +13,9 @@ mod object;
 mod payload;
 mod position;
 
-pub use address::{Address, AgentKey, CELLS_CLUSTER, CELLS_EMBEDDED, CellId, InvalidName, Name, is_private_method};
+pub use address::{
+    Address, AgentKey, CELLS_CLUSTER, CELLS_EMBEDDED, CellId, DatabaseId, InvalidName, Name, is_private_method,
+};
 pub use affinity::Affinity;
 pub use failure::{Code, Failure, with_causes};
 pub use layout::{Declared, Layout};

@@ -62,8 +62,9 @@ pub trait Journal: Send + Sync + 'static {
     /// memory can no longer be made durable.
     fn stopped(&self) -> Pin<Box<dyn Future<Output = Error> + Send + '_>>;
 
-    /// Resolves with a cell that somebody else was found to own, each once: what is in memory for it is stale. Whoever
-    /// calls it again gets the next one. A journal that nobody shares never has one.
+    /// Resolves with a cell that somebody else was found to own, or whose database this journal has given up because it was away for
+    /// long, each once: what is in memory for it is stale. Whoever calls it again gets the next one. A journal that nobody
+    /// shares never has one.
     fn lost(&self) -> Pin<Box<dyn Future<Output = Fenced> + Send + '_>>;
 }
 
@@ -167,7 +168,7 @@ impl Pending {
     }
 
     /// Lets go of the record without hurrying it to the disk, as dropping does: it becomes durable with the next one that
-    /// somebody waits for, in any cell. For a record with which nothing leaves that was not durable before.
+    /// somebody waits for, in any cell that is kept in the same place. For a record with which nothing leaves that was not durable before.
     pub fn unhurried(mut self) {
         self.outcome.as_mut().unhurried();
     }

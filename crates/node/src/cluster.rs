@@ -29,6 +29,7 @@ use stride_agents::Engine;
 use stride_cluster::{Beat, Ended, Error, NodeName, NodeSpec, PostgresTables, Questions, Reads, Tables, home_of};
 use stride_data::{Objects, Storage};
 use stride_ids::{Incarnation, Layout, Name};
+use stride_journal::postgres::PostgresJournal;
 use stride_net::{Peers, Tls, serve};
 use stride_runtime::Site;
 use stride_sim::{Chance, Clock, Tasks};
@@ -71,6 +72,7 @@ pub(crate) struct Membership {
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) rollout: Arc<Rollout>,
     scaling: Option<Scaling>,
+    tails: Arc<PostgresJournal>,
     clock: Clock,
 }
 
@@ -80,8 +82,8 @@ pub(crate) struct Whereabouts<'a> {
     pub(crate) site: &'a Site,
     pub(crate) incarnation: Incarnation,
     pub(crate) layout: &'a Layout,
-    /// The name of the cluster.
-    pub(crate) cluster: &'a str,
+    /// The databases of the cluster.
+    pub(crate) tails: Arc<PostgresJournal>,
 }
 
 /// A node that has joined.
@@ -110,7 +112,7 @@ impl Membership {
         let listener = TcpListener::bind(config.peers).await.map_err(listen_error)?;
         let peer = config.reached_at(listener.local_addr().map_err(listen_error)?);
         let tls = config.certificates.as_ref().map(|dir| Tls::load(dir, clock)).transpose()?;
-        let name = Name::new(at.cluster)
+        let name = Name::new(at.tails.cluster())
             .map_err(|e| StartError::Data { dir: config.data.clone(), source: io::Error::other(e.to_string()) })?;
         let settings = stride_net::Settings::of(name);
         let peers = Peers::new(settings.clone(), tls.clone(), clock.clone(), chance.clone(), Tasks::real());
@@ -162,6 +164,7 @@ impl Membership {
             switchboard,
             rollout,
             scaling,
+            tails: at.tails,
             clock: clock.clone(),
         })
     }
@@ -194,6 +197,7 @@ impl Membership {
             switchboard: self.switchboard.clone(),
             objects: objects.clone(),
             sizes: self.sizes,
+            tails: self.tails,
             runtime: Handle::current(),
         });
         let (control, functions) = (calls.control.clone(), calls.functions.clone());

@@ -17,6 +17,7 @@ mod catalog;
 mod cluster;
 mod config;
 mod control;
+pub mod databases;
 mod error;
 mod files;
 mod flows;

@@ -95,7 +95,7 @@ impl Node {
         };
 
         let incarnation = Incarnation::of_bits(chance.next_u64());
-        let journal = open_journal(&config, &mut identity, incarnation, &clock, &chance).await?;
+        let Opened { journal, tails } = open_journal(&config, &mut identity, incarnation, &clock, &chance).await?;
         let storage = open_storage(&config, &mut identity, &clock).await?;
         // Of those of a cluster its tables say which came first; they are looked at before anything is taken over.
         let layout = match &config.cluster {
@@ -104,9 +104,9 @@ impl Node {
         };
         let store = open_store(&config, &identity, &layout)?;
         let site = site(&config, &identity)?;
-        let membership = match config.cluster.as_ref().zip(identity.cluster.as_deref()) {
-            Some((url, cluster)) => {
-                let at = Whereabouts { http: address, site: &site, incarnation, layout: &layout, cluster };
+        let membership = match config.cluster.as_ref().zip(tails) {
+            Some((url, tails)) => {
+                let at = Whereabouts { http: address, site: &site, incarnation, layout: &layout, tails };
                 Some(Membership::prepare(&config, &url.0, &storage, at, (&clock, &chance)).await?)
             }
             None => None,
@@ -301,19 +301,26 @@ async fn take_up(gateway: Arc<Gateway>, control: Arc<Control>, clock: Clock, mut
     }
 }
 
+/// A journal, and the same as what keeps tails in databases, if it does.
+struct Opened {
+    journal: Arc<dyn Journal>,
+    tails: Option<Arc<PostgresJournal>>,
+}
+
 async fn open_journal(
     config: &Config,
     identity: &mut Identity,
     incarnation: Incarnation,
     clock: &Clock,
     chance: &Chance,
-) -> Result<Arc<dyn Journal>, StartError> {
+) -> Result<Opened, StartError> {
     let wrong = |source| StartError::WrongJournal { dir: config.data.clone(), source };
     if let Some(url) = &config.cluster {
         identity.may_join(&config.data).map_err(wrong)?;
         let journal = open_postgres(url, identity, incarnation, clock, chance).await?;
         identity.join(&config.data, journal.cluster()).map_err(wrong)?;
-        return Ok(Arc::new(journal));
+        let journal = Arc::new(journal);
+        return Ok(Opened { journal: journal.clone(), tails: Some(journal) });
     }
     identity.must_be_embedded().map_err(wrong)?;
     let dir = config.data.join("journal");
@@ -328,7 +335,7 @@ async fn open_journal(
     let now = Identity::of(&config.data, chance, false);
     let now = now.map_err(|source| StartError::Data { dir: config.data.clone(), source })?;
     now.must_be_embedded().map_err(wrong)?;
-    Ok(Arc::new(journal))
+    Ok(Opened { journal: Arc::new(journal), tails: None })
 }
 
 /// Beside the runtime's threads: a database that does not answer is waited for.

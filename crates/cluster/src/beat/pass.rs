@@ -1,8 +1,11 @@
 //! One pass of the beat.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use stride_ids::{CellId, Failure};
+use stride_ids::{CellId, DatabaseId, Epoch, Failure};
 
 use super::{Busy, LEASE, RELEASES_MAX, Shared, steady::Steady};
 use crate::{
@@ -118,34 +121,49 @@ impl Pass {
     fn act(&self, shared: &Arc<Shared>) {
         let draining = shared.draining.load(std::sync::atomic::Ordering::Relaxed);
         let owned = shared.cells.owned();
-        let (acquire, release, lose) = {
+        let Steps { acquire, release, rehome, lose } = {
             let mut busy = shared.busy.lock();
-            let Busy { cells, retries, .. } = &mut *busy;
-            let Steps { acquire, release, lose } = steps(&self.world, shared.spec.incarnation, &owned, cells, draining);
-            let acquire = retries.due(acquire, |cell| cells.contains(&cell), shared.clock.now());
-            (acquire, release, lose)
+            let Busy { cells, acquires, rehomes, .. } = &mut *busy;
+            let (steps, now) =
+                (steps(&self.world, shared.spec.incarnation, &owned, cells, draining), shared.clock.now());
+            let acquire = acquires.due(steps.acquire, |cell| cells.contains(&cell), now);
+            let rehome = rehomes.due(steps.rehome, |cell| cells.contains(&cell), now);
+            Steps { acquire, rehome, ..steps }
         };
         for cell in lose {
             tracing::warn!(%cell, "another node has taken this cell over");
             shared.cells.lose(cell);
         }
-        if !acquire.is_empty() {
-            let begun = Begun::new(shared, acquire.iter().map(|(cell, _)| *cell).collect(), 0);
-            shared.work.spawn(async move {
-                let done = begun.shared.cells.acquire(acquire).await;
-                if done.is_err() {
-                    let owned: BTreeSet<_> = begun.shared.cells.owned().into_iter().map(|(cell, _)| cell).collect();
-                    let failed = begun.cells.difference(&owned).copied();
-                    begun.shared.busy.lock().retries.failed(failed, begun.shared.clock.now());
-                }
-                begun.end(done, "cells cannot be acquired");
-            });
+        // One task for each database: one that is away holds up nobody else.
+        let mut by_database: BTreeMap<DatabaseId, Vec<(CellId, Epoch)>> = BTreeMap::new();
+        for (cell, epoch) in acquire {
+            let database = self.world.cells.get(usize::from(cell.0)).map(|row| row.database).unwrap_or_default();
+            by_database.entry(database).or_default().push((cell, epoch));
         }
-        let room = RELEASES_MAX.saturating_sub(shared.busy.lock().releases);
-        for (cell, to) in release.into_iter().take(room) {
+        for cells in by_database.into_values() {
+            acquire_all(shared, cells);
+        }
+        let room = || RELEASES_MAX.saturating_sub(shared.busy.lock().releases);
+        for (cell, to) in release.into_iter().take(room()) {
             release_one(shared, cell, to);
         }
+        for (cell, to) in rehome.into_iter().take(room()) {
+            rehome_one(shared, cell, to);
+        }
     }
+}
+
+fn acquire_all(shared: &Arc<Shared>, cells: Vec<(CellId, Epoch)>) {
+    let begun = Begun::new(shared, cells.iter().map(|(cell, _)| *cell).collect(), 0);
+    shared.work.spawn(async move {
+        let done = begun.shared.cells.acquire(cells).await;
+        if done.is_err() {
+            let owned: BTreeSet<_> = begun.shared.cells.owned().into_iter().map(|(cell, _)| cell).collect();
+            let failed = begun.cells.difference(&owned).copied();
+            begun.shared.busy.lock().acquires.failed(failed, begun.shared.clock.now());
+        }
+        begun.end(done, "cells cannot be acquired");
+    });
 }
 
 fn release_one(shared: &Arc<Shared>, cell: CellId, to: Option<NodeName>) {
@@ -153,6 +171,17 @@ fn release_one(shared: &Arc<Shared>, cell: CellId, to: Option<NodeName>) {
     shared.work.spawn(async move {
         let done = begun.shared.cells.release(cell, to).await;
         begun.end(done, "a cell cannot be released");
+    });
+}
+
+fn rehome_one(shared: &Arc<Shared>, cell: CellId, to: DatabaseId) {
+    let begun = Begun::new(shared, BTreeSet::from([cell]), 1);
+    shared.work.spawn(async move {
+        let done = begun.shared.cells.rehome(cell, to).await;
+        if done.is_err() {
+            begun.shared.busy.lock().rehomes.failed([cell], begun.shared.clock.now());
+        }
+        begun.end(done, "a cell cannot be brought to another database");
     });
 }
 

@@ -1,9 +1,9 @@
-//! Cells that could not be acquired: tried again later and later, so that one that cannot be had does not take a takeover and a
-//! look for its snapshot with each beat.
+//! Cells that could not be acquired, or brought to another database: tried again later and later, so that one that cannot be had does
+//! not take a takeover and a look for its snapshot with each beat.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use stride_ids::{CellId, Epoch};
+use stride_ids::CellId;
 
 /// The first wait.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -19,19 +19,19 @@ struct Failed {
 }
 
 impl Retries {
-    /// Of the cells to acquire, those whose time has come. What is not to be acquired any more is forgotten.
-    pub(super) fn due(
+    /// Of the cells to try, with what it takes, those whose time has come. What is not to be tried any more is forgotten.
+    pub(super) fn due<T>(
         &mut self,
-        acquire: Vec<(CellId, Epoch)>,
+        wanted: Vec<(CellId, T)>,
         busy: impl Fn(CellId) -> bool,
         now: Duration,
-    ) -> Vec<(CellId, Epoch)> {
-        self.0.retain(|cell, _| busy(*cell) || acquire.iter().any(|(wanted, _)| wanted == cell));
-        let due = |(cell, _): &(CellId, Epoch)| self.0.get(cell).is_none_or(|failed| failed.not_before <= now);
-        acquire.into_iter().filter(due).collect()
+    ) -> Vec<(CellId, T)> {
+        self.0.retain(|cell, _| busy(*cell) || wanted.iter().any(|(wanted, _)| wanted == cell));
+        let due = |(cell, _): &(CellId, T)| self.0.get(cell).is_none_or(|failed| failed.not_before <= now);
+        wanted.into_iter().filter(due).collect()
     }
 
-    /// These could not be acquired.
+    /// These did not succeed.
     pub(super) fn failed(&mut self, cells: impl IntoIterator<Item = CellId>, now: Duration) {
         for cell in cells {
             let failed = self.0.entry(cell).or_insert(Failed { times: 0, not_before: now });
@@ -43,6 +43,8 @@ impl Retries {
 
 #[cfg(test)]
 mod tests {
+    use stride_ids::Epoch;
+
     use super::*;
 
     #[test]
@@ -64,9 +66,9 @@ mod tests {
         let one = vec![(CellId(1), Epoch(1))];
         retries.failed([CellId(1)], now);
         assert!(retries.due(one.clone(), |_| false, now).is_empty());
-        assert!(retries.due(Vec::new(), |_| true, now).is_empty(), "it is being acquired");
+        assert!(retries.due(Vec::<(CellId, Epoch)>::new(), |_| true, now).is_empty(), "it is being acquired");
         assert!(retries.due(one.clone(), |_| false, now).is_empty());
-        assert!(retries.due(Vec::new(), |_| false, now).is_empty(), "it is here");
+        assert!(retries.due(Vec::<(CellId, Epoch)>::new(), |_| false, now).is_empty(), "it is here");
         assert_eq!(retries.due(one.clone(), |_| false, now), one);
     }
 }

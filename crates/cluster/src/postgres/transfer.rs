@@ -6,7 +6,7 @@
 use stride_ids::{CellId, Epoch, Incarnation, Seq};
 use tokio_postgres::Transaction;
 
-use super::{PostgresTables, bits, error_of, number, signed};
+use super::{PostgresTables, bits, error_of, signed};
 use crate::tables::Error;
 
 /// Whoever stores, takes over or joins waits, or comes after it.
@@ -14,10 +14,9 @@ const LOCK: &str = "LOCK TABLE stride.cells, stride.nodes IN EXCLUSIVE MODE";
 
 const STATE: &str = "
 SELECT adopted, closed, (SELECT count(*) FROM stride.cells WHERE last > 0),
-    array(SELECT name FROM stride.nodes WHERE NOT dead AND seen + lease > clock_timestamp() ORDER BY name)
+    array(SELECT name FROM stride.nodes WHERE NOT dead AND seen + lease > clock_timestamp() ORDER BY name),
+    (SELECT count(*) FROM stride.databases)
 FROM stride.control";
-
-const LASTS: &str = "SELECT last FROM stride.cells ORDER BY cell";
 
 /// As a takeover by nobody; and the journal begins behind a record that a snapshot has.
 const BEGIN: &str = "
@@ -45,6 +44,8 @@ pub struct State {
     pub used: u64,
     /// The nodes that live.
     pub living: Vec<String>,
+    /// How many databases there are beside the first one.
+    pub further: u64,
 }
 
 impl PostgresTables {
@@ -54,15 +55,6 @@ impl PostgresTables {
     /// [`Error::Unavailable`] and [`Error::Unfit`].
     pub async fn state(&self) -> Result<State, Error> {
         Ok(state_of(&self.query_one(STATE, &[]).await?))
-    }
-
-    /// The last record of each cell.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] and [`Error::Unfit`].
-    pub async fn lasts(&self) -> Result<Vec<Seq>, Error> {
-        let rows = self.query(LASTS, &[]).await?;
-        Ok(rows.iter().map(|row| Seq(number(row, 0))).collect())
     }
 
     /// Has a cluster in which nothing was ever stored begin with the agents of the node `of`: from now on these cells are behind
@@ -136,6 +128,13 @@ impl State {
         }
         let why = match &self.adopted {
             Some(node) => format!("it has begun with the agents of {node}"),
+            None if self.further > 0 => {
+                return Some(Error::Unfit(
+                    "it has further databases, and agents are taken in by the first one: name a database of its own, and add \
+                     others to it afterwards with `stride cluster add-database`"
+                        .into(),
+                ));
+            }
             None if self.used > 0 => format!("it is in use: {} of its cells have records", self.used),
             None => return None,
         };
@@ -153,8 +152,8 @@ impl Error {
 }
 
 fn state_of(row: &tokio_postgres::Row) -> State {
-    let used = u64::try_from(row.get::<_, i64>(2)).unwrap_or(0);
-    State { adopted: row.get(0), closed: row.get(1), used, living: row.get(3) }
+    let count = |at| u64::try_from(row.get::<_, i64>(at)).unwrap_or(0);
+    State { adopted: row.get(0), closed: row.get(1), used: count(2), living: row.get(3), further: count(4) }
 }
 
 fn ids(cells: &[CellId]) -> Vec<i32> {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_cluster::{Beat, Cells, Load, NodeName, NodeSpec, PostgresTables, Tables as _};
-use stride_ids::{CellId, Code, Epoch, Failure, Incarnation, Name, Seq};
+use stride_ids::{CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Name, Seq};
 use stride_journal::{
     Error, Journal,
-    postgres::{PostgresJournal, Settings},
+    postgres::{Directory, PostgresJournal, Settings},
 };
 use stride_private_postgres::Server;
 use stride_sim::{Chance, Clock, Tasks};
@@ -57,6 +57,16 @@ impl Cells for Engine {
             let Some((epoch, _)) = self.owned.lock().remove(&cell) else { return Ok(()) };
             let journal = self.journal.clone();
             Tasks::real().blocking(move || journal.release(cell, epoch)).await.map_err(failure)
+        })
+    }
+
+    fn rehome(&self, cell: CellId, to: DatabaseId) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let journal = self.journal.clone();
+            Tasks::real().blocking(move || journal.reach(to)).await.map_err(failure)?;
+            self.release(cell, None).await?;
+            let journal = self.journal.clone();
+            Tasks::real().blocking(move || journal.move_tail(cell, to)).await.map_err(failure)
         })
     }
 
@@ -217,6 +227,62 @@ async fn a_server_that_is_away_for_longer_than_a_lease_takes_nobody_s_cells() {
     assert_eq!([first.engine.owned(), second.engine.owned()], before);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cells_are_spread_over_a_database_that_is_added_and_each_database_is_away_for_its_own_cells_only() {
+    let (server, mut another) = (Server::start().unwrap(), Server::start().unwrap());
+    let url = server.url("postgres");
+    let (first, second) = (start(&url, "a").await, start(&url, "b").await);
+    until("both have half", || first.owns() == ALL / 2 && second.owns() == ALL / 2).await;
+    first.write("1").await;
+    second.write("1").await;
+    let directory = Directory::new(&url).unwrap();
+    let number = directory.add(&another.url("postgres"), &Chance::from_os()).await.unwrap();
+    let operator = PostgresTables::new(&url).unwrap();
+    unfit(operator.begin_with("nod-1", &[CellId(3)], Seq(1)).await, "add-database");
+    assert_eq!(operator.spread().await.unwrap(), ALL / 2);
+    let spread = async || {
+        let listed = directory.list().await.unwrap();
+        listed.iter().map(|one| (one.cells, one.leaving + one.coming)).collect::<Vec<_>>()
+    };
+    let clock = Clock::real();
+    let began = clock.now();
+    while spread().await != [(ALL as u64 / 2, 0); 2] {
+        assert!(clock.now() - began < Duration::from_secs(60), "{:?}", spread().await);
+        clock.sleep(Duration::from_millis(20)).await;
+    }
+    eprintln!("{} tails moved after {:?}", ALL / 2, clock.now() - began);
+    assert_eq!(operator.spread().await.unwrap(), 0);
+    until("both have half again", || first.owns() == ALL / 2 && second.owns() == ALL / 2).await;
+    assert_eq!(first.write("2").await + second.write("2").await, ALL, "and what was written before is there");
+
+    another.kill();
+    let world = operator.world().await.unwrap();
+    let there = |cell: &CellId| world.cells[usize::from(cell.0)].database == number;
+    for node in [&first, &second] {
+        for (cell, epoch) in node.engine.owned().into_iter().filter(|(cell, _)| !there(cell)) {
+            node.journal.append(cell, epoch, Bytes::from("3")).unwrap().await.unwrap();
+        }
+        // What a node does when it hears of it.
+        for _ in 0..node.engine.owned().iter().filter(|(cell, _)| there(cell)).count() {
+            let lost = node.journal.lost().await;
+            assert!(there(&lost.cell));
+            node.engine.lose(lost.cell);
+        }
+    }
+    assert_eq!(first.owns() + second.owns(), ALL / 2, "the others stay");
+    another.resume().unwrap();
+    until("all are back", || first.owns() + second.owns() == ALL).await;
+    assert_eq!(first.write("4").await + second.write("4").await, ALL);
+    for node in [&first, &second] {
+        for (cell, _) in node.engine.owned() {
+            let records = node.journal.replay(cell, Seq::ZERO).unwrap();
+            let texts: Vec<&[u8]> = records.iter().map(|record| &record.bytes[..]).collect();
+            let expected: &[&[u8]] = if there(&cell) { &[b"1", b"2", b"4"] } else { &[b"1", b"2", b"3", b"4"] };
+            assert_eq!(texts, expected, "{cell}");
+        }
+    }
+}
+
 fn unfit<T: std::fmt::Debug>(outcome: Result<T, stride_cluster::Error>, says: &str) {
     match outcome {
         Err(stride_cluster::Error::Unfit(why)) => assert!(why.contains(says), "{why}"),
@@ -243,7 +309,7 @@ async fn a_cluster_begins_with_cells_of_somebody_else_only_if_it_never_had_any()
     assert_eq!(tables.state().await.unwrap().why_not_unused(), None);
     tables.begin_with("nod-1", &[CellId(3), CellId(5)], Seq(1)).await.unwrap();
     // The journal begins behind a record that only a snapshot has, and who had the cell has lost it.
-    let lasts = tables.lasts().await.unwrap();
+    let lasts = node.journal.lasts().unwrap();
     let begun: Vec<usize> = (0..ALL).filter(|cell| lasts[*cell] == Seq(1)).collect();
     assert_eq!((begun, lasts.len()), (vec![3, 5], ALL));
     let late = match node.journal.append(stale.0, stale.1, Bytes::from("late")) {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use stride_cluster::memory::Link;
+use stride_cluster::{Tables as _, memory::Link};
+use stride_ids::{CellId, DatabaseId};
 use stride_sim::Chance;
 
-use crate::town::{Town, ms, name};
+use crate::town::{CELLS, Town, ms, name};
 
 const SEEDS: u64 = 40;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -18,6 +19,7 @@ fn clock(chance: &Chance) -> u32 {
 async fn live(seed: u64) {
     let chance = Chance::seeded(seed);
     let mut town = Town::new(chance.clone());
+    let _further = [town.tables.add_database(), town.tables.add_database()];
     for node in &NAMES[..2] {
         town.try_start(town.spec(node, None), clock(&chance)).await.unwrap();
     }
@@ -38,6 +40,11 @@ async fn live(seed: u64) {
             (7, Some(known)) if chance.hits(300) => {
                 known.beat.drain(ms(chance.below(3_000))).await;
                 town.kill(node);
+            }
+            (9, _) if chance.hits(500) => {
+                let cells: Vec<CellId> = (0..CELLS).map(CellId).filter(|_| chance.hits(200)).collect();
+                let to = DatabaseId(u16::try_from(chance.below(3)).unwrap());
+                town.tables.way().send_tails(&cells, to).await.unwrap();
             }
             (8, _) => town.nodes.values().for_each(|node| node.way.set(Link::Refused)),
             (_, Some(known)) => known.way.set(Link::Up),

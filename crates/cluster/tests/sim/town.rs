@@ -12,7 +12,7 @@ use stride_cluster::{
     Beat, CellLoad, Cells, Error, Lease, Load, NodeName, NodeSpec, Questions, Reads, Referee, World,
     memory::{MemoryTables, Way},
 };
-use stride_ids::{CellId, Epoch, Failure, Incarnation, Name};
+use stride_ids::{CellId, DatabaseId, Epoch, Failure, Incarnation, Name};
 use stride_sim::{Chance, Clock};
 
 pub(crate) const CELLS: u16 = 24;
@@ -78,6 +78,15 @@ impl Cells for Engine {
             if let Some(epoch) = epoch {
                 self.tables.release(cell, epoch, self.me);
             }
+            Ok(())
+        })
+    }
+
+    fn rehome(&self, cell: CellId, to: DatabaseId) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            self.release(cell, None).await?;
+            self.dawdle().await;
+            self.tables.move_tail(cell, self.me, to);
             Ok(())
         })
     }
@@ -219,7 +228,8 @@ impl Town {
     fn is_settled(&self) -> bool {
         let world = self.tables.look();
         let map = world.map();
-        let placed = map.cells.iter().all(|place| place.owner.is_some() && place.owner == place.wanted);
+        let placed = map.cells.iter().all(|place| place.owner.is_some() && place.owner == place.wanted)
+            && world.cells.iter().all(|row| row.moves_to.is_none());
         let each = usize::from(CELLS) / self.nodes.len().max(1);
         let even = self.nodes.values().all(|node| node.engine.answers().len().abs_diff(each) <= 1);
         placed && even && self.answered() == usize::from(CELLS)

@@ -7,7 +7,7 @@ use stride_cluster::{
     CellLoad, Change, Deployment, Error, Load, NodeName, NodeSpec, PostgresTables, Pulse, Tables, Why,
     memory::MemoryTables,
 };
-use stride_ids::{CellId, Epoch, Incarnation, Name};
+use stride_ids::{CellId, DatabaseId, Epoch, Incarnation, Name};
 use stride_journal::{
     Journal as _,
     postgres::{PostgresJournal, Settings},
@@ -28,15 +28,18 @@ struct Shared {
 fn in_memory() -> Shared {
     let clock = Clock::simulated();
     let tables = MemoryTables::new(CELLS, clock.clone());
+    tables.add_database();
     tables.open_at(CellId(0), Epoch(0), Incarnation::of_bits(1)).unwrap();
     Shared { nodes: (0..3).map(|_| Arc::new(tables.way()) as Arc<dyn Tables>).collect(), clock, _server: None }
 }
 
 async fn in_postgres() -> Shared {
     let (server, clock) = (Server::start().unwrap(), Clock::real());
-    let url = server.url(&server.fresh_database().unwrap());
+    let database = server.fresh_database().unwrap();
+    let url = server.url(&database);
     let settings = Settings { url: url.clone(), cells: CELLS, incarnation: Incarnation::of_bits(1) };
     let journal = PostgresJournal::open(settings, clock.clone(), Chance::from_os()).unwrap();
+    server.psql(&database, "INSERT INTO stride.databases VALUES (1, 'dat-1', 'postgres://nowhere/x')").unwrap();
     tokio::task::spawn_blocking(move || journal.open_one(CellId(0)).unwrap()).await.unwrap();
     let nodes = (0..3).map(|_| Arc::new(PostgresTables::new(&url).unwrap()) as Arc<dyn Tables>).collect();
     Shared { nodes, clock, _server: Some(server) }
@@ -198,6 +201,26 @@ async fn only_what_a_node_has_is_confirmed(shared: &Shared) {
     assert_eq!(a.confirm(theirs, &[(cell, epoch)]).await.unwrap(), []);
 }
 
+/// Whoever owns them finds it there.
+async fn tails_are_sent_to_databases_that_there_are_and_everybody_sees_it(shared: &Shared) {
+    let [a, b, _] = &shared.nodes[..] else { panic!("three") };
+    a.join(&spec("a", 1, None), LEASE).await.unwrap();
+    let before = a.beat(&pulse(1)).await.unwrap();
+    let refused = a.send_tails(&[CellId(0)], DatabaseId(2)).await;
+    assert_eq!(refused, Err(Error::UnknownDatabase { number: DatabaseId(2) }));
+    assert_eq!(a.beat(&pulse(1)).await.unwrap().wanted, before.wanted);
+    b.send_tails(&[CellId(0), CellId(2), CellId(u16::MAX)], DatabaseId(1)).await.unwrap();
+    assert!(a.beat(&pulse(1)).await.unwrap().wanted > before.wanted);
+    let goes = async || {
+        let world = a.world().await.unwrap();
+        let to = world.cells.iter().map(|row| (row.database.0, row.moves_to.map(|to| to.0)));
+        to.take(3).collect::<Vec<_>>()
+    };
+    assert_eq!(goes().await, [(0, Some(1)), (0, None), (0, Some(1))]);
+    b.send_tails(&[CellId(0)], DatabaseId::FIRST).await.unwrap();
+    assert_eq!(goes().await, [(0, None), (0, None), (0, Some(1))], "it is there");
+}
+
 /// History, with one number for all.
 async fn deployments_have_an_order_and_nobody_overwrites_what_it_has_not_seen(shared: &Shared) {
     let [a, b, _] = &shared.nodes[..] else { panic!("three") };
@@ -241,6 +264,7 @@ for_both! {
     the_silent_are_declared_dead_by_one_who_was_heard_just_now
     what_is_wanted_is_written_by_one_who_knows_what_is_there
     only_what_a_node_has_is_confirmed
+    tails_are_sent_to_databases_that_there_are_and_everybody_sees_it
     deployments_have_an_order_and_nobody_overwrites_what_it_has_not_seen
 }
 

@@ -15,11 +15,17 @@ use std::{
 };
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Config, config::TargetSessionAttrs, error::Severity};
+use tokio_postgres::{
+    AsyncMessage, Client, Config,
+    config::{Host, TargetSessionAttrs},
+    error::Severity,
+};
 
 use super::tls::Tls;
 use crate::Error;
 
+/// The port of a server if none is said.
+const PORT: u16 = 5432;
 /// How long connecting to one host may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a host may be silent before its connection counts as broken.
@@ -118,6 +124,18 @@ impl Connector {
         }
         config.keepalives_idle(SILENCE_MAX / 2).keepalives_interval(SILENCE_MAX / 5).keepalives_retries(3);
         Ok(Self { config, tls })
+    }
+
+    /// Where it connects to, in words that have no user and no password in them.
+    pub(crate) fn address(&self) -> String {
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let ports = self.config.get_ports();
+        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(PORT);
+        let hosts: Vec<String> = hosts.enumerate().map(|(at, host)| format!("{host}:{}", port(at))).collect();
+        format!("{}/{}", hosts.join(","), self.config.get_dbname().unwrap_or_default())
     }
 
     /// Connects, on the calling runtime, to the first host that takes writes.

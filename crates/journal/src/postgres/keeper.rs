@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Shared, connect::Trouble, schema::SLOTS, session::Session};
+use super::{connect::Trouble, database::Shared, schema::SLOTS, session::Session};
 
 /// How often it looks, without being told that there is something to do.
 const KEEP_EVERY: Duration = Duration::from_secs(1);

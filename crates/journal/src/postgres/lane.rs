@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use stride_sim::Backoff;
 
-use super::{CLOSE_MAX, Shared, connect::Trouble, session::Session};
+use super::{
+    connect::Trouble,
+    database::{CLOSE_MAX, Shared},
+    session::Session,
+};
 use crate::Error;
 
 /// Runs until the journal is closed and everything is stored, or nothing more can be.
@@ -21,6 +25,7 @@ pub(crate) async fn run(shared: &Arc<Shared>) {
     };
     let why = tokio::select! {
         why = ended => why,
+        why = shared.stopped() => why,
         () = given_up => Error::Stopped("it was closed while the database was away".into()),
     };
     shared.state.lock().tail.stop(why);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::future::{try_join_all, try_join3};
-use stride_ids::{CellId, Epoch, Seq};
+use stride_ids::{CellId, DatabaseId, Epoch, Seq};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{
@@ -57,20 +57,30 @@ WHERE c.cell = a.cell RETURNING c.cell, c.epoch, c.holder, c.last";
 
 const OWN_LAST: &str = "SELECT max(seq) FROM stride.records WHERE cell = $1 AND epoch = $2 AND holder = $3";
 
-/// The rows are locked in one order by all, so that two who take over the same cells do not wait for each other.
-const TAKE_OVER: &str = "
-WITH locked AS (SELECT cell FROM stride.cells WHERE cell = ANY($1::int4[]) ORDER BY cell FOR UPDATE)
-UPDATE stride.cells c SET epoch = c.epoch + 1, holder = $2 FROM locked
+/// Makes a new epoch for each of those cells that still have the one that was seen, or that we have already, if the answer to an
+/// attempt was lost; and whose tail is still in the database that was seen. In the first database only, where this is the takeover
+/// of the cells that are in it. The rows are locked in one order by all, so that two do not wait for each other.
+const CLAIM: &str = "
+WITH locked AS (
+    SELECT c.cell, a.least
+    FROM stride.cells c JOIN unnest($1::int4[], $3::int8[], $4::int8[]) AS a(cell, epoch, least) USING (cell)
+    WHERE c.database = $5::int4 AND (c.epoch = a.epoch OR (c.epoch > a.epoch AND c.holder = $2::int8))
+    ORDER BY c.cell FOR UPDATE OF c
+)
+UPDATE stride.cells c SET epoch = greatest(c.epoch, locked.least) + 1, holder = $2 FROM locked
 WHERE c.cell = locked.cell RETURNING c.cell, c.epoch, c.last, c.floor";
 
-/// The same for those that have the epoch that was seen; or that we have already, if the answer to an attempt was lost.
-const TAKE_OVER_AT: &str = "
+/// Carries epochs to a further database. Each was made for one holder, so the same one is there already only if we have been here
+/// before, or if nobody may store.
+const FENCE: &str = "
 WITH locked AS (
-    SELECT c.cell FROM stride.cells c JOIN unnest($1::int4[], $3::int8[]) AS a(cell, epoch) USING (cell)
-    WHERE c.epoch = a.epoch OR (c.epoch > a.epoch AND c.holder = $2::int8) ORDER BY c.cell FOR UPDATE OF c
+    SELECT c.cell, a.epoch FROM stride.cells c JOIN unnest($1::int4[], $3::int8[]) AS a(cell, epoch) USING (cell)
+    WHERE c.epoch < a.epoch OR (c.epoch = a.epoch AND c.holder IN (0, $2::int8)) ORDER BY c.cell FOR UPDATE OF c
 )
-UPDATE stride.cells c SET epoch = c.epoch + 1, holder = $2 FROM locked
+UPDATE stride.cells c SET epoch = locked.epoch, holder = $4::int8 FROM locked
 WHERE c.cell = locked.cell RETURNING c.cell, c.epoch, c.last, c.floor";
+
+const PLACES: &str = "SELECT cell, epoch, holder, database, last FROM stride.cells WHERE cell = ANY($1::int4[])";
 
 /// A takeover by nobody. The floor goes along, for the next owner.
 const RELEASE: &str = "
@@ -109,8 +119,9 @@ struct Statements {
     store_one: Vec<Statement>,
     ask: Statement,
     own_last: Statement,
-    take_over: Statement,
-    take_over_at: Statement,
+    claim: Statement,
+    fence: Statement,
+    places: Statement,
     release: Statement,
     owner: Statement,
     replay: Statement,
@@ -190,22 +201,59 @@ impl Session {
         Ok(row.get::<_, Option<i64>>(0).map(|seq| Seq(seq as u64)))
     }
 
-    /// Takes cells over.
-    pub(crate) async fn take_over(&self, cells: &[CellId]) -> Result<Vec<Taken>, Trouble> {
-        let ids: Vec<i32> = cells.iter().map(|cell| i32::from(cell.0)).collect();
-        let rows = self.connection.client().query(&self.statements.take_over, &[&ids, &self.holder]).await?;
-        let taken = Taken::by_cell(&rows);
-        let in_order = cells.iter().map(|cell| taken.get(cell).copied().ok_or_else(|| no_row(*cell)));
-        self.connection.certain(in_order.collect::<Result<_, Error>>()?)
+    /// The numbers of the further databases. In the first one only, as all that says where something is.
+    pub(crate) async fn databases(&mut self) -> Result<Vec<DatabaseId>, Trouble> {
+        let rows = self.client().query("SELECT number FROM stride.databases ORDER BY number", &[]).await?;
+        Ok(rows.iter().map(|row| database_of(row.get(0))).collect())
     }
 
-    /// Takes those cells over that still have these epochs.
-    pub(crate) async fn take_over_at(&self, cells: &[(CellId, Epoch)]) -> Result<HashMap<CellId, Taken>, Trouble> {
-        let ids: Vec<i32> = cells.iter().map(|(cell, _)| i32::from(cell.0)).collect();
-        let epochs: Vec<i64> = cells.iter().map(|(_, epoch)| epoch.0 as i64).collect();
-        let all: [&(dyn ToSql + Sync); 3] = [&ids, &self.holder, &epochs];
-        let rows = self.connection.client().query(&self.statements.take_over_at, &all).await?;
+    /// Name and address of a further database.
+    pub(crate) async fn database(&mut self, number: DatabaseId) -> Result<Option<(String, String)>, Trouble> {
+        let sql = "SELECT name, url FROM stride.databases WHERE number = $1";
+        let row = self.client().query_opt(sql, &[&i32::from(number.0)]).await?;
+        Ok(row.map(|row| (row.get(0), row.get(1))))
+    }
+
+    /// Makes epochs for cells whose tails are in a database, if they still have those that were seen. In the first database only.
+    pub(crate) async fn claim(
+        &self,
+        claims: &[Claim],
+        database: DatabaseId,
+    ) -> Result<HashMap<CellId, Taken>, Trouble> {
+        let ids: Vec<i32> = claims.iter().map(|claim| i32::from(claim.cell.0)).collect();
+        let epochs: Vec<i64> = claims.iter().map(|claim| claim.seen.0 as i64).collect();
+        let least: Vec<i64> = claims.iter().map(|claim| claim.least.0 as i64).collect();
+        let all: [&(dyn ToSql + Sync); 5] = [&ids, &self.holder, &epochs, &least, &i32::from(database.0)];
+        let rows = self.connection.client().query(&self.statements.claim, &all).await?;
         self.connection.certain(Taken::by_cell(&rows))
+    }
+
+    /// Fences cells in a further database with epochs that the first one made: for this journal, or for nobody.
+    pub(crate) async fn fence(
+        &self,
+        epochs: &[(CellId, Epoch)],
+        for_us: bool,
+    ) -> Result<HashMap<CellId, Taken>, Trouble> {
+        let (ids, epochs): (Vec<i32>, Vec<i64>) =
+            epochs.iter().map(|(cell, epoch)| (i32::from(cell.0), epoch.0 as i64)).unzip();
+        let owner = if for_us { self.holder } else { 0 };
+        let all: [&(dyn ToSql + Sync); 4] = [&ids, &self.holder, &epochs, &owner];
+        let rows = self.connection.client().query(&self.statements.fence, &all).await?;
+        self.connection.certain(Taken::by_cell(&rows))
+    }
+
+    /// What the rows of cells say.
+    pub(crate) async fn places(&self, cells: &[CellId]) -> Result<Vec<Place>, Trouble> {
+        let ids: Vec<i32> = cells.iter().map(|cell| i32::from(cell.0)).collect();
+        let rows = self.connection.client().query(&self.statements.places, &[&ids]).await?;
+        let place = |row: &Row| Place {
+            cell: cell_of(row.get(0)),
+            epoch: Epoch(row.get::<_, i64>(1) as u64),
+            holder: row.get(2),
+            database: database_of(row.get(3)),
+            last: Seq(row.get::<_, i64>(4) as u64),
+        };
+        Ok(rows.iter().map(place).collect())
     }
 
     /// Gives a cell up, and says which epoch it has now; or an error if it is somebody else's.
@@ -233,9 +281,7 @@ impl Session {
     pub(crate) async fn replay(&self, cell: CellId, after: Seq) -> Result<Result<Vec<Record>, Hole>, Trouble> {
         let rows =
             self.connection.client().query(&self.statements.replay, &[&i32::from(cell.0), &(after.0 as i64)]).await?;
-        let Some(first) = rows.first() else {
-            return Err(no_row(cell).into());
-        };
+        let Some(first) = rows.first() else { return Err(no_row(cell).into()) };
         let (floor, last) = (Seq(first.get::<_, i64>(0) as u64), Seq(first.get::<_, i64>(1) as u64));
         let mut records = Vec::with_capacity(rows.len());
         let mut expected = after.next();
@@ -272,10 +318,46 @@ impl Session {
         Ok(rows.iter().map(|row| cell_of(row.get(0))).collect())
     }
 
-    /// For statements that only the keeper has.
+    /// The answer, unless the server warned while it was on its way.
+    pub(crate) fn certain<T>(&self, answer: T) -> Result<T, Trouble> {
+        self.connection.certain(answer)
+    }
+
+    pub(crate) fn holder(&self) -> i64 {
+        self.holder
+    }
+
+    /// For statements that are not sent so often that they have to be prepared.
     pub(crate) fn client(&mut self) -> &mut Client {
         self.connection.client_mut()
     }
+}
+
+/// A cell to make an epoch for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) cell: CellId,
+    /// The epoch that was seen in the first database.
+    pub(crate) seen: Epoch,
+    /// The new one has to be higher than this as well.
+    pub(crate) least: Epoch,
+}
+
+impl From<(CellId, Epoch)> for Claim {
+    fn from((cell, seen): (CellId, Epoch)) -> Self {
+        Self { cell, seen, least: seen }
+    }
+}
+
+/// What the row of a cell says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) cell: CellId,
+    pub(crate) epoch: Epoch,
+    pub(crate) holder: i64,
+    /// Where its tail is; only the first database knows.
+    pub(crate) database: DatabaseId,
+    pub(crate) last: Seq,
 }
 
 /// What taking over a cell found.
@@ -298,7 +380,7 @@ impl Taken {
     }
 }
 
-fn no_row(cell: CellId) -> Error {
+pub(crate) fn no_row(cell: CellId) -> Error {
     Error::Unfit(format!("its tables have no row for {cell}; restore them from a backup"))
 }
 
@@ -318,12 +400,16 @@ pub(crate) fn damaged(cell: CellId, seq: Seq, what: &str) -> Error {
     }
 }
 
+pub(crate) fn database_of(number: i32) -> DatabaseId {
+    DatabaseId(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
 fn cell_of(cell: i32) -> CellId {
     CellId(u16::try_from(cell).unwrap_or(u16::MAX))
 }
 
 /// Over a record and where it belongs, so that one in another's place is noticed as well.
-fn crc(cell: CellId, epoch: Epoch, seq: Seq, bytes: &[u8]) -> i32 {
+pub(crate) fn crc(cell: CellId, epoch: Epoch, seq: Seq, bytes: &[u8]) -> i32 {
     let mut place = [0; 18];
     place[..2].copy_from_slice(&cell.0.to_le_bytes());
     place[2..10].copy_from_slice(&epoch.0.to_le_bytes());
@@ -339,15 +425,15 @@ impl Statements {
             try_join_all(many.iter().map(|sql| client.prepare(sql))),
             try_join_all(one.iter().map(|sql| client.prepare(sql))),
             try_join_all(
-                [ASK, OWN_LAST, TAKE_OVER, TAKE_OVER_AT, RELEASE, OWNER, REPLAY, FLOORS, TAKEN]
+                [ASK, OWN_LAST, CLAIM, FENCE, PLACES, RELEASE, OWNER, REPLAY, FLOORS, TAKEN]
                     .map(|sql| client.prepare(sql)),
             ),
         )
         .await?;
-        let [ask, own_last, take_over, take_over_at, release, owner, replay, floors, taken] =
-            <[Statement; 9]>::try_from(others)
+        let [ask, own_last, claim, fence, places, release, owner, replay, floors, taken] =
+            <[Statement; 10]>::try_from(others)
                 .map_err(|_| Trouble::Passing("not all statements were prepared".into()))?;
-        Ok(Self { store, store_one, ask, own_last, take_over, take_over_at, release, owner, replay, floors, taken })
+        Ok(Self { store, store_one, ask, own_last, claim, fence, places, release, owner, replay, floors, taken })
     }
 }
 
@@ -362,7 +448,7 @@ struct ServerSettings {
     standbys: i64,
 }
 
-async fn check(client: &Client) -> Result<Vec<String>, Trouble> {
+pub(crate) async fn check(client: &Client) -> Result<Vec<String>, Trouble> {
     let row = client.query_one(CHECK, &[]).await?;
     let settings = ServerSettings {
         version: row.get(0),

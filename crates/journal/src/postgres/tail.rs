@@ -175,6 +175,12 @@ impl Tail {
         self.cells.get_mut(usize::from(id.0)).ok_or(Error::UnknownCell { cell: id, cells })
     }
 
+    /// Whether there is such a cell.
+    pub(crate) fn check_known(&self, id: CellId) -> Result<(), Error> {
+        let cells = self.cells.len();
+        if usize::from(id.0) < cells { Ok(()) } else { Err(Error::UnknownCell { cell: id, cells }) }
+    }
+
     /// A cell that an answer or a record names, so it is one of ours.
     fn known(&mut self, id: CellId) -> &mut Cell {
         &mut self.cells[usize::from(id.0)]
@@ -386,7 +392,8 @@ impl Tail {
         Ok(())
     }
 
-    fn lose(&mut self, fenced: Fenced) {
+    /// A cell is lost: whoever asks is told.
+    pub(crate) fn lose(&mut self, fenced: Fenced) {
         self.lost.retain(|known| known.cell != fenced.cell);
         self.lost.push_back(fenced);
         self.wake_mourners();

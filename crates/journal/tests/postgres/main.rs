@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 mod contract;
+mod databases;
+mod killed_movers;
 mod outages;
 mod refusals;
 mod space;

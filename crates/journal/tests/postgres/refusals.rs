@@ -80,7 +80,7 @@ fn tables_of_a_newer_release_and_other_cells_are_refused_before_anybody_is_fence
     let refused = refusal(settings(url.clone()));
     assert!(matches!(&refused, Error::Unfit(why) if why.contains("99") && why.contains("release")), "{refused}");
 
-    server.psql(&database, "UPDATE stride.version SET version = 2").unwrap();
+    server.psql(&database, "UPDATE stride.version SET version = 3").unwrap();
     block_on(journal.append(CELL, epoch, Bytes::from("still mine")).unwrap()).unwrap();
     assert_eq!(open(url).unwrap().replay(CELL, Seq::ZERO).unwrap().len(), 2);
 }

@@ -46,7 +46,8 @@ async fn a_long_partition_is_left_and_emptied_once_nothing_in_it_is_wanted() {
     journal.truncate(a, last).unwrap();
     journal.truncate(b, Seq(1)).unwrap();
     until("SELECT pg_table_size('stride.records_0') < 100000", "t").await;
-    assert!(matches!(journal.replay(a, Seq(9)), Err(Error::Gap { .. })));
+    // The first one is in it for certain; a slow machine writes the last ones into the next partition.
+    assert!(matches!(journal.replay(a, Seq::ZERO), Err(Error::Gap { .. })));
     drop(journal);
     let journal = open(server.url(&database)).unwrap();
     assert_eq!(journal.open_one(a).unwrap().last, last, "positions go on");

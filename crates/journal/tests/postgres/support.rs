@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use stride_ids::Incarnation;
+use stride_ids::{DatabaseId, Incarnation};
 use stride_journal::{
     Error,
-    postgres::{PostgresJournal, Settings},
+    postgres::{Directory, PostgresJournal, Settings},
 };
 use stride_private_postgres::Server;
 use stride_sim::{Chance, Clock};
@@ -44,4 +44,44 @@ pub(crate) fn settings(url: String) -> Settings {
 
 pub(crate) fn open(url: String) -> Result<PostgresJournal, Error> {
     PostgresJournal::open(settings(url), Clock::real(), Chance::from_os())
+}
+
+/// Adds a database to the cluster of a first one. On a thread of its own, so that tests on a runtime can do it as well.
+pub(crate) fn add(first: &str, url: &str) -> Result<DatabaseId, Error> {
+    let directory = Directory::new(first)?;
+    let added = || tokio::runtime::Runtime::new().unwrap().block_on(directory.add(url, &Chance::from_os()));
+    std::thread::scope(|scope| scope.spawn(added).join().unwrap())
+}
+
+/// A first database and two further ones.
+#[derive(Clone)]
+pub(crate) struct Three {
+    pub(crate) server: Arc<Server>,
+    pub(crate) databases: [String; 3],
+}
+
+impl Three {
+    pub(crate) fn new(server: &Arc<Server>) -> Self {
+        let databases = [(); 3].map(|()| server.fresh_database().unwrap());
+        let three = Self { server: server.clone(), databases };
+        three.begin();
+        three
+    }
+
+    /// Begins anew, with nothing in them.
+    pub(crate) fn begin(&self) {
+        (0..3).for_each(|at| drop(self.psql(at, "DROP SCHEMA IF EXISTS stride CASCADE")));
+        drop(open(self.url(0)).unwrap());
+        for further in [1, 2] {
+            assert_eq!(add(&self.url(0), &self.url(further)), Ok(DatabaseId(u16::try_from(further).unwrap())));
+        }
+    }
+
+    pub(crate) fn url(&self, at: usize) -> String {
+        self.server.url(&self.databases[at])
+    }
+
+    pub(crate) fn psql(&self, at: usize, sql: &str) -> String {
+        self.server.psql(&self.databases[at], sql).unwrap()
+    }
 }

@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 use stride_agents::Engine;
 use stride_cluster::{CellLoad, Cells, Load, NodeName};
 use stride_data::Objects;
-use stride_ids::{CellId, Code, Epoch, Failure, Seq, with_causes};
+use stride_ids::{CellId, Code, DatabaseId, Epoch, Failure, Seq, with_causes};
+use stride_journal::postgres::PostgresJournal;
+use stride_sim::Tasks;
 use stride_snapshots::Snapshots;
 use stride_store::Store;
 use tokio::runtime::Handle;
@@ -20,6 +22,8 @@ pub(super) struct Keeper {
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) objects: Arc<Objects>,
     pub(super) sizes: Sizes,
+    /// Brings tails from one database to another.
+    pub(super) tails: Arc<PostgresJournal>,
     /// The node's runtime: the beat has one of its own, where none of the engine's tasks may run.
     pub(super) runtime: Handle,
 }
@@ -59,6 +63,21 @@ impl Cells for Keeper {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn rehome(&self, cell: CellId, to: DatabaseId) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let (tails, refused) =
+                (self.tails.clone(), |e: stride_journal::Error| Failure::new(Code::Unavailable, with_causes(&e)));
+            // Looked at before the cell pauses.
+            Tasks::real().blocking(move || tails.reach(to)).await.map_err(refused)?;
+            if let Err(failure) = self.engine.prepare_release(cell).await {
+                tracing::warn!(%cell, %failure, "no snapshot of a cell could be made before its tail is moved; that takes longer");
+            }
+            self.engine.release(cell).await?;
+            let tails = self.tails.clone();
+            Tasks::real().blocking(move || tails.move_tail(cell, to)).await.map_err(refused)
         })
     }
 

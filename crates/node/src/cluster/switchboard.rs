@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, NotDone, Parcel, Tell, Told};
 use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, standings};
 use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
-use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Incarnation, Layout, Name};
+use stride_ids::{Address, AgentKey, CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Layout, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
 use stride_placement::NodeId;
 use stride_runtime::{Called, Errand};
@@ -335,6 +335,8 @@ impl Others for Switchboard {
                 epoch: row.epoch.0,
                 bytes: row.bytes,
                 busy: row.busy,
+                database: row.database.0,
+                moves_to: row.moves_to.map(|to| to.0),
                 nodes: standings(&world).into_iter().map(share).collect(),
             })
         })
@@ -342,13 +344,6 @@ impl Others for Switchboard {
 
     fn move_cells(&self, cells: Vec<CellId>, to: Option<String>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
-            let refused = |e: stride_cluster::Error| {
-                let code = match e {
-                    stride_cluster::Error::UnknownNode { .. } => Code::NotFound,
-                    _ => Code::Unavailable,
-                };
-                Failure::new(code, e.to_string())
-            };
             let done = match to {
                 Some(to) => {
                     let name = Name::new(&to).map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
@@ -356,12 +351,31 @@ impl Others for Switchboard {
                 }
                 None => in_time(&self.clock, self.tables.unpin(&cells)).await,
             };
-            done.map_err(refused)?;
-            if let Some(beat) = self.beat() {
-                beat.look_now();
-            }
-            Ok(())
+            self.moved_by_hand(done)
         })
+    }
+
+    fn move_tails(&self, cells: Vec<CellId>, to: DatabaseId) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move { self.moved_by_hand(in_time(&self.clock, self.tables.send_tails(&cells, to)).await) })
+    }
+}
+
+impl Switchboard {
+    /// Somebody asked for cells to be elsewhere, and the tables know it now, or do not.
+    fn moved_by_hand(&self, done: Result<(), stride_cluster::Error>) -> Result<(), Failure> {
+        use stride_cluster::Error;
+
+        done.map_err(|e| {
+            let code = match e {
+                Error::UnknownNode { .. } | Error::UnknownDatabase { .. } => Code::NotFound,
+                _ => Code::Unavailable,
+            };
+            Failure::new(code, e.to_string())
+        })?;
+        if let Some(beat) = self.beat() {
+            beat.look_now();
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use stride_data::Location;
 use stride_ids::CellId;
+use stride_sim::Tasks;
 
 use super::{
     Rewound, Stage, Tell, TransferError,
@@ -18,7 +19,9 @@ pub(super) async fn rewind(
 ) -> Result<Rewound, TransferError> {
     let shared = Shared::open(cluster, objects, "rewind").await?;
     shared.without_nodes().await?;
-    let cells = (0..).map(CellId).zip(shared.tables.lasts().await?);
+    let journal = shared.journal.clone();
+    let lasts = Tasks::real().blocking(move || journal.lasts()).await?;
+    let cells = (0..).map(CellId).zip(lasts);
     let removing = stream::iter(cells).map(|(cell, last)| shared.snapshots.rewind(cell, last));
     let mut removing = std::pin::pin!(removing.buffer_unordered(AT_ONCE));
     let (mut rewound, mut looked) = (Rewound::default(), 0);

@@ -19,7 +19,7 @@ pub(crate) struct Cells {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Have cells owned by a node for as long as it is there; nothing is lost, and requests wait a moment
+    /// Have cells owned by a node for as long as it is there, or kept in another database; nothing is lost, and requests wait a moment
     Move(Move),
 }
 
@@ -29,17 +29,22 @@ struct Move {
     #[arg(required = true, value_name = "CELL")]
     cells: Vec<u16>,
     /// The node, as `stride nodes` names it
-    #[arg(long, value_name = "NODE", required_unless_present = "anywhere")]
+    #[arg(long, value_name = "NODE", required_unless_present_any = ["anywhere", "database"])]
     to: Option<String>,
     /// Let them go wherever suits, as before they were moved
     #[arg(long, conflicts_with = "to")]
     anywhere: bool,
+    /// Have them kept in this database, as `stride cluster databases` numbers it; they stay with their nodes
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["to", "anywhere"])]
+    database: Option<u16>,
 }
 
 #[derive(Serialize)]
 struct Asked<'a> {
     cells: &'a [u16],
     to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -81,10 +86,14 @@ impl Cells {
 impl Move {
     async fn run(self, client: &Client) -> anyhow::Result<()> {
         ensure!(!self.cells.is_empty(), "name the cells to move");
-        let asked = Asked { cells: &self.cells, to: self.to.as_deref() };
+        let asked = Asked { cells: &self.cells, to: self.to.as_deref(), database: self.database };
         client.send(client.request(Method::POST, &["cells", "move"]).json(&asked)).await?;
+        let count = self.cells.len();
+        if let Some(database) = self.database {
+            let shows = "`stride cluster databases` shows when they are there";
+            return Ok(output::line(format_args!("{count} cells go to database {database}; {shows}"))?);
+        }
         let to = self.to.as_deref().unwrap_or("wherever suits");
-        output::line(format_args!("{} cells go to {to}; `stride cells` shows when they are there", self.cells.len()))?;
-        Ok(())
+        Ok(output::line(format_args!("{count} cells go to {to}; `stride cells` shows when they are there"))?)
     }
 }

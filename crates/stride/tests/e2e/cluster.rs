@@ -177,7 +177,12 @@ impl Clients {
         }
     }
 
-    async fn check(&self, node: &Node) {
+    /// How many requests were not answered.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn check(&self, node: &Node) {
         for (agent, next) in self.next.iter().enumerate() {
             let total = node.ask(&format!("counter/c{agent}"), "get", "").await.json().as_u64().unwrap();
             assert_eq!(total, next.load(Ordering::SeqCst), "agent {agent}");

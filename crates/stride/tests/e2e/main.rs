@@ -35,6 +35,7 @@ mod postgres;
 mod purity;
 mod rollback;
 mod s3;
+mod several_databases;
 mod stores;
 mod support;
 mod tell;
