@@ -148,6 +148,29 @@ async fn objects_in_azure_survive_kills_and_a_store_that_is_gone_for_a_while() {
     is_refused_elsewhere(&place, &emulator, &data);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_at_google_survive_kills_and_a_store_that_stops_answering() {
+    let emulator = Emulator::google();
+    let place = Place::of(&emulator);
+    let (_dir, data) = data();
+    let node = keeps_objects(&place, &data).await;
+    let node = with_cold_memory(&place, &data, node).await;
+    emulator.freeze();
+    is_unavailable(&node).await;
+    emulator.thaw();
+    has_lost_nothing(&node).await;
+    node.kill();
+    is_refused_elsewhere(&place, &emulator, &data);
+
+    // Neither the environment nor the machine has credentials.
+    let mut place = place;
+    place.environment.retain(|(name, _)| name != "GOOGLE_SERVICE_ACCOUNT_KEY");
+    let nobody = ["GCE_METADATA_HOST", "GCE_METADATA_IP"].map(|name| (name.to_owned(), "127.0.0.1:1".to_owned()));
+    place.environment.extend(nobody);
+    let stderr = place.begin(&data).err().unwrap();
+    assert!(stderr.contains("there are no credentials") && stderr.contains("GOOGLE_SERVICE_ACCOUNT"), "{stderr}");
+}
+
 #[test]
 fn a_place_that_is_none_is_wrong_usage() {
     let (_dir, data) = data();
