@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use stride_emulators::Emulator;
 
-use crate::support::{Node, Reply, data};
+use crate::support::{Node, Reply, SmallDisk, data};
 
 /// More than one chunk, and one that is not whole.
 fn large() -> Vec<u8> {
@@ -133,6 +133,27 @@ async fn objects_in_s3_survive_kills_and_a_store_that_stops_answering() {
     has_lost_nothing(&node).await;
     node.kill();
     is_refused_elsewhere(&place, &emulator, &data);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_in_s3_are_given_out_while_there_is_no_space_to_keep_them_here() {
+    let Some(disk) = SmallDisk::mount(96) else {
+        eprintln!("not run: this user may not mount a tmpfs");
+        return;
+    };
+    let emulator = Emulator::s3();
+    let data = disk.path().join("data");
+    let (place, config) = (Place::of(&emulator), disk.path().join("stride.toml"));
+    // Its log gives space back now and then, but not as much as the object has.
+    std::fs::write(&config, "journal_segment_mib = 8").unwrap();
+    let arguments = ["--objects", &place.url, "--config", config.to_str().unwrap()];
+    let node = Node::try_start_in(&place.environment, &data, &arguments);
+    let node = node.unwrap_or_else(|stderr| panic!("the node did not start: {stderr}"));
+    put(&node, "data/large", large()).await.json_of(StatusCode::CREATED);
+    disk.fill().unwrap();
+    assert!(read(&node, "data/large").await == large());
+    // Nobody waits for what is kept.
+    while metric(&node, "stride_object_disk_chunks_dropped_total").await == 0.0 {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
