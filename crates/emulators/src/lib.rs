@@ -2,7 +2,7 @@
 //!
 //! Always true: what is installed is installed once, below the target directory; an emulator listens on loopback, on a port
 //! of its own, and ends with whoever started it.
-//! Not here: Google's store. Of the emulators in the registries none answers the requests that `object_store` makes.
+//! Not here: uploads in parts and copies at Google's store, which its emulator has not as `object_store` asks for them.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 

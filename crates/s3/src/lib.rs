@@ -7,6 +7,7 @@
 //! put        storing, copying, deleting                         checksum   what arrives is what was sent
 //! listing    keys to pages with common prefixes                 error      what went wrong, with S3's codes
 //! parts      uploads in parts                                   settings   where, and with which keys
+//! directory  what clients take for directories
 //! ```
 //! Always true: nothing is answered to a request whose signature does not fit; what a client asks for and would not get
 //! (encryption, tags, locks, other people's access) is refused, never left out in silence.
@@ -17,6 +18,7 @@
 mod accounts;
 mod checksum;
 mod describe;
+mod directory;
 mod error;
 mod front;
 mod get;

@@ -15,7 +15,7 @@ use stride_ids::{Name, ObjectKey, ObjectName, VersionId};
 use crate::{
     checksum::{self, Announced},
     describe::{self, Readable, described, e_tag},
-    error,
+    directory, error,
     front::{Front, bucket_name, object_name, version},
 };
 
@@ -78,6 +78,9 @@ pub(crate) fn trailer(headers: &axum::http::HeaderMap, trailing: Option<&Trailin
 }
 
 pub(crate) async fn object(front: &Front, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    if let Some(directory) = directory::named(&req.input) {
+        return directory::make(front, &directory, req).await;
+    }
     let mut input = req.input;
     let name = front.writable(req.credentials.as_ref(), &input.bucket, &input.key)?;
     refuse!(input);

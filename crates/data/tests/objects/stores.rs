@@ -123,8 +123,9 @@ async fn a_directory_keeps_objects() {
 async fn s3_keeps_objects_and_says_what_is_wrong() {
     let emulator = Emulator::s3();
     keeps_objects(Place::emulated(&emulator, "nodes/one").await).await;
-    says_what_is_wrong(&emulator, &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], ("AWS_METADATA_ENDPOINT", CLOSED))
-        .await;
+    says_what_is_wrong(&emulator).await;
+    let credentials = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    misses_credentials(&emulator, &credentials, ("AWS_METADATA_ENDPOINT", CLOSED)).await;
     let closed = changed(&emulator, &[], ("AWS_ENDPOINT_URL", CLOSED));
     let error = open(&emulator.url("two"), &closed, "nod-1").await.err().unwrap();
     assert!(matches!(&error, OpenError::Unreachable { .. }), "{error}");
@@ -136,7 +137,8 @@ async fn s3_keeps_objects_and_says_what_is_wrong() {
 async fn azure_keeps_objects_and_says_what_is_wrong() {
     let emulator = Emulator::azure();
     keeps_objects(Place::emulated(&emulator, "nodes/one").await).await;
-    says_what_is_wrong(&emulator, &["AZURE_STORAGE_ACCOUNT_KEY"], ("AZURE_MSI_ENDPOINT", CLOSED)).await;
+    says_what_is_wrong(&emulator).await;
+    misses_credentials(&emulator, &["AZURE_STORAGE_ACCOUNT_KEY"], ("AZURE_MSI_ENDPOINT", CLOSED)).await;
     let wrong_key = changed(&emulator, &[], ("AZURE_STORAGE_ACCOUNT_KEY", "d3Jvbmc="));
     let error = open(&emulator.url("two"), &wrong_key, "nod-1").await.err().unwrap();
     assert!(matches!(&error, OpenError::Refused { doing: "write", .. }), "{error}");
@@ -149,14 +151,16 @@ async fn azure_keeps_objects_and_says_what_is_wrong() {
 /// Nobody listens there.
 const CLOSED: &str = "http://127.0.0.1:1";
 
-#[tokio::test]
-async fn google_is_asked_where_the_environment_says() {
-    let key = r#"{"client_email":"","private_key":"","private_key_id":"","disable_oauth":true}"#;
-    let environment = [("GOOGLE_BASE_URL", CLOSED), ("GOOGLE_SERVICE_ACCOUNT_KEY", key)];
-    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let error = open("gs://bucket/prefix", &environment, "nod-1").await.err().unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn google_keeps_objects_and_says_what_is_wrong() {
+    let emulator = Emulator::google();
+    keeps_objects(Place::emulated(&emulator, "nodes/one").await).await;
+    says_what_is_wrong(&emulator).await;
+    let closed = changed(&emulator, &[], ("GOOGLE_BASE_URL", CLOSED));
+    let error = open(&emulator.url("two"), &closed, "nod-1").await.err().unwrap();
     assert!(matches!(&error, OpenError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("GOOGLE_BASE_URL") && error.to_string().contains(CLOSED), "{error}");
+    is_not_waited_for_without_end(&emulator).await;
 }
 
 #[tokio::test]
@@ -174,7 +178,7 @@ fn changed(emulator: &Emulator, without: &[&str], with: (&str, &str)) -> Vec<(St
     environment
 }
 
-async fn says_what_is_wrong(emulator: &Emulator, credentials: &[&str], machine: (&str, &str)) {
+async fn says_what_is_wrong(emulator: &Emulator) {
     let (url, environment) = (emulator.url("two"), emulator.environment());
     // Whoever has it keeps it, and nobody else sweeps there.
     open(&url, &environment, "nod-1").await.unwrap();
@@ -187,8 +191,11 @@ async fn says_what_is_wrong(emulator: &Emulator, credentials: &[&str], machine: 
     let error = open(&missing, &environment, "nod-1").await.err().unwrap();
     assert!(matches!(&error, OpenError::NoBucket { .. }), "{error}");
     assert!(error.to_string().contains("make it first"), "{error}");
+}
 
-    let error = open(&url, &changed(emulator, credentials, machine), "nod-1").await.err().unwrap();
+/// Without credentials, on a machine that has none either.
+async fn misses_credentials(emulator: &Emulator, credentials: &[&str], machine: (&str, &str)) {
+    let error = open(&emulator.url("two"), &changed(emulator, credentials, machine), "nod-1").await.err().unwrap();
     assert!(matches!(&error, OpenError::NoCredentials { .. }), "{error}");
     assert!(error.to_string().contains(credentials[0]), "{error}");
 }

@@ -3,7 +3,10 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Node, Reply, data};
+use crate::{
+    object_crashes::chunks,
+    support::{Node, Reply, SmallDisk, data},
+};
 
 const PIECE: usize = 8 << 20;
 
@@ -31,9 +34,15 @@ async fn call(node: &Node, function: &str, arguments: Value) -> Reply {
 async fn a_guest_reads_what_is_there_and_nothing_past_the_end() {
     let (_dir, data) = data();
     let node = node_with_data(&data).await;
-    for (offset, length, read) in
-        [(0, 10, "0123456789"), (2, 3, "234"), (8, 100, "89"), (10, 1, ""), (1 << 60, 5, ""), (3, 0, "")]
-    {
+    for (offset, length, read) in [
+        (0, 10, "0123456789"),
+        (2, 3, "234"),
+        (8, 100, "89"),
+        (10, 1, ""),
+        (1u64 << 60, 5, ""),
+        (3, 0, ""),
+        (3, 2_000_000_000, "3456789"),
+    ] {
         let reply = call(&node, "reads", json!(["data", "digits", offset, length])).await;
         assert_eq!(reply.json(), json!(read), "{length} from {offset}");
     }
@@ -114,10 +123,35 @@ async fn names_that_cannot_be_and_too_many_open_objects_are_refused() {
     let invalid = "invalid_request";
     call(&node, "reads", json!(["..", "a", 0, 1])).await.fails_with(invalid, "not a valid bucket name");
     call(&node, "reads", json!(["data", "a/../b", 0, 1])).await.fails_with(invalid, "not a valid object key");
+    call(&node, "reads", json!(["data", "", 0, 1])).await.fails_with(invalid, "1 to 1024 bytes");
+    call(&node, "puts", json!(["data", "k".repeat(10 << 10), "x"])).await.fails_with(invalid, "1 to 1024 bytes");
+    call(&node, "lists", json!(["b".repeat(10 << 10), ""])).await.fails_with(invalid, "3 to 63");
     call(&node, "reads", json!(["data", "nothing", 0, 1])).await.fails_with("not_found", "data/nothing");
     assert_eq!(call(&node, "opens_often", json!(["data", "digits", 64])).await.json(), json!(64));
     call(&node, "opens_often", json!(["data", "digits", 65])).await.fails_with(invalid, "64 objects are open");
     assert_eq!(call(&node, "opens_often", json!(["data", "digits", 64])).await.json(), json!(64));
+}
+
+#[tokio::test]
+async fn a_guest_that_reads_a_damaged_chunk_is_told_which_and_one_that_puts_on_a_full_disk_that_it_is_full() {
+    let Some(disk) = SmallDisk::mount(160) else {
+        eprintln!("not run: this user may not mount a tmpfs");
+        return;
+    };
+    let data = disk.path().join("data");
+    let node = node_with_data(&data).await;
+    let chunk = chunks(&data).remove(0);
+    std::fs::write(&chunk, "9876543210").unwrap();
+    let read = call(&node, "reads", json!(["data", "digits", 0, 1])).await;
+    read.fails_with("internal", "data/digits");
+    read.fails_with("internal", chunk.file_name().unwrap().to_str().unwrap());
+    disk.fill().unwrap();
+    call(&node, "puts", json!(["out", "small/a", "one"])).await.fails_with("unavailable", "no space left");
+    call(&node, "reads", json!(["out", "small/a", 0, 1])).await.fails_with("not_found", "out");
+    disk.empty().unwrap();
+    call(&node, "puts", json!(["out", "small/a", "one"])).await.json();
+    put(&node, "data/digits", "0123456789").await;
+    assert_eq!(call(&node, "reads", json!(["data", "digits", 0, 1])).await.json(), json!("0"));
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{stderr, stride},
-    support::{Node, Reply, data},
+    object_crashes::chunks,
+    support::{Node, Reply, SmallDisk, data},
 };
 
 async fn put(node: &Node, name: impl AsRef<str>, body: String) {
@@ -117,6 +118,54 @@ async fn an_item_that_fails_has_its_cause_and_stops_no_other() {
     assert!(lines[2]["message"].as_str().unwrap().contains("--split"), "{}", lines[2]);
     let said = last_line(&output);
     assert!(said.starts_with("map: 4 inputs, 2 failed (invalid_request 1, payload_too_large 1)"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_gone_or_damaged_when_a_map_comes_to_it_fails_its_item_and_no_other() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 1\n";
+    node.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
+    // The first one takes so long that the others are not as they were when it has ended.
+    put_many(&node, 5, |n| if n == 0 { "4000".into() } else { n.to_string() }).await;
+    let id = begin(&node, &json!({"function": "faulty/sleeps", "over": "data/in/"})).await;
+    while status(&node, &id).await["items"] != 5 {}
+    Reply::of(node.request(Method::DELETE, "/v1/objects/data/in/0001")).await;
+    let chunk = |body: &[u8]| {
+        let name = stride_data::ChunkHash::of(body).to_string();
+        chunks(&data).into_iter().find(|path| path.ends_with(&name)).unwrap()
+    };
+    std::fs::write(chunk(b"2"), "9").unwrap();
+    std::fs::remove_file(chunk(b"3")).unwrap();
+    assert_eq!(status(&node, &id).await["done"], 0, "the machine is too slow for this test");
+    let lines = results(&node, &id).await;
+    for (at, code, says) in [(1, "not_found", "in/0001"), (2, "internal", "in/0002"), (3, "internal", "is gone")] {
+        let line = &lines[at];
+        assert!(line["code"] == code && line["message"].as_str().unwrap().contains(says), "{line}");
+    }
+    assert!(lines[0]["ok"] == true && lines[4]["ok"] == true && lines.len() == 5, "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_map_waits_while_the_disk_is_full_and_every_result_is_there_once() {
+    let Some(disk) = SmallDisk::mount(160) else {
+        eprintln!("not run: this user may not mount a tmpfs");
+        return;
+    };
+    let node = Node::start_configured(&disk.path().join("data"), "journal_segment_mib = 8");
+    let manifest = "name = \"faulty\"\n[functions.sleeps]\nconcurrency = 2\n";
+    node.deploy_with("faulty", manifest).await.json_of(StatusCode::CREATED);
+    put_many(&node, 40, |_| "20".into()).await;
+    let id = begin(&node, &json!({"function": "faulty/sleeps", "over": "data/in/", "out": "data/out/"})).await;
+    while status(&node, &id).await["done"].as_u64().unwrap() < 4 {}
+    disk.fill().unwrap();
+    let refused = Reply::of(node.request(Method::PUT, "/v1/objects/data/more").body("more")).await;
+    refused.fails_with("unavailable", "no space left");
+    disk.empty().unwrap();
+    let lines = results(&node, &id).await;
+    assert!(lines.len() == 40 && lines.iter().all(|line| line["ok"] == true), "{lines:?}");
+    let kept = node.get("/v1/objects/data?prefix=out/").await.json();
+    assert_eq!(kept["objects"].as_array().unwrap().len(), 40);
 }
 
 #[tokio::test]

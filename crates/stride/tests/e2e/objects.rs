@@ -143,10 +143,13 @@ async fn bad_names_are_refused_with_the_rule_that_they_break() {
         ("Data/a", "a-z 0-9"),
         ("da/a", "3 to 63"),
         ("a..b/a", "two dots"),
+        (&format!("{long}/a")[..], "3 to 63"),
+        ("/a", "3 to 63"),
     ] {
         Reply::of(put(&node, name, "x")).await.fails_with("invalid_request", says);
         Reply::of(get(&node, name)).await.fails_with("invalid_request", says);
     }
+    Reply::of(put(&node, "data/", "x")).await.fails_with("not_found", "no route /v1/objects/data/");
     node.get("/v1/objects/nowhere").await.fails_with("not_found", "no bucket `nowhere`");
     node.get("/v1/objects/nowhere/a").await.fails_with("not_found", "no bucket `nowhere`");
     node.get("/v1/objects/data?limit=0").await.fails_with("invalid_request", "use 1 to 1000");
@@ -230,7 +233,9 @@ async fn a_get_that_fails_leaves_the_file_as_it_was() {
     let missing = stride(&node.url, &["get", "data/missing", file.to_str().unwrap()]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("not_found"), "{}", stderr(&missing));
-    assert_eq!(stride(&node.url, &["get", "data/../x"]).status.code(), Some(2));
+    for name in ["data/../x", "data/", "/x", "", &"k".repeat(10 << 10), &format!("data/{}", "k".repeat(10 << 10))] {
+        assert_eq!(stride(&node.url, &["get", name]).status.code(), Some(2), "{name}");
+    }
     assert_eq!(stride(&node.url, &["put", "/nowhere/at/all", "data/x"]).status.code(), Some(1));
 
     // Two chunks, of which the second is damaged: the first has been sent when that is found.

@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use stride_emulators::Emulator;
 
-use crate::support::{Node, Reply, data};
+use crate::support::{Node, Reply, SmallDisk, data};
 
 /// More than one chunk, and one that is not whole.
 fn large() -> Vec<u8> {
@@ -136,6 +136,27 @@ async fn objects_in_s3_survive_kills_and_a_store_that_stops_answering() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn objects_in_s3_are_given_out_while_there_is_no_space_to_keep_them_here() {
+    let Some(disk) = SmallDisk::mount(96) else {
+        eprintln!("not run: this user may not mount a tmpfs");
+        return;
+    };
+    let emulator = Emulator::s3();
+    let data = disk.path().join("data");
+    let (place, config) = (Place::of(&emulator), disk.path().join("stride.toml"));
+    // Its log gives space back now and then, but not as much as the object has.
+    std::fs::write(&config, "journal_segment_mib = 8").unwrap();
+    let arguments = ["--objects", &place.url, "--config", config.to_str().unwrap()];
+    let node = Node::try_start_in(&place.environment, &data, &arguments);
+    let node = node.unwrap_or_else(|stderr| panic!("the node did not start: {stderr}"));
+    put(&node, "data/large", large()).await.json_of(StatusCode::CREATED);
+    disk.fill().unwrap();
+    assert!(read(&node, "data/large").await == large());
+    // Nobody waits for what is kept.
+    while metric(&node, "stride_object_disk_chunks_dropped_total").await < 1.0 {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn objects_in_azure_survive_kills_and_a_store_that_is_gone_for_a_while() {
     let mut emulator = Emulator::azure();
     let place = Place::of(&emulator);
@@ -146,6 +167,29 @@ async fn objects_in_azure_survive_kills_and_a_store_that_is_gone_for_a_while() {
     has_lost_nothing(&node).await;
     node.kill();
     is_refused_elsewhere(&place, &emulator, &data);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_at_google_survive_kills_and_a_store_that_stops_answering() {
+    let emulator = Emulator::google();
+    let place = Place::of(&emulator);
+    let (_dir, data) = data();
+    let node = keeps_objects(&place, &data).await;
+    let node = with_cold_memory(&place, &data, node).await;
+    emulator.freeze();
+    is_unavailable(&node).await;
+    emulator.thaw();
+    has_lost_nothing(&node).await;
+    node.kill();
+    is_refused_elsewhere(&place, &emulator, &data);
+
+    // Neither the environment nor the machine has credentials.
+    let mut place = place;
+    place.environment.retain(|(name, _)| name != "GOOGLE_SERVICE_ACCOUNT_KEY");
+    let nobody = ["GCE_METADATA_HOST", "GCE_METADATA_IP"].map(|name| (name.to_owned(), "127.0.0.1:1".to_owned()));
+    place.environment.extend(nobody);
+    let stderr = place.begin(&data).err().unwrap();
+    assert!(stderr.contains("there are no credentials") && stderr.contains("GOOGLE_SERVICE_ACCOUNT"), "{stderr}");
 }
 
 #[test]

@@ -74,7 +74,15 @@ def objects():
     refused("InvalidRange", 416, s3.get_object, Bucket="boto", Key="dir/ü 1+&.txt", Range="bytes=10-")
     refused("NoSuchKey", 404, s3.get_object, Bucket="boto", Key="nothing")
     refused("404", 404, s3.head_object, Bucket="boto", Key="nothing")
-    refused("InvalidArgument", 400, s3.put_object, Bucket="boto", Key="dir/", Body=b"")
+    for bad in ["a/../b", "/a", "a//b", "a\n", "dir/"]:
+        refused("InvalidArgument", 400, s3.put_object, Bucket="boto", Key=bad, Body=b"x")
+        refused("NoSuchKey", 404, s3.get_object, Bucket="boto", Key=bad)
+    refused("KeyTooLongError", 400, s3.put_object, Bucket="boto", Key="k" * (10 << 10), Body=b"x")
+    # What clients mean by it is a directory, which is there as soon as something is in it.
+    s3.put_object(Bucket="boto", Key="nothing/", Body=b"")
+    refused("InvalidArgument", 400, s3.put_object, Bucket="boto", Key="nothing/../", Body=b"")
+    assert keys(Prefix="nothing") == ([], [])
+    refused("NoSuchKey", 404, s3.get_object, Bucket="boto", Key="nothing/")
 
     etag = head["ETag"]
     refused("304", 304, s3.get_object, Bucket="boto", Key="dir/ü 1+&.txt", IfNoneMatch=etag)

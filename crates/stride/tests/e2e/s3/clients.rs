@@ -10,13 +10,23 @@ use stride_emulators::{python_tools, succeeded};
 use crate::support::root;
 
 /// What is installed. Other versions are installed anew.
-const PACKAGES: [&str; 2] = ["boto3==1.44.8", "awscli==1.46.3"];
+const CLIENTS: [&str; 2] = ["boto3==1.44.8", "awscli==1.46.3"];
+/// These need another botocore. DuckDB takes its extension for S3 from a server of its own, unless a package has it; it is
+/// signed, and made for one version.
+const TABLES: [&str; 5] =
+    ["pandas==3.1.1", "pyarrow==26.0.1", "s3fs==2026.9.0", "duckdb==1.5.5", "duckdb-extension-httpfs==1.5.5"];
 
 pub(crate) struct Clients(PathBuf);
 
 impl Clients {
+    /// The AWS command line and boto3.
     pub(crate) fn installed() -> Self {
-        Self(python_tools("s3-clients", &PACKAGES))
+        Self(python_tools("s3-clients", &CLIENTS))
+    }
+
+    /// pandas, with what it reads and writes by, and DuckDB.
+    pub(crate) fn of_tables() -> Self {
+        Self(python_tools("s3-tables", &TABLES))
     }
 
     /// `aws s3 ...`, which has to succeed; what it prints.
@@ -30,11 +40,11 @@ impl Clients {
         succeeded(&output, &format!("aws s3 {}", arguments.join(" ")))
     }
 
-    /// The script with boto3, which has to succeed; what it prints.
-    pub(crate) fn boto3(&self, endpoint: &str, arguments: &[&str]) -> String {
-        let script = root().join("crates/stride/tests/e2e/s3/boto3_client.py");
+    /// One of the scripts beside this file, which has to succeed; what it prints.
+    pub(crate) fn script(&self, name: &str, endpoint: &str, arguments: &[&str]) -> String {
+        let script = root().join("crates/stride/tests/e2e/s3").join(name);
         let output = self.command("python", endpoint).arg(script).args(arguments).output().unwrap();
-        succeeded(&output, &format!("boto3 {}", arguments[0]))
+        succeeded(&output, &format!("{name} {}", arguments.join(" ")))
     }
 
     fn command(&self, program: &str, endpoint: &str) -> Command {

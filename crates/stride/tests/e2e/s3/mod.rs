@@ -1,4 +1,4 @@
-//! The S3 front, asked by those who will ask it: the AWS command line and boto3, as PyPI has them.
+//! The S3 front, asked by those who will ask it: the AWS command line, boto3, pandas and DuckDB, as PyPI has them.
 
 mod clients;
 
@@ -61,13 +61,21 @@ fn aws_and_boto3_work_against_a_node_and_wrong_signatures_do_not() {
     aws(&["rb", "--force", "s3://data"]);
     assert_eq!(aws(&["ls"]), "");
 
-    clients.boto3(&endpoint, &["everything"]);
+    clients.script("boto3_client.py", &endpoint, &["everything"]);
 
     // A power cut in the midst of an upload in parts; the node sweeps when it starts again.
-    let upload = clients.boto3(&endpoint, &["begin"]);
+    let upload = clients.script("boto3_client.py", &endpoint, &["begin"]);
     node.kill();
     let (_node, endpoint) = start(&data);
-    clients.boto3(&endpoint, &["finish", upload.trim()]);
+    clients.script("boto3_client.py", &endpoint, &["finish", upload.trim()]);
+}
+
+#[test]
+fn pandas_and_duckdb_read_and_write_tables_at_a_node() {
+    let clients = Clients::of_tables();
+    let (_dir, data) = data();
+    let (_node, endpoint) = start(&data);
+    clients.script("tables_client.py", &endpoint, &[]);
 }
 
 #[test]
