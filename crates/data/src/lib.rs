@@ -38,8 +38,9 @@ mod storage;
 mod sweep;
 mod transfer;
 mod upload;
+pub mod watch;
 
-pub use agent::BUCKETS;
+pub use agent::{BUCKETS, address as bucket_address};
 pub use buffers::Buffers;
 pub use check::{CheckError, Report, check};
 pub use chunk::{CHUNK_LEN, ChunkHash, ETag};
