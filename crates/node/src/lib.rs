@@ -23,6 +23,7 @@ mod hardware;
 mod identity;
 mod manifest;
 mod node;
+mod targets;
 pub mod transfer;
 
 pub use config::{Config, ConfigError, DatabaseUrl};

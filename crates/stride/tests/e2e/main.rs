@@ -36,3 +36,4 @@ mod support;
 mod tell;
 mod thumbnails;
 mod torture;
+mod triggers;
