@@ -26,13 +26,11 @@ const BACKOFF: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// Calls until nothing is due; whoever looks after triggers begins again when something is.
-pub(crate) async fn drive(inner: &Arc<Inner>, trigger: &Address, function: &(Name, Name)) -> Result<(), Failure> {
+pub(crate) async fn drive(inner: &Arc<Inner>, trigger: &Address) -> Result<(), Failure> {
     while !inner.is_stopping() && inner.engine.is_here(trigger) {
-        let Due { calls, .. } = ask(&inner.engine, trigger, DUE, &DueAsked { limit: WINDOW }).await?;
-        if calls.is_empty() {
-            return Ok(());
-        }
-        let settled = futures::stream::iter(calls).map(|call| settle(inner, trigger, function, call));
+        let due: Option<Due> = ask(&inner.engine, trigger, DUE, &DueAsked { limit: WINDOW }).await?;
+        let Some(Due { function, calls }) = due else { return Ok(()) };
+        let settled = futures::stream::iter(calls).map(|call| settle(inner, trigger, &function, call));
         let mut settled = std::pin::pin!(settled.buffer_unordered(CALLS_MAX).ready_chunks(WINDOW));
         while let Some(settled) = settled.next().await {
             let settled: Vec<Settled> = settled.into_iter().flatten().collect();

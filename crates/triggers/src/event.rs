@@ -159,10 +159,14 @@ fn check(name: &str, value: &Value) -> Result<(), InvalidEvent> {
     }
 }
 
+/// What curl says of everything that `-d` sends, which here is JSON nearly always.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Data as the JSON format wants them: JSON as it is, text as a text, everything else in base64.
 fn put_data(record: &mut Map<String, Value>, data: &Payload) {
     let is_json = is_json(&data.content_type);
-    let json = is_json.then(|| serde_json::from_slice(&data.body).ok()).flatten();
+    let json = is_json.then(|| serde_json::from_slice::<Value>(&data.body).ok()).flatten();
+    let is_form = data.content_type == FORM && json.is_some();
     let text = || std::str::from_utf8(&data.body).ok().filter(|_| data.content_type.starts_with("text/"));
     if is_json && data.body.is_empty() {
         return;
@@ -178,12 +182,13 @@ fn put_data(record: &mut Map<String, Value>, data: &Payload) {
             record.insert("data_base64".into(), STANDARD.encode_to_string(&data.body).into());
         }
     }
-    record.insert("datacontenttype".into(), data.content_type.clone().into());
+    let content_type = if is_form { Payload::JSON } else { &*data.content_type };
+    record.insert("datacontenttype".into(), content_type.into());
 }
 
 pub(crate) fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
-    kind == Payload::JSON || kind.ends_with("+json")
+    kind == Payload::JSON || kind == FORM || kind.ends_with("+json")
 }
 
 pub(crate) fn time(at: Timestamp) -> String {
@@ -240,6 +245,8 @@ mod tests {
         // What says that it is JSON and is not stays what it is.
         assert_eq!(of("application/json", b"{")["data_base64"], json!("ew=="));
         assert_eq!(of("application/json", b"").get("data"), None);
+        let form = of("application/x-www-form-urlencoded", b"{\"a\":1}");
+        assert_eq!((&form["data"], &form["datacontenttype"]), (&json!({"a": 1}), &json!("application/json")));
         assert_eq!(of("text/plain", b"hi")["time"], json!("2023-11-14T22:13:20.000Z"));
     }
 

@@ -18,6 +18,7 @@ mod deliver;
 mod drive;
 mod event;
 mod http;
+mod keeper;
 mod letter;
 mod message;
 mod route;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use stride_agents::native::{BOUND, EVENT};
-use stride_ids::{Failure, Payload};
+use stride_ids::{Failure, Name, Payload};
 use stride_sim::Timestamp;
 
 use crate::letter::Letter;
@@ -56,12 +56,11 @@ pub(crate) struct DueAsked {
     pub(crate) limit: usize,
 }
 
-/// What the function is to be called for next, the oldest first.
+/// Which function of which component is to be called, and for what, the oldest first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Due {
+    pub(crate) function: (Name, Name),
     pub(crate) calls: Vec<DueCall>,
-    /// When the next of those that have failed is tried again.
-    pub(crate) next_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

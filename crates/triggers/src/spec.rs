@@ -238,6 +238,12 @@ impl Target {
         Ok(Some((Address { tenant: tenant.clone(), kind, key }, method)))
     }
 
+    /// The function that is meant and its component, if it is one.
+    pub(crate) fn function(&self, own: &Name) -> Option<(Name, Name)> {
+        let Self::Function { component, function } = self else { return None };
+        Some((component.as_ref().unwrap_or(own).clone(), function.clone()))
+    }
+
     /// As people write it, with the component that is meant.
     pub(crate) fn in_component(&self, own: &Name) -> String {
         match self {

@@ -348,14 +348,14 @@ impl Agent<'_> {
         Ok(rows.into_iter().take_while(fits).collect())
     }
 
-    fn due(&self, DueAsked { limit }: &DueAsked) -> Result<Due, Failure> {
-        let (mut calls, mut next_at, mut bytes) = (Vec::new(), None, 0);
-        let Some(spec) = self.spec()?.filter(|_| self.standing.paused.is_none()) else {
-            return Ok(Due { calls, next_at });
-        };
+    /// None if there is nothing to call for.
+    fn due(&self, DueAsked { limit }: &DueAsked) -> Result<Option<Due>, Failure> {
+        let Some(spec) = self.spec()?.filter(|_| self.standing.paused.is_none()) else { return Ok(None) };
+        let function = named(self.turn.address()).and_then(|(component, _)| spec.target.function(&component));
+        let Some(function) = function else { return Ok(None) };
+        let (mut calls, mut bytes) = (Vec::new(), 0);
         for (name, Waiting { event, attempts, due }) in self.rows(WAITING, None, *limit)? {
             if due > self.turn.now() {
-                next_at = Some(next_at.map_or(due, |next: u64| next.min(due)));
                 continue;
             }
             let input = deliver::stored(&event).and_then(|event| spec.input_of(&event));
@@ -365,7 +365,7 @@ impl Agent<'_> {
                 break;
             }
         }
-        Ok(Due { calls, next_at })
+        Ok((!calls.is_empty()).then_some(Due { function, calls }))
     }
 
     fn letters(&self, LettersAsked { after, limit }: &LettersAsked) -> Result<Letters, Failure> {

@@ -16,13 +16,11 @@ use tokio::sync::watch;
 use crate::{
     caller::Caller,
     declared::{Declared, InForce},
-    drive::drive,
     event::Event,
     http::Headers,
+    keeper::wanted,
     letter::Letter,
-    message::{
-        DROP, LETTERS, Letters, LettersAsked, PAUSE, REPLAY, RESUME, SET, STATUS, SetAsked, UNSET, UnsetAsked, Which,
-    },
+    message::{DROP, LETTERS, Letters, LettersAsked, PAUSE, REPLAY, RESUME, STATUS, Which},
     row::Standing,
     spec::{Source, Target, TriggerSpec, request_value},
     status::Status,
@@ -46,11 +44,11 @@ pub(crate) struct Inner {
     pub(crate) caller: Arc<dyn Caller>,
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
-    tasks: Tasks,
+    pub(crate) tasks: Tasks,
     /// The triggers that somebody calls functions for.
-    driven: Mutex<HashSet<Address>>,
+    pub(crate) driven: Mutex<HashSet<Address>>,
     /// How many those are, for whoever waits for them.
-    count: watch::Sender<usize>,
+    pub(crate) count: watch::Sender<usize>,
     stopping: watch::Sender<bool>,
 }
 
@@ -140,7 +138,7 @@ impl Triggers {
         for address in inner.addresses(tenant).await? {
             let Some(name) = trigger::named(&address).filter(|name| !all.contains_key(name)) else { continue };
             let standing = inner.standing(&address).await?;
-            if standing.dead > 0 {
+            if standing.dead + standing.waiting > 0 {
                 all.insert(name.clone(), Status::new(name.0, name.1, &standing));
             }
         }
@@ -264,8 +262,8 @@ impl Triggers {
             (Target::Flow(_), Some((run, method))) => Errand::Start(run, method, input),
             (_, Some((agent, method))) => Errand::Ask(agent, method, input),
             (target, None) => {
-                let (component, function) = function_of(target, &component)
-                    .ok_or_else(|| Failure::new(Code::Internal, "a route has no target"))?;
+                let (component, function) =
+                    target.function(&component).ok_or_else(|| Failure::new(Code::Internal, "a route has no target"))?;
                 Errand::Call(component, function, input)
             }
         })
@@ -283,25 +281,6 @@ impl Triggers {
     }
 }
 
-type Wanted = Option<(u64, Arc<TriggerSpec>)>;
-
-/// The agents of the triggers that deployments have, with what they are to be.
-fn wanted(tenant: &Name, components: &BTreeMap<Name, InForce>) -> BTreeMap<Address, Wanted> {
-    let mut wanted = BTreeMap::new();
-    for (component, InForce { since, triggers }) in components {
-        for spec in triggers.iter().filter(|spec| !matches!(spec.source, Source::Http(_))) {
-            wanted.insert(trigger::address(tenant, component, &spec.name), Some((*since, spec.clone())));
-        }
-    }
-    wanted
-}
-
-/// The function that is meant, if it is one.
-fn function_of(target: &Target, own: &Name) -> Option<(Name, Name)> {
-    let Target::Function { component, function } = target else { return None };
-    Some((component.as_ref().unwrap_or(own).clone(), function.clone()))
-}
-
 fn read_json<T: DeserializeOwned>(payload: &Payload) -> Result<T, Failure> {
     let unreadable =
         |e: serde_json::Error| Failure::new(Code::Internal, format!("a topic answered what cannot be read: {e}"));
@@ -313,49 +292,7 @@ impl Inner {
         *self.stopping.borrow()
     }
 
-    async fn look_after(
-        self: &Arc<Self>,
-        address: &Address,
-        wanted: Option<&(u64, Arc<TriggerSpec>)>,
-        components: &BTreeMap<Name, InForce>,
-    ) -> Result<(), Failure> {
-        let standing = self.standing(address).await?;
-        let Some((since, spec)) = wanted else { return self.see_off(address, &standing, components).await };
-        if standing.spec.as_deref() != Some(spec.written()) {
-            self.set(address, *since, spec).await?;
-        }
-        let function = trigger::named(address).and_then(|(component, _)| function_of(&spec.target, &component));
-        if let Some(function) = function.filter(|_| standing.waiting > 0 && standing.paused.is_none()) {
-            self.drive(address, function);
-        }
-        Ok(())
-    }
-
-    /// What no deployment has any more. One of a component that this node does not know is left alone: others may know it.
-    async fn see_off(
-        &self,
-        address: &Address,
-        standing: &Standing,
-        components: &BTreeMap<Name, InForce>,
-    ) -> Result<(), Failure> {
-        let in_force = trigger::named(address).and_then(|(component, _)| components.get(&component));
-        if let (Some(InForce { since, .. }), Some(_)) = (in_force, &standing.spec) {
-            return ask(&self.engine, address, UNSET, &UnsetAsked { since: *since }).await;
-        }
-        if standing.spec.is_none() && standing.dead == 0 && standing.waiting == 0 {
-            return match self.engine.remove(address).await {
-                Err(Failure { code: Code::NotFound, .. }) => Ok(()),
-                outcome => outcome,
-            };
-        }
-        Ok(())
-    }
-
-    async fn set(&self, address: &Address, since: u64, spec: &TriggerSpec) -> Result<(), Failure> {
-        ask(&self.engine, address, SET, &SetAsked { spec: spec.written().to_owned(), since }).await
-    }
-
-    async fn standing(&self, address: &Address) -> Result<Standing, Failure> {
+    pub(crate) async fn standing(&self, address: &Address) -> Result<Standing, Failure> {
         ask(&self.engine, address, STATUS, &()).await
     }
 
@@ -442,42 +379,6 @@ impl Inner {
             None => format!("{:016x}", self.chance.next_u64()),
         };
         format!("{}-{name}", spec.name)
-    }
-
-    /// Works on a trigger, beside the caller, unless somebody does.
-    fn drive(self: &Arc<Self>, address: &Address, function: (Name, Name)) {
-        let Some(driving) = Driving::begin(self, address) else { return };
-        self.tasks.spawn(async move {
-            let Driving { inner, address } = &driving;
-            if let Err(failure) = drive(inner, address, &function).await {
-                tracing::warn!(trigger = %address.key, %failure, "a trigger's function could not be called for what waits; it is tried again");
-            }
-        });
-    }
-}
-
-/// Nobody else works on the trigger while there is one.
-struct Driving {
-    inner: Arc<Inner>,
-    address: Address,
-}
-
-impl Driving {
-    fn begin(inner: &Arc<Inner>, address: &Address) -> Option<Self> {
-        let mut driven = inner.driven.lock();
-        if inner.is_stopping() || !driven.insert(address.clone()) {
-            return None;
-        }
-        inner.count.send_replace(driven.len());
-        Some(Self { inner: inner.clone(), address: address.clone() })
-    }
-}
-
-impl Drop for Driving {
-    fn drop(&mut self) {
-        let mut driven = self.inner.driven.lock();
-        driven.remove(&self.address);
-        self.inner.count.send_replace(driven.len());
     }
 }
 

@@ -350,6 +350,7 @@ async fn in_a_cluster_triggers_go_on_when_the_node_that_has_them_dies() {
     }
     assert_eq!(two.get("/v1/triggers").await.json()["triggers"].as_array().unwrap().len(), 12);
     one.kill();
+    until_shared(&two, 1).await;
     for n in 10..20 {
         let request = || two.post("/v1/topics/news", format!("\"{n}\"")).header("idempotency-key", n.to_string());
         while Reply::of(request()).await.status != StatusCode::ACCEPTED {}

@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     journal: Arc<dyn Journal>,
     dir: tempfile::TempDir,
+    /// How often it was started before.
+    lives: u32,
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -109,29 +111,40 @@ pub(crate) fn tenant() -> Name {
 
 pub(crate) async fn world() -> World {
     let (dir, journal) = (tempfile::tempdir().unwrap(), Arc::new(MemoryJournal::new()));
-    open(dir, journal, Clock::simulated(), Arc::default()).await
+    open(dir, journal, Clock::simulated(), Arc::default(), 0).await
 }
 
-async fn open(dir: tempfile::TempDir, journal: Arc<dyn Journal>, clock: Clock, declared: Arc<Declared>) -> World {
+async fn open(
+    dir: tempfile::TempDir,
+    journal: Arc<dyn Journal>,
+    clock: Clock,
+    declared: Arc<Declared>,
+    lives: u32,
+) -> World {
     let (chance, tasks) = (Chance::seeded(1), Tasks::real());
-    let engine = engine(dir.path(), journal.clone(), &clock).await;
+    let engine = engine(&dir.path().join(format!("store-{lives}")), journal.clone(), &clock).await;
     let storage = Storage::local(&dir.path().join("objects"), tasks.clone()).unwrap();
     let objects = Objects::new(engine.clone(), storage, Default::default(), clock.clone(), tasks.clone());
     let functions = Arc::new(Functions::default());
     let seams = (clock.clone(), chance, tasks);
     let triggers = Triggers::new(engine.clone(), declared.clone(), functions.clone(), seams);
-    World { triggers: Arc::new(triggers), declared, engine, objects: Arc::new(objects), functions, clock, journal, dir }
+    World {
+        triggers: Arc::new(triggers),
+        declared,
+        engine,
+        objects: Arc::new(objects),
+        functions,
+        clock,
+        journal,
+        dir,
+        lives,
+    }
 }
 
+/// The store begins empty: whoever was killed may still hold the one before, and the journal has everything.
 async fn engine(dir: &Path, journal: Arc<dyn Journal>, clock: &Clock) -> Arc<Engine> {
     let settings = stride_agents::Settings::default();
-    let store = loop {
-        // The engine before may hold on to it for a moment.
-        match Store::open(&dir.join("store"), settings.cells, Default::default()) {
-            Ok(store) => break store,
-            Err(_) => clock.sleep(Duration::from_millis(1)).await,
-        }
-    };
+    let store = Store::open(dir, settings.cells, Default::default()).unwrap();
     let surroundings = Surroundings {
         journal,
         store: Arc::new(store),
@@ -147,13 +160,13 @@ async fn engine(dir: &Path, journal: Arc<dyn Journal>, clock: &Clock) -> Arc<Eng
 impl World {
     /// The same after the node was killed, stood still for so long, and started again. What was recorded is all that is left.
     pub(crate) async fn restarted_after(self, pause: Duration) -> Self {
-        let Self { triggers, declared, engine, objects, functions, clock, journal, dir } = self;
+        let Self { triggers, declared, engine, objects, functions, clock, journal, dir, lives } = self;
         // Nobody is left who could go on working.
         triggers.stop();
         engine.stop_handling().await;
         drop((triggers, engine, objects, functions));
         clock.sleep(pause).await;
-        open(dir, journal, clock, declared).await
+        open(dir, journal, clock, declared, lives + 1).await
     }
 
     /// What a deployment of the component `shop` says that came at this time.
