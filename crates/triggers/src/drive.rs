@@ -60,6 +60,7 @@ async fn settle(
         },
         Err(cause) => Outcome::Dead { attempts, cause },
     };
+    metrics::counter!("stride_trigger_calls_total", "outcome" => outcome.as_str()).increment(1);
     Some(Settled { number, outcome })
 }
 

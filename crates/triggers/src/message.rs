@@ -92,6 +92,17 @@ pub(crate) enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The label under which it is counted, so the list is closed.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Again { .. } => "again",
+            Self::Dead { .. } => "dead",
+        }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LettersAsked {
     pub(crate) after: Option<u64>,

@@ -58,6 +58,15 @@ enum Segment {
     Capture(String),
 }
 
+impl Segment {
+    fn literal(&self) -> Option<&str> {
+        match self {
+            Self::Literal(literal) => Some(literal),
+            Self::Capture(_) => None,
+        }
+    }
+}
+
 /// Why a text is no route.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no route: {why}")]
@@ -124,16 +133,12 @@ impl Route {
 
     /// Two routes with the same shape take the same requests.
     pub(crate) fn shape(&self) -> (Method, Vec<Option<&str>>) {
-        let literal = |segment| match segment {
-            &Segment::Literal(ref literal) => Some(literal.as_str()),
-            Segment::Capture(_) => None,
-        };
-        (self.method, self.segments.iter().map(literal).collect())
+        (self.method, self.segments.iter().map(Segment::literal).collect())
     }
 
     /// Of two routes that take a request, the one with the smaller value is meant: words come before braces.
     pub(crate) fn generality(&self) -> Vec<bool> {
-        self.segments.iter().map(|segment| matches!(segment, Segment::Capture(_))).collect()
+        self.segments.iter().map(|segment| segment.literal().is_none()).collect()
     }
 }
 
