@@ -6,6 +6,7 @@
 //! knows nothing, all that counts is in the turn.
 //! Not here: what any of them does (see `data` and `maps`), and who refuses reserved names of others (see `runtime`).
 
+mod events;
 mod message;
 mod schema;
 
@@ -15,6 +16,7 @@ use futures::future::BoxFuture;
 use stride_ids::{Address, Failure, Name, Payload};
 
 pub use self::{
+    events::{BOUND, Bound, EVENT},
     message::{Asked, answer, ask},
     schema::Schema,
 };
@@ -122,7 +124,7 @@ impl Body for Native {
         input: Payload,
     ) -> BoxFuture<'a, Result<(Turn, Payload), Failure>> {
         Box::pin(async move {
-            let answer = (self.0)(&mut turn, Asked { method, input: &input.body })?;
+            let answer = (self.0)(&mut turn, Asked { method, input: &input })?;
             Ok((turn, answer))
         })
     }

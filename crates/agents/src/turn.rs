@@ -97,6 +97,8 @@ pub(crate) struct Cause {
     pub(crate) attempts_key: Option<String>,
     /// The timer that was due, if that is what it was.
     pub(crate) firing: Option<Firing>,
+    /// The agent that told, if one did.
+    pub(crate) sender: Option<Address>,
     pub(crate) trace: Option<String>,
     /// The agents that wait for this turn, the outermost first.
     pub(crate) waiting: Vec<Address>,
@@ -323,6 +325,16 @@ impl Turn {
     /// The timer whose message this turn handles, if that is what it handles.
     pub fn firing(&self) -> Option<&Firing> {
         self.cause.firing.as_ref()
+    }
+
+    /// The agent whose message this turn handles, if an agent told it. Nobody else can say that it was.
+    pub fn sender(&self) -> Option<&Address> {
+        self.cause.sender.as_ref()
+    }
+
+    /// The time, in milliseconds since 1970.
+    pub fn now(&self) -> Timestamp {
+        self.world.now()
     }
 
     /// The trace that this turn is part of, as a `traceparent`.

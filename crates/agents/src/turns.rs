@@ -70,7 +70,7 @@ impl Engine {
             agent: &ask.address,
             method: &ask.method,
             input: &ask.input,
-            cause: Cause { attempts_key, firing: None, trace: ask.trace.clone(), waiting: waiting.to_vec() },
+            cause: Cause { attempts_key, trace: ask.trace.clone(), waiting: waiting.to_vec(), ..Cause::default() },
             reply_key: key,
             handles: None,
         };
@@ -299,16 +299,17 @@ impl Engine {
     ) -> Result<(), Failure> {
         let kind = self.kind_of(agent)?;
         let read_only = method_of(&kind, &message.method)?;
-        let firing = match &message.sender {
-            Sender::Timer(firing) => Some(firing.clone()),
-            Sender::Outside | Sender::Agent(_) => None,
+        let (firing, sender) = match &message.sender {
+            Sender::Timer(firing) => (Some(firing.clone()), None),
+            Sender::Agent(sender) => (None, Some(sender.clone())),
+            Sender::Outside => (None, None),
         };
         let attempts_key = Some(format!("{}/{id}", cell.id.0));
         let job = Job {
             agent,
             method: &message.method,
             input: &message.input,
-            cause: Cause { attempts_key, firing, trace: message.trace.clone(), waiting: Vec::new() },
+            cause: Cause { attempts_key, firing, sender, trace: message.trace.clone(), waiting: Vec::new() },
             reply_key: None,
             handles: Some(id),
         };

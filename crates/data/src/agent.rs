@@ -8,7 +8,8 @@ use crate::{index, message::METHODS};
 /// The agents that keep buckets.
 pub const BUCKETS: NativeType = NativeType { name: "stride-bucket", methods: &METHODS, handle: index::handle };
 
-pub(crate) fn address(tenant: &Name, bucket: &BucketName) -> Address {
+/// The agent that keeps a bucket.
+pub fn address(tenant: &Name, bucket: &BucketName) -> Address {
     let key = AgentKey::new(bucket.as_str()).expect("the name of a bucket is a key");
     Address { tenant: tenant.clone(), kind: BUCKETS.name(), key }
 }

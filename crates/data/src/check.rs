@@ -118,7 +118,7 @@ impl Check<'_> {
         loop {
             let rows = index.scan(bucket, after.as_deref(), ROWS)?;
             for (name, bytes) in &rows {
-                if row::is_upload(name) {
+                if !row::has_chunks(name) {
                     continue;
                 }
                 match row::SCHEMA.decode::<Version>("version", bytes) {

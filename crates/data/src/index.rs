@@ -20,6 +20,7 @@ use crate::{
     },
     parts,
     row::{self, Bucket, Content, NEWEST, Version},
+    watch::{self, UNWATCH, WATCH},
 };
 
 /// How many versions of an object may be kept.
@@ -53,6 +54,8 @@ pub(crate) fn handle(turn: &mut Turn, asked: Asked<'_>) -> Result<Payload, Failu
         ABORT => answer(&parts::abort(turn, &asked.input()?)?),
         PARTS => answer(&parts::list(turn, &asked.input()?)?),
         UPLOADS => answer(&parts::uploads(turn, &asked.input()?)?),
+        WATCH => answer(&watch::watch(turn, &asked.input()?)?),
+        UNWATCH => answer(&watch::unwatch(turn)?),
         _ => return Err(asked.unknown("bucket")),
     })
 }
@@ -106,8 +109,9 @@ pub(crate) fn change(
         before => freed |= before.is_some(),
     }
     freed |= forget_older(turn, key, bucket.versions_kept)?;
-    if content.is_some() || keeps_older {
-        let version = Version { id: bucket.last, at, content };
+    let version = Version { id: bucket.last, at, content };
+    watch::tell(turn, key, &version)?;
+    if version.content.is_some() || keeps_older {
         turn.set(row::newest(key), row::SCHEMA.encode(&version))?;
     } else {
         // Nothing is left that could be told from an object that never was.
@@ -155,7 +159,8 @@ fn remove(turn: &mut Turn) -> Result<bool, Failure> {
     if bucket(turn)?.is_none() {
         return Err(no_bucket(turn));
     }
-    if !turn.scan("", None, 1)?.is_empty() {
+    // Those who watch it go on when it is made again.
+    if turn.scan("", None, 1)?.iter().any(|(name, _)| !row::is_watcher(name)) {
         return Ok(false);
     }
     turn.save(REMOVED)?;
@@ -270,7 +275,7 @@ fn live(turn: &Turn, LiveAsked { mut after }: LiveAsked) -> Result<Live, Failure
         let page = turn.scan("", after.as_deref(), ROWS)?;
         let is_last = page.len() < ROWS;
         for (name, bytes) in page {
-            if !row::is_upload(&name) {
+            if row::has_chunks(&name) {
                 let version: Version = row::SCHEMA.decode("version", &bytes)?;
                 heads.extend(version.content.iter().flat_map(|content| content.hashes.iter()).map(|hash| hash.head()));
             }

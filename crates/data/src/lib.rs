@@ -39,8 +39,9 @@ mod sweep;
 mod transfer;
 mod upload;
 mod warmth;
+pub mod watch;
 
-pub use agent::BUCKETS;
+pub use agent::{BUCKETS, address as bucket_address};
 pub use buffers::Buffers;
 pub use check::{CheckError, Report, check};
 pub use chunk::{CHUNK_LEN, ChunkHash, ETag};

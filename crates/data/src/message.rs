@@ -11,6 +11,7 @@ use crate::{
     condition::{Conditions, Unmet},
     multipart::{PartNumber, UploadId, UploadStatus},
     row::{Content, Version},
+    watch::{UNWATCH, WATCH},
 };
 
 /// The methods of a bucket's agent: their names, and which only read.
@@ -29,7 +30,7 @@ pub(crate) const COMPLETE: &str = "complete";
 pub(crate) const ABORT: &str = "abort";
 pub(crate) const PARTS: &str = "parts";
 pub(crate) const UPLOADS: &str = "uploads";
-pub(crate) const METHODS: [(&str, bool); 15] = [
+pub(crate) const METHODS: [(&str, bool); 17] = [
     (PUT, false),
     (DELETE, false),
     (CONFIGURE, false),
@@ -45,6 +46,8 @@ pub(crate) const METHODS: [(&str, bool); 15] = [
     (ABORT, false),
     (PARTS, true),
     (UPLOADS, true),
+    (WATCH, false),
+    (UNWATCH, false),
 ];
 
 /// Headers that are kept with an object and given back with it, by their names in small letters.

@@ -3,6 +3,7 @@
 //! ```text
 //! o/KEY             the newest version                  v/KEY NUL VERSION   an older one, its version in 16 hex digits
 //! m/UPLOAD          an upload in parts                  m/UPLOAD/NUMBER     one of its parts, as a version
+//! w/TYPE/KEY        an agent that is told of changes
 //! ```
 //! A key has no control characters, so NUL ends it, and the versions of a key lie together in their order. Everything
 //! stored begins with a schema.
@@ -28,6 +29,8 @@ pub(crate) const SCHEMA: Schema = Schema(1);
 pub(crate) const NEWEST: &str = "o/";
 pub(crate) const UPLOADS: &str = "m/";
 pub(crate) const OLDER: &str = "v/";
+/// These come last, so that a bucket with nothing else has one of them first.
+pub(crate) const WATCHERS: &str = "w/";
 
 pub(crate) fn newest(key: &ObjectKey) -> String {
     format!("{NEWEST}{key}")
@@ -62,6 +65,16 @@ pub(crate) fn all_parts(id: UploadId) -> String {
 /// Whether a row names no chunks: it is an upload, and its parts have rows of their own.
 pub(crate) fn is_upload(name: &str) -> bool {
     name.strip_prefix(UPLOADS).is_some_and(|rest| !rest.contains('/'))
+}
+
+/// Whether a row is about somebody who is told of changes.
+pub(crate) fn is_watcher(name: &str) -> bool {
+    name.starts_with(WATCHERS)
+}
+
+/// Whether a row is a version or a part, which name chunks.
+pub(crate) fn has_chunks(name: &str) -> bool {
+    !is_upload(name) && !is_watcher(name)
 }
 
 /// The number of the part whose row this is.
@@ -174,6 +187,7 @@ mod tests {
             newest(&key("a")),
         ];
         assert!(uploads.is_sorted(), "{uploads:?}");
+        assert!(has_chunks(&rows[0]) && has_chunks(&uploads[1]) && !has_chunks(&uploads[0]) && !has_chunks("w/t/k"));
         assert!(is_upload(&uploads[0]) && !is_upload(&uploads[1]) && !is_upload(&newest(&key("m"))));
         assert_eq!((number_of(&uploads[2]).unwrap(), number_of(&uploads[0]).is_err()), (10_000, true));
         assert!(!rows[6].starts_with(&all_older(&key("a"))) && rows[5].starts_with(&all_older(&key("a"))));

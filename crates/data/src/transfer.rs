@@ -172,7 +172,7 @@ fn needed_by(
     seen: &mut HashSet<ChunkId>,
 ) -> Result<Vec<(ChunkId, String)>, Error> {
     let mut needed = Vec::new();
-    for (name, bytes) in rows.iter().filter(|(name, _)| !row::is_upload(name)) {
+    for (name, bytes) in rows.iter().filter(|(name, _)| row::has_chunks(name)) {
         let version = row::SCHEMA.decode::<Version>("version", bytes);
         let version = version.map_err(|failure| Error::Storage {
             doing: "read the index of objects",

@@ -90,7 +90,7 @@ async fn tell(
     gateway.clock.timeout(deadline, work).await.map_err(|_| request::too_late(deadline))?
 }
 
-fn answered(Answer { payload, turn, replayed, timing, node }: Answer) -> Response {
+pub(crate) fn answered(Answer { payload, turn, replayed, timing, node }: Answer) -> Response {
     let mut response = payload.body.into_response();
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, content_type(&payload.content_type));
@@ -110,7 +110,7 @@ fn accepted(Told { message, replayed }: Told) -> Response {
     response
 }
 
-fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
+pub(crate) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
     if replayed {
         headers.insert("stride-replayed", HeaderValue::from_static("true"));
     }

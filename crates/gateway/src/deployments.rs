@@ -69,6 +69,7 @@ pub(crate) async fn rollback(
 ) -> Result<(StatusCode, Json<Listed>), Problem> {
     let tenant = request::tenant(&headers)?;
     let deployment = gateway.control.roll_back(tenant.clone(), id).await?;
+    settle_triggers(&gateway, &tenant, &deployment).await;
     Ok((StatusCode::CREATED, Json(listed(&gateway, &tenant, deployment))))
 }
 
@@ -85,7 +86,16 @@ pub(crate) async fn create(
     let manifest = String::from_utf8(manifest.into()).map_err(|_| invalid("the manifest is not UTF-8".into()))?;
     let component = component.ok_or_else(|| invalid("the field component is missing".into()))?;
     let deployment = gateway.control.deploy(tenant.clone(), manifest, component).await?;
+    settle_triggers(&gateway, &tenant, &deployment).await;
     Ok((StatusCode::CREATED, Json(listed(&gateway, &tenant, deployment))))
+}
+
+/// What is published after the answer is heard by the triggers of the deployment. It is in force whatever becomes of them.
+async fn settle_triggers(gateway: &Shared, tenant: &Name, deployment: &Deployment) {
+    if let Err(failure) = gateway.triggers.settle(tenant, &deployment.component).await {
+        let component = &deployment.component;
+        tracing::warn!(%component, %failure, "the triggers of a deployment are not set yet; it is tried again");
+    }
 }
 
 async fn fields(mut form: Multipart) -> Result<(Option<Bytes>, Option<Bytes>), Failure> {

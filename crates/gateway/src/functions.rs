@@ -30,7 +30,11 @@ pub(crate) async fn call(
     let began = gateway.clock.now();
     let outcome = try_call(&gateway, (&component, &function), &params, &headers, body).await;
     gateway.observe(Work::Function, began, outcome.as_ref().err());
-    let Called { call, payload, queue, start, run, is_memoised, node } = outcome?;
+    Ok(answered(outcome?))
+}
+
+pub(crate) fn answered(called: Called) -> Response {
+    let Called { call, payload, queue, start, run, is_memoised, node } = called;
     let mut response = payload.body.into_response();
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, content_type(&payload.content_type));
@@ -42,7 +46,7 @@ pub(crate) async fn call(
         out.insert("stride-node", node);
     }
     out.insert("server-timing", server_timing(&[("queue", queue), ("start", start), ("run", run)]));
-    Ok(response)
+    response
 }
 
 async fn try_call(

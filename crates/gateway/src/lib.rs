@@ -25,9 +25,12 @@ mod others;
 mod parked;
 mod problem;
 mod request;
+mod routed;
 mod routes;
 mod state;
 mod timing;
+mod topics;
+mod triggers;
 
 pub use crate::metrics::install_recorder;
 pub use control::{ControlPlane, DeployedAgent, DeployedMethod, Deployment, Replaced};

@@ -28,6 +28,11 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a 
     value.transpose().map_err(|_| invalid(format!("the header {name} is not plain text")))
 }
 
+/// The headers that are text, by their names in small letters.
+pub(crate) fn texts(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect()
+}
+
 /// Whose request it is. Until tokens say it, a header does.
 pub(crate) fn tenant(headers: &HeaderMap) -> Result<Name, Failure> {
     match text(headers, "stride-tenant")? {

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderValue, Method, Uri},
     middleware::{Next, from_fn_with_state},
     response::Response,
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use stride_agents::Engine;
 use stride_data::Objects;
@@ -17,6 +17,7 @@ use stride_maps::Maps;
 use stride_runs::Runs;
 use stride_runtime::{Functions, Logs};
 use stride_sim::{Clock, Tasks};
+use stride_triggers::Triggers;
 
 use crate::{
     agents, ask, cells,
@@ -28,7 +29,7 @@ use crate::{
     others::{self, Others},
     parked,
     problem::Problem,
-    state,
+    routed, state, topics, triggers,
 };
 
 /// What the handlers work with.
@@ -47,6 +48,8 @@ pub struct Gateway {
     pub maps: Arc<Maps>,
     /// Keeps flows and runs them.
     pub runs: Runs,
+    /// Starts work.
+    pub triggers: Arc<Triggers>,
     /// Takes deployments.
     pub control: Arc<dyn ControlPlane>,
     /// What guests print.
@@ -95,6 +98,14 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/flows/{flow}/runs/{run}/move", post(flows::shift))
         .route("/v1/flows/{flow}/runs/{run}/events", post(flows::event))
         .route("/v1/flows/{flow}/runs/{run}/approvals", post(flows::approve))
+        .route("/v1/topics", get(topics::list))
+        .route("/v1/topics/{topic}", get(topics::read).post(topics::publish))
+        .route("/v1/triggers", get(triggers::list))
+        .route("/v1/triggers/{component}/{trigger}/pause", post(triggers::pause))
+        .route("/v1/triggers/{component}/{trigger}/resume", post(triggers::resume))
+        .route("/v1/triggers/{component}/{trigger}/dead", get(triggers::dead).delete(triggers::drop_letters))
+        .route("/v1/triggers/{component}/{trigger}/replay", post(triggers::replay))
+        .route("/r/{*path}", any(routed::handle))
         .route("/v1/deployments/{id}/rollback", post(deployments::rollback))
         .route(
             "/v1/deployments",

@@ -1,16 +1,17 @@
-//! How maps and other nodes call functions.
+//! How maps, triggers and other nodes call functions.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::NotDone;
-use stride_ids::{BucketName, Code, Failure, Name};
+use stride_ids::{BucketName, Code, Failure, Name, Payload};
 use stride_maps::{Callee, Caller, FunctionName, Input, Reply};
 use stride_placement::Reference;
-use stride_runtime::{Called, Errand, Function, Functions, Job};
+use stride_runtime::{Call, Called, Errand, Function, Functions, Job};
+use stride_triggers::Target;
 
-use crate::control::Control;
+use crate::{control::Control, targets::Targets};
 
 /// The functions of this node.
 pub(crate) struct Calls {
@@ -58,6 +59,23 @@ impl Caller for Calls {
                 Arc::new(Pinned { functions: self.functions.clone(), function, keeps_to: Mutex::default() });
             Ok(callee)
         })
+    }
+}
+
+impl stride_triggers::Caller for Calls {
+    fn call<'a>(
+        &'a self,
+        tenant: &'a Name,
+        (component, function): (&'a Name, &'a Name),
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Payload, Failure>> {
+        let (tenant, component, function) = (tenant.clone(), component.clone(), function.to_string());
+        let call = Call { tenant, component, function, input, data: Vec::new(), trace: None };
+        Box::pin(async move { Ok(self.functions.call(call).await?.payload) })
+    }
+
+    fn check(&self, tenant: &Name, component: &Name, target: &Target) -> Result<(), Failure> {
+        Targets { registry: &self.control.registry, tenant, component, exports: None }.check(target)
     }
 }
 

@@ -8,12 +8,14 @@ use parking_lot::Mutex;
 use stride_gateway::{ControlPlane, DeployedAgent, DeployedMethod, Deployment};
 use stride_ids::{Code, Declared, Failure, Layout, Name};
 use stride_runtime::{Component, Host, Registry, content_hash};
-use stride_sim::{Chance, Clock};
+use stride_sim::{Chance, Clock, Timestamp};
+use stride_triggers::{Declared as DeclaredTriggers, InForce, TriggerSpec};
 
 use crate::{
     catalog::{Catalog, Entry},
     cluster::Rollout,
     manifest::Manifest,
+    targets::Targets,
 };
 
 /// Manages the deployments of one node.
@@ -30,6 +32,8 @@ pub(crate) struct Control {
     /// One deployment at a time, so that disk and memory agree on which came last.
     deploying: tokio::sync::Mutex<()>,
     in_force: Mutex<Vec<(Name, Deployment)>>,
+    /// The triggers of what is in force.
+    pub(crate) triggers: Arc<DeclaredTriggers>,
 }
 
 impl Control {
@@ -51,6 +55,7 @@ impl Control {
             rollout,
             deploying: tokio::sync::Mutex::default(),
             in_force: Mutex::default(),
+            triggers: Arc::default(),
         }
     }
 
@@ -64,8 +69,8 @@ impl Control {
                 let Deployment { component, version, .. } = &before.deployment;
                 tracing::warn!(%component, version, %failure, "the version before cannot be restored; agents that stayed with it try the one in force");
             }
-            self.restore_one(&history.tenant, &history.in_force).await?;
-            self.note(history.tenant, history.in_force.deployment);
+            let triggers = self.restore_one(&history.tenant, &history.in_force).await?;
+            self.note(history.tenant, history.in_force.deployment, triggers);
         }
         Ok(())
     }
@@ -75,12 +80,14 @@ impl Control {
         self.in_force.lock().iter().map(|(tenant, _)| tenant.clone()).collect()
     }
 
-    async fn restore_one(&self, tenant: &Name, entry: &Entry) -> Result<(), Failure> {
+    async fn restore_one(&self, tenant: &Name, entry: &Entry) -> Result<Vec<TriggerSpec>, Failure> {
         let wasm = self.catalog.component(entry).map_err(|e| {
             let what = format!("deployment {} of {}", entry.deployment.id, entry.deployment.component);
             Failure::new(Code::Internal, format!("{what} cannot be restored: {e}"))
         })?;
-        self.registry.install(self.load(tenant.clone(), &entry.manifest, wasm).await?)
+        let (component, triggers) = self.load(tenant.clone(), &entry.manifest, wasm).await?;
+        self.registry.install(component)?;
+        Ok(triggers)
     }
 
     /// A version of a component, from disk. It is not put in force.
@@ -98,15 +105,16 @@ impl Control {
             return Err(Failure::new(Code::NotFound, message));
         };
         let wasm = self.catalog.component(entry).map_err(broken)?;
-        self.load(tenant.clone(), &entry.manifest, wasm).await.map(Arc::new)
+        Ok(Arc::new(self.load(tenant.clone(), &entry.manifest, wasm).await?.0))
     }
 
-    async fn load(&self, tenant: Name, manifest: &str, wasm: Bytes) -> Result<Component, Failure> {
+    async fn load(&self, tenant: Name, manifest: &str, wasm: Bytes) -> Result<(Component, Vec<TriggerSpec>), Failure> {
         // Agents in memory keep their limits and capabilities, so another manifest is another version.
         let version = content_hash(&[manifest.as_bytes(), &wasm].concat())[..12].into();
         let manifest = Manifest::parse(manifest).map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
         let spec = manifest.spec();
-        Component::load(&self.host, tenant, manifest.name, version, spec, wasm).await
+        let component = Component::load(&self.host, tenant, manifest.name, version, spec, wasm).await?;
+        Ok((component, manifest.triggers))
     }
 
     async fn try_deploy(&self, tenant: Name, manifest: String, wasm: Bytes) -> Result<Deployment, Failure> {
@@ -147,15 +155,16 @@ impl Control {
 
     /// To be called with `deploying` held.
     async fn put_in_force(&self, tenant: Name, manifest: String, wasm: Bytes) -> Result<Deployment, Failure> {
-        let component = self.load(tenant.clone(), &manifest, wasm.clone()).await?;
+        let (component, triggers) = self.load(tenant.clone(), &manifest, wasm.clone()).await?;
         self.registry.check(&component)?;
+        self.check_triggers(&tenant, &component, &triggers)?;
         let deployment = Deployment {
             id: format!("dep-{:016x}", self.chance.next_u64()),
             component: component.name.clone(),
             version: component.version.to_string(),
             functions: component.exports.functions.clone(),
             agents: component.exports.agents.iter().map(deployed).collect(),
-            created_at: self.clock.timestamp(),
+            created_at: self.time_after(&tenant, &component.name),
             replaced: None,
         };
         let entry = Entry { deployment, manifest, content: content_hash(&wasm) };
@@ -163,13 +172,35 @@ impl Control {
             rollout.learn().await?;
         }
         self.layout.check(&tenant, &declared_by(&entry)?)?;
-        let Some(rollout) = &self.rollout else { return self.keep(tenant, entry, component, &wasm) };
+        let Some(rollout) = &self.rollout else { return self.keep(tenant, entry, (component, triggers), &wasm) };
         let id = entry.deployment.id.clone();
         let number = rollout.publish(&tenant, &entry, wasm).await?;
         rollout.catch_up(self).await?;
         rollout.everywhere(number).await;
         let deployed = self.in_force.lock().iter().find(|(_, one)| one.id == id).map(|(_, one)| one.clone());
         deployed.ok_or_else(|| Failure::new(Code::Conflict, "another deployment of this component came right after"))
+    }
+
+    /// Whether what the triggers of a component start is there, and whether they take nothing that others have.
+    fn check_triggers(&self, tenant: &Name, component: &Component, triggers: &[TriggerSpec]) -> Result<(), Failure> {
+        self.triggers.check(tenant, &component.name, triggers)?;
+        let exports = Some(&component.exports);
+        let targets = Targets { registry: &self.registry, tenant, component: &component.name, exports };
+        triggers.iter().try_for_each(|trigger| {
+            let explain = |failure: Failure| {
+                let message = format!("trigger `{}`: {}", trigger.name, failure.message);
+                Failure { message, ..failure }
+            };
+            targets.check(&trigger.target).map_err(explain)
+        })
+    }
+
+    /// The time of a deployment: after that of the one before it, whatever the clock of the node says that took that one. Of the two that
+    /// nodes of a cluster may know, the later one is the newer.
+    fn time_after(&self, tenant: &Name, component: &Name) -> Timestamp {
+        let in_force = self.in_force.lock();
+        let before = in_force.iter().find(|(owner, one)| (owner, &one.component) == (tenant, component));
+        self.clock.timestamp().max(before.map_or(0, |(_, before)| before.created_at + 1))
     }
 
     /// Whether a deployment is on disk.
@@ -181,11 +212,17 @@ impl Control {
 
     /// Puts in force what another node was asked to deploy.
     pub(crate) async fn take(&self, tenant: Name, entry: Entry, wasm: Bytes) -> Result<(), Failure> {
-        let component = self.load(tenant.clone(), &entry.manifest, wasm.clone()).await?;
-        self.keep(tenant, entry, component, &wasm).map(drop)
+        let loaded = self.load(tenant.clone(), &entry.manifest, wasm.clone()).await?;
+        self.keep(tenant, entry, loaded, &wasm).map(drop)
     }
 
-    fn keep(&self, tenant: Name, entry: Entry, component: Component, wasm: &[u8]) -> Result<Deployment, Failure> {
+    fn keep(
+        &self,
+        tenant: Name,
+        entry: Entry,
+        (component, triggers): (Component, Vec<TriggerSpec>),
+        wasm: &[u8],
+    ) -> Result<Deployment, Failure> {
         let declared = declared_by(&entry)?;
         // On disk before in force: what answers now also answers after a crash.
         let deployment = self.catalog.put(tenant.clone(), entry, wasm).map_err(|e| {
@@ -195,11 +232,13 @@ impl Control {
         // Before the first turn of an agent, which is then where it stays.
         self.layout.declare(&tenant, &declared);
         self.registry.install(component)?;
-        self.note(tenant, deployment.clone());
+        self.note(tenant, deployment.clone(), triggers);
         Ok(deployment)
     }
 
-    fn note(&self, tenant: Name, deployment: Deployment) {
+    fn note(&self, tenant: Name, deployment: Deployment, triggers: Vec<TriggerSpec>) {
+        let in_force = InForce { since: deployment.created_at, triggers: triggers.into_iter().map(Arc::new).collect() };
+        self.triggers.put(&tenant, &deployment.component, in_force);
         let mut in_force = self.in_force.lock();
         in_force.retain(|(owner, other)| (owner, &other.component) != (&tenant, &deployment.component));
         in_force.push((tenant, deployment));

@@ -25,6 +25,7 @@ mod hardware;
 mod identity;
 mod manifest;
 mod node;
+mod targets;
 pub mod transfer;
 
 pub use catalog::deployed_types;

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use stride_ids::{Affinity, Name};
 use stride_runtime::{AgentSpec, ComponentSpec, FunctionSpec, ObjectGrant};
+use stride_triggers::{TriggerSpec, Typed};
 
 /// A manifest as it was typed. Sizes read like `64MiB`, times like `5s`.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Manifest {
     agents: BTreeMap<String, Agent>,
     #[serde(default)]
     capabilities: Capabilities,
+    /// What starts its functions, agents of any type, and flows.
+    #[serde(default, deserialize_with = "triggers")]
+    pub triggers: Vec<TriggerSpec>,
 }
 
 /// How a component is built.
@@ -69,6 +73,11 @@ struct Capabilities {
     objects: Vec<ObjectGrant>,
     #[serde(default)]
     maps: Vec<String>,
+}
+
+fn triggers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TriggerSpec>, D::Error> {
+    let typed = Vec::<Typed>::deserialize(deserializer)?;
+    typed.into_iter().map(|typed| typed.try_into().map_err(D::Error::custom)).collect()
 }
 
 fn grants<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ObjectGrant>, D::Error> {
@@ -209,6 +218,17 @@ mod tests {
         agents = ["crate/*"]
         objects = ["images/*:read", "thumbs/*:read,write"]
         maps = ["words/*"]
+        [[triggers]]
+        name = "loud"
+        topic = "news"
+        function = "shout"
+        filter = { "$eq" = ["$.data.lang", "en"] }
+        [[triggers]]
+        name = "count"
+        http = "POST /count/{id}"
+        agent = "counter"
+        key = "$.params.id"
+        method = "add"
     "#;
 
     #[test]
@@ -228,6 +248,9 @@ mod tests {
         assert_eq!(spec.may_map, ["words/*"]);
         let grants = ["images/*:read", "thumbs/*:read,write"].map(|text| text.parse().unwrap());
         assert_eq!(spec.objects, grants);
+        let triggers = Manifest::parse(FULL).unwrap().triggers;
+        let sources: Vec<_> = triggers.iter().map(|trigger| trigger.source.to_string()).collect();
+        assert_eq!(sources, ["topic news", "http POST /count/{id}"]);
     }
 
     #[test]
@@ -242,6 +265,7 @@ mod tests {
             ("name = \"x\"\n[functions.f]\nmemroy = \"1MiB\"", "did you mean `memory`?"),
             ("name = \"x\"\n[functions.f]\nmemoize = true", "did you mean `memoise`?"),
             ("name = \"x\"\n[agents.a]\nidel = \"1m\"", "did you mean `idle`?"),
+            ("name = \"x\"\n[[triggers]]\nname = \"t\"\ntopci = \"a\"", "did you mean `topic`?"),
             ("name = \"x\"\n[capability]\nagents = []", "did you mean `capabilities`?"),
         ] {
             let error = Manifest::parse(wrong).unwrap_err().to_string();
@@ -259,6 +283,8 @@ mod tests {
             ("name = \"x\"\n[functions.f]\nconcurrency = 0", "use 1 or more"),
             ("name = \"x\"\n[agents.a]\naffinity = \"room/{key}\"", "agent:TYPE/KEY"),
             ("name = \"x\"\n[agents.a]\naffinity = \"agent:room/all\"", "share one cell"),
+            ("name = \"x\"\n[[triggers]]\nname = \"t\"\ntopic = \"a\"", "one of `function`"),
+            ("name = \"x\"\n[[triggers]]\nname = \"t\"\nhttp = \"a\"\nfunction = \"f\"", "POST /orders"),
             ("name = \"x\"\n[capabilities]\nagents = [\"crate\"]", "`crate/*`"),
             ("name = \"x\"\n[capabilities]\nmaps = [\"words\"]", "`words/*`"),
             ("name = \"x\"\n[capabilities]\nobjects = [\"images\"]", "`images/*:read`"),

@@ -26,6 +26,7 @@ use stride_runs::{FLOWS, Runs};
 use stride_runtime::{Functions, Host, Registry, Site};
 use stride_sim::{Chance, Clock, Tasks, disk::RealDisk};
 use stride_store::Store;
+use stride_triggers::{TOPICS, TRIGGERS, Triggers};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
@@ -46,7 +47,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
 const PASSES_PER_CHECKPOINT: u32 = 20;
 /// After how many passes the instances that were made ahead are given back, if nobody called for them.
 const PASSES_PER_RELEASE: u32 = 4;
-/// How often maps are looked for that agents have begun.
+/// How often maps are looked for that agents have begun, and triggers for which something waits.
 const TAKE_UP_EVERY: Duration = Duration::from_millis(250);
 /// How often chunks that no object needs any more are looked for, if there may be some.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -69,6 +70,7 @@ pub struct Node {
     server: JoinHandle<io::Result<()>>,
     s3: Option<JoinHandle<io::Result<()>>>,
     mapping: JoinHandle<()>,
+    triggering: JoinHandle<()>,
     sweeping: JoinHandle<()>,
     maintenance: JoinHandle<()>,
 }
@@ -133,7 +135,8 @@ impl Node {
             ..stride_agents::Settings::default()
         };
         let runs = Runs::new(stride_runs::Settings::default(), clock.clone(), chance.clone(), Tasks::real());
-        let bodies = runs.bodies(Arc::new(NativeTypes::new([BUCKETS, MAPS, FLOWS]).beside(registry.clone())));
+        let bodies =
+            runs.bodies(Arc::new(NativeTypes::new([BUCKETS, MAPS, FLOWS, TOPICS, TRIGGERS]).beside(registry.clone())));
         let deployed = Arc::new(Deployed { registry: registry.clone(), bodies: bodies.clone() });
         let surroundings = Surroundings {
             cluster: membership.as_ref().map(|membership| membership.surroundings(&storage, &store, &chance)),
@@ -152,6 +155,7 @@ impl Node {
         let seams = (clock.clone(), chance, Tasks::real());
         let control = Arc::new(control);
         let calls = Arc::new(Calls { functions: functions.clone(), control: control.clone() });
+        let triggers = Triggers::new(engine.clone(), control.triggers.clone(), calls.clone(), seams.clone());
         let maps = Maps::new(engine.clone(), objects.clone(), calls.clone(), stride_maps::Settings::default(), seams);
         let maps = Arc::new(maps);
         host.bring_maps(&maps);
@@ -164,6 +168,7 @@ impl Node {
             objects: objects.clone(),
             maps,
             runs,
+            triggers: Arc::new(triggers),
             control: control.clone(),
             logs: host.logs().clone(),
             clock: clock.clone(),
@@ -183,10 +188,25 @@ impl Node {
             let router = stride_s3::router(objects.clone(), &s3.keys, clock.clone());
             tokio::spawn(serve(listener, router, stopped.clone()))
         });
-        let mapping = tokio::spawn(take_up(gateway.clone(), control, clock.clone(), stopped.clone()));
+        let mapping = tokio::spawn(take_up(gateway.clone(), control.clone(), clock.clone(), stopped.clone()));
+        let triggering = tokio::spawn(look_after(gateway.triggers.clone(), control, clock.clone(), stopped.clone()));
         let sweeping = tokio::spawn(sweep(objects, clock.clone(), stopped.clone()));
         let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
-        Ok(Self { address, engine, journal, gateway, member, clock, stop, server, s3, mapping, sweeping, maintenance })
+        Ok(Self {
+            address,
+            engine,
+            journal,
+            gateway,
+            member,
+            clock,
+            stop,
+            server,
+            s3,
+            mapping,
+            triggering,
+            sweeping,
+            maintenance,
+        })
     }
 
     /// Where it listens.
@@ -244,6 +264,7 @@ impl Node {
         self.stop.send_replace(true);
         self.gateway.maps.stop();
         self.gateway.runs.stop();
+        self.gateway.triggers.stop();
         let servers = futures::future::join_all([Some(self.server), self.s3].into_iter().flatten());
         if self.clock.timeout(DRAIN_MAX, servers).await.is_err() {
             tracing::warn!(
@@ -260,8 +281,13 @@ impl Node {
                 "some steps of flows did not end within {DRAIN_MAX:?}; they are done again with the next start"
             );
         }
+        if self.clock.timeout(DRAIN_MAX, self.gateway.triggers.stopped()).await.is_err() {
+            tracing::warn!(
+                "some calls of triggers did not finish within {DRAIN_MAX:?}; they are made again with the next start"
+            );
+        }
         let stored = async {
-            for task in [self.mapping, self.sweeping, self.maintenance] {
+            for task in [self.mapping, self.triggering, self.sweeping, self.maintenance] {
                 if let Err(e) = task.await {
                     tracing::warn!(error = %e, "maintenance ended early");
                 }
@@ -292,6 +318,24 @@ async fn take_up(gateway: Arc<Gateway>, control: Arc<Control>, clock: Clock, mut
             Err(failure) if !failing => {
                 failing = true;
                 tracing::error!(%failure, "maps and runs that nobody works on cannot be found; it is tried again");
+            }
+            Err(_) => {}
+        }
+        if clock.timeout(TAKE_UP_EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Looks after triggers until the node stops, in the same way.
+async fn look_after(triggers: Arc<Triggers>, control: Arc<Control>, clock: Clock, mut stopped: watch::Receiver<bool>) {
+    let mut failing = false;
+    loop {
+        match triggers.look_after(control.tenants()).await {
+            Ok(()) => failing = false,
+            Err(failure) if !failing => {
+                failing = true;
+                tracing::error!(%failure, "not all triggers can be looked after; it is tried again");
             }
             Err(_) => {}
         }

@@ -67,6 +67,9 @@ pub(crate) enum Command {
     /// See and change an agent's state without running its code
     #[command(subcommand)]
     State(commands::state::State),
+    /// List, pause and resume triggers; see and replay what they could not deliver
+    #[command(subcommand)]
+    Triggers(commands::triggers::Triggers),
     /// Store a file as an object
     Put(commands::put::Put),
     /// Read an object into a file

@@ -1,4 +1,4 @@
-//! What a command works on, as it is typed: `COMPONENT/FUNCTION`, `TYPE/KEY`, `BUCKET/KEY` and `BUCKET[/PREFIX]`.
+//! What a command works on, as it is typed: `COMPONENT/FUNCTION`, `COMPONENT/TRIGGER`, `TYPE/KEY`, `BUCKET/KEY` and `BUCKET[/PREFIX]`.
 
 use std::{fmt, str::FromStr};
 
@@ -23,6 +23,29 @@ impl FromStr for FunctionTarget {
         let (component, function) = text.split_once('/').ok_or("write COMPONENT/FUNCTION, such as counter/shout")?;
         let name = |text| Name::new(text).map_err(|e| e.to_string());
         Ok(Self { component: name(component)?, function: name(function)? })
+    }
+}
+
+/// A trigger of a component.
+#[derive(Clone, Debug)]
+pub(crate) struct TriggerTarget {
+    pub(crate) component: Name,
+    pub(crate) trigger: Name,
+}
+
+impl FromStr for TriggerTarget {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (component, trigger) =
+            text.split_once('/').ok_or("write COMPONENT/TRIGGER, as `stride triggers ls` does")?;
+        let name = |text| Name::new(text).map_err(|e| e.to_string());
+        Ok(Self { component: name(component)?, trigger: name(trigger)? })
+    }
+}
+
+impl fmt::Display for TriggerTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.component, self.trigger)
     }
 }
 

@@ -46,6 +46,17 @@ impl Post {
         stride::agent("post", other).ask("taken", &())
     }
 
+    /// Publishes to a topic.
+    fn publish(&mut self, topic: String, text: String) -> Result<(), Failure> {
+        stride::agent("topic", topic).tell("publish", &text)
+    }
+
+    /// Publishes, and then fails.
+    fn publish_then_fail(&mut self, topic: String, text: String) -> Result<(), Failure> {
+        self.publish(topic, text)?;
+        Err(Failure::new(Code::GuestError, "after publishing"))
+    }
+
     /// Tells, and then fails.
     fn tell_then_fail(&mut self, to: String) -> Result<(), Failure> {
         self.tell(to, 1)?;

@@ -13,7 +13,7 @@ use crate::{engine::Engine, message::Ask};
 pub struct Asked<'a> {
     /// Which method, one of those that its type declares.
     pub method: &'a str,
-    pub(super) input: &'a [u8],
+    pub(super) input: &'a Payload,
 }
 
 impl Asked<'_> {
@@ -22,9 +22,14 @@ impl Asked<'_> {
     /// # Errors
     /// `invalid_request` if it is something else.
     pub fn input<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        postcard::from_bytes(self.input).map_err(|e| {
+        postcard::from_bytes(&self.input.body).map_err(|e| {
             Failure::new(Code::InvalidRequest, format!("`{}` was asked with something else: {e}", self.method))
         })
+    }
+
+    /// The input as it came, for methods that clients and guests ask: they write JSON.
+    pub fn payload(&self) -> &Payload {
+        self.input
     }
 
     /// How to refuse a method that an agent does not know.

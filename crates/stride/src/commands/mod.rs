@@ -25,6 +25,7 @@ pub(crate) mod rm;
 pub(crate) mod rollback;
 pub(crate) mod state;
 pub(crate) mod transfer;
+pub(crate) mod triggers;
 pub(crate) mod up;
 
 use crate::{
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tell(tell) => tell.run(&client()?).await,
         Command::Agents(agents) => agents.run(&client()?).await,
         Command::State(state) => state.run(&client()?).await,
+        Command::Triggers(triggers) => triggers.run(&client()?).await,
         Command::Put(put) => put.run(&client()?).await,
         Command::Get(get) => get.run(&client()?).await,
         Command::Ls(ls) => ls.run(&client()?).await,

@@ -33,6 +33,39 @@ fn run(line: &str, node: &Node, dir: &Path) -> std::process::Output {
         .unwrap()
 }
 
+/// The blocks of a language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("```{language}\n");
+    text.split(&*begin).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_about_triggers_do_what_they_say() {
+    let (dir, data) = data();
+    let node = Node::start(&data);
+    node.deploy("thumbnails").await;
+    let page = std::fs::read_to_string(root().join("docs/triggers.md")).unwrap();
+    let manifest = std::fs::read_to_string(root().join("examples/counter/stride.toml")).unwrap();
+    let triggers = blocks(&page, "toml");
+    assert!(triggers.len() >= 4, "{triggers:?}");
+    let manifest = [&[&*manifest], &*triggers].concat().join("\n");
+    node.deploy_with("counter", &manifest).await.json_of(reqwest::StatusCode::CREATED);
+    let commands = commands(&page);
+    assert!(commands.len() >= 12, "{commands:?}");
+    for line in commands {
+        let output = run(line, &node, dir.path());
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{line}\n{said}");
+    }
+    for (counter, total) in [("ann", "3"), ("bob", "7"), ("cid", "5"), ("dan", "5")] {
+        while node.ask(&format!("counter/{counter}"), "get", "").await.body != total {
+            tokio::task::yield_now().await;
+        }
+    }
+    let loud = run("curl localhost:7373/r/loud/hello", &node, dir.path());
+    assert_eq!(String::from_utf8(loud.stdout).unwrap(), "\"HELLO\"");
+}
+
 #[tokio::test]
 async fn the_commands_of_the_readme_do_what_they_say() {
     let (dir, data) = data();

@@ -41,4 +41,5 @@ mod support;
 mod tell;
 mod thumbnails;
 mod torture;
+mod triggers;
 mod warmth;
