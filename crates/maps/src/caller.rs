@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use stride_ids::{BucketName, Failure, Name, Payload};
+use stride_ids::{BucketName, Failure, Name, ObjectName, Payload};
 
 use crate::{
     part::Input,
@@ -44,7 +44,16 @@ pub trait Callee: Send + Sync + 'static {
     fn place<'a>(&'a self, buckets: &'a [BucketName]) -> BoxFuture<'a, Result<(), Failure>>;
 
     /// Calls it once, here or on another node. Only `overloaded` and `unavailable` say that it is worth trying again.
-    fn call(&self, input: Input) -> BoxFuture<'_, Result<Reply, Failure>>;
+    fn call(&self, input: Input, wishes: Wishes) -> BoxFuture<'_, Result<Reply, Failure>>;
+}
+
+/// Where a call would best run, beside where its input is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Close to these objects. One that is not there is no reason to be anywhere.
+    pub near: Vec<ObjectName>,
+    /// Only on a node that has this class of hardware.
+    pub hardware: Option<Name>,
 }
 
 /// What a function answered.

@@ -10,7 +10,7 @@ use stride_ids::{Address, Code, Failure, Payload};
 use tokio::sync::mpsc;
 
 use crate::{
-    caller::{Callee, Reply},
+    caller::{Callee, Reply, Wishes},
     line,
     mapping::RESULT_LEN_MAX,
     maps::Inner,
@@ -93,7 +93,7 @@ impl Work for Folding {
             return Some((number, Ok(Payload::json(value.clone()))));
         }
         let input = Input::Payload(Payload::json(Bytes::from(format!("[{}]", group.join(",")))));
-        let outcome = self.patience.retry(|| self.function.call(input.clone())).await?;
+        let outcome = self.patience.retry(|| self.function.call(input.clone(), Wishes::default())).await?;
         let fits = |Reply { payload: reply, .. }: Reply| {
             let len = reply.body.len();
             if len <= RESULT_LEN_MAX {

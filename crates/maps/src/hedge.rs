@@ -18,7 +18,7 @@ use stride_sim::Clock;
 use tokio::sync::Semaphore;
 
 use crate::{
-    caller::{Callee, Reply},
+    caller::{Callee, Reply, Wishes},
     pace::{LATE_MIN, Pace},
     part::Input,
 };
@@ -46,7 +46,7 @@ impl Hedge {
         let outcome = if self.callee.is_pure() {
             self.call_twice_if_late(input, began, is_hedged).await
         } else {
-            self.callee.call(input).await
+            self.callee.call(input, Wishes::default()).await
         };
         if let Ok(Reply { is_memoised: false, .. }) = &outcome {
             self.pace.lock().note(self.clock.now() - began);
@@ -60,7 +60,7 @@ impl Hedge {
         began: Duration,
         is_hedged: &AtomicBool,
     ) -> Result<Reply, Failure> {
-        let mut first = self.callee.call(input.clone());
+        let mut first = self.callee.call(input.clone(), Wishes::default());
         let place = async {
             self.late(began).await;
             self.seconds.acquire().await.expect("the places are never closed")
@@ -72,7 +72,7 @@ impl Hedge {
             place = place => place,
         };
         is_hedged.store(true, Ordering::Relaxed);
-        let mut second = self.callee.call(input);
+        let mut second = self.callee.call(input, Wishes::default());
         tokio::select! {
             biased;
             outcome = &mut first => if was_refused(&outcome) { second.await } else { outcome },
@@ -136,7 +136,7 @@ mod tests {
             Box::pin(async { Ok(()) })
         }
 
-        fn call(&self, _: Input) -> BoxFuture<'_, Outcome> {
+        fn call(&self, _: Input, _: Wishes) -> BoxFuture<'_, Outcome> {
             let call = self.calls.lock().pop_front();
             Box::pin(async { call.expect("nobody expects that many calls").await.expect("the test is not over") })
         }

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::NotDone;
 use stride_ids::{BucketName, Code, Failure, Name, Payload};
-use stride_maps::{Callee, Caller, FunctionName, Input, Reply};
+use stride_maps::{Callee, Caller, FunctionName, Input, Reply, Wishes};
 use stride_placement::Reference;
 use stride_runtime::{Call, Called, Errand, Function, Functions, Job};
 use stride_triggers::Target;
@@ -108,8 +108,8 @@ impl Callee for Pinned {
         })
     }
 
-    fn call(&self, input: Input) -> BoxFuture<'_, Result<Reply, Failure>> {
-        let job = Job { input, data: Vec::new(), keeps_to: self.keeps_to.lock().clone(), trace: None };
+    fn call(&self, input: Input, Wishes { near, hardware }: Wishes) -> BoxFuture<'_, Result<Reply, Failure>> {
+        let job = Job { input, data: near, hardware, keeps_to: self.keeps_to.lock().clone(), trace: None };
         Box::pin(async move {
             let called = self.functions.call_found(&self.function, job).await?;
             Ok(Reply { payload: called.payload, is_memoised: called.is_memoised })

@@ -10,7 +10,7 @@ use stride_flows::{
     value,
 };
 use stride_ids::{Address, Code, Failure, Name};
-use stride_maps::{FunctionName, Input};
+use stride_maps::{FunctionName, Input, Wishes};
 
 use crate::{
     head::{self, Head, PLAN, Parent},
@@ -333,7 +333,7 @@ async fn pure(shared: &Shared, tenant: &Name, call: &Call) -> Option<Event> {
         if !function.is_pure() {
             return None;
         }
-        let reply = function.call(Input::Payload(payload::of_value(&input))).await;
+        let reply = function.call(Input::Payload(payload::of_value(&input)), Wishes::default()).await;
         execution.supply(match reply {
             Ok(reply) => payload::to_value(&reply.payload).map_err(|failure| error(&failure)),
             // Perhaps only for now: whoever does it has more patience.

@@ -10,7 +10,7 @@ use stride_flows::{
     value::ObjectRef,
 };
 use stride_ids::{Address, Code, Failure, Name};
-use stride_maps::{Callee, FunctionName, Input};
+use stride_maps::{Callee, FunctionName, Input, Wishes};
 
 use crate::{
     inside::{self, error},
@@ -101,11 +101,12 @@ impl<'a> Calls<'a> {
 
     async fn call(&mut self, call: &Call) -> Result<Event, Failure> {
         let surroundings = self.shared.surroundings()?;
+        let wishes = wishes(&self.run.tenant, call)?;
         let mut execution = Execution::new(call);
         let mut large = 0;
         while let Some(need) = execution.need() {
             let answer = match need {
-                Need::Function { name, input, .. } => self.function(&surroundings, &name, &input).await,
+                Need::Function { name, input, .. } => self.function(&surroundings, &name, &input, &wishes).await,
                 Need::Lines(part) => read::lines(self.shared, self.run, &part).await.map(Value::from),
                 Need::Put(value) => {
                     large += 1;
@@ -120,7 +121,13 @@ impl<'a> Calls<'a> {
         Ok(execution.finish())
     }
 
-    async fn function(&mut self, surroundings: &Surroundings, name: &str, value: &Value) -> Result<Value, Failure> {
+    async fn function(
+        &mut self,
+        surroundings: &Surroundings,
+        name: &str,
+        value: &Value,
+        wishes: &Wishes,
+    ) -> Result<Value, Failure> {
         let tenant = &self.run.tenant;
         let function = match self.found.get(name) {
             Some(function) => function.clone(),
@@ -138,9 +145,17 @@ impl<'a> Calls<'a> {
         if let Input::Part(part) = &input {
             function.place(std::slice::from_ref(&part.object.bucket)).await?;
         }
-        let reply = retry(self.shared, || function.call(input.clone())).await?;
+        let reply = retry(self.shared, || function.call(input.clone(), wishes.clone())).await?;
         payload::to_value(&reply.payload)
     }
+}
+
+/// Where a call would best run. What it should be close to is only advice: an agent is where its cell is, which nobody moves for it.
+fn wishes(tenant: &Name, call: &Call) -> Result<Wishes, Failure> {
+    let object = call.affinity.as_deref().and_then(|affinity| affinity.strip_prefix("object:")?.split_once('/'));
+    let near = object.and_then(|(bucket, key)| store::name(tenant, bucket, key).ok()).into_iter().collect();
+    let hardware = call.hardware.as_deref().map(Name::new).transpose();
+    Ok(Wishes { near, hardware: hardware.map_err(|e| impossible(e.to_string()))? })
 }
 
 async fn find(surroundings: &Surroundings, tenant: &Name, name: &str) -> Result<Arc<dyn Callee>, Failure> {

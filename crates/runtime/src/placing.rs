@@ -10,10 +10,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use bytesize::ByteSize;
 use stride_agents::NotDone;
 use stride_data::{Error, Locality};
-use stride_ids::{BucketName, Code, Failure, ObjectName, Payload};
+use stride_ids::{BucketName, Code, Failure, Name, ObjectName, Payload};
 use stride_maps::{Input, Part};
 use stride_placement::{
-    Holding, Input as Known, Label, Labels, NodeId, Origin, Plan, Reference, Refusal, Request, plan,
+    Hardware, Holding, Input as Known, Label, Labels, NodeId, Origin, Plan, Reference, Refusal, Request, plan,
 };
 
 use crate::{
@@ -35,6 +35,8 @@ pub struct Job {
     pub input: Input,
     /// Objects that it will read. One that is not there is no reason to be anywhere.
     pub data: Vec<ObjectName>,
+    /// The class of hardware that a node has to have for it.
+    pub hardware: Option<Name>,
     /// What a node has to carry for it, whatever the function itself demands (see [`Functions::place`]).
     pub keeps_to: Arc<[Reference]>,
     /// The trace that it is part of, as a `traceparent`.
@@ -44,7 +46,7 @@ pub struct Job {
 impl Job {
     /// A call that refers to nothing.
     pub fn of(payload: Payload, trace: Option<String>) -> Self {
-        Self { input: Input::Payload(payload), data: Vec::new(), keeps_to: Arc::default(), trace }
+        Self { input: Input::Payload(payload), data: Vec::new(), hardware: None, keeps_to: Arc::default(), trace }
     }
 }
 
@@ -149,7 +151,8 @@ impl Functions {
     /// Whether it is worth a plan: a call that refers to nothing runs where it is asked.
     pub(crate) fn is_placed(&self, function: &Function, job: &Job) -> bool {
         let refers = !job.data.is_empty() || !job.keeps_to.is_empty() || matches!(job.input, Input::Part(_));
-        !function.component.spec.objects.is_empty() || (refers && self.others.get().is_some())
+        let demands = !function.component.spec.objects.is_empty() || job.hardware.is_some();
+        demands || (refers && self.others.get().is_some())
     }
 
     /// Runs a call where the plan says, and where the next one says if nothing has begun there.
@@ -169,6 +172,7 @@ impl Functions {
             run: gate.mean_run(),
             origin: Some(origin(&here, bytes, &data)),
             home: main_object(&job).and_then(|name| self.home(name)),
+            hardware: job.hardware.clone().map(Hardware).into_iter().collect(),
             ..Request::default()
         };
         let (mut left_out, mut refused) = (BTreeSet::new(), None);

@@ -15,7 +15,9 @@ use stride_agents::{Engine, Surroundings, native::NativeTypes};
 use stride_data::{BUCKETS, Objects, Put, Storage};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_maps::{Callee, Caller, FunctionName, Input, MAPS, MapId, Maps, Reply, Settings, Spec, State, Status};
+use stride_maps::{
+    Callee, Caller, FunctionName, Input, MAPS, MapId, Maps, Reply, Settings, Spec, State, Status, Wishes,
+};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
 use tokio::sync::watch;
@@ -108,7 +110,7 @@ impl Callee for Function {
         Box::pin(async { outcome })
     }
 
-    fn call(&self, input: Input) -> BoxFuture<'_, Result<Reply, Failure>> {
+    fn call(&self, input: Input, _: Wishes) -> BoxFuture<'_, Result<Reply, Failure>> {
         Box::pin(async move {
             let objects = self.functions.objects.get().and_then(Weak::upgrade).unwrap();
             let input = input.read(&objects).await?;

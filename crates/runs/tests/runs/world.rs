@@ -21,7 +21,7 @@ use stride_data::{BUCKETS, Objects, Put, Storage};
 use stride_flows::{Effect, Function, Signature};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_maps::{Callee, Caller, FunctionName, Input, Reply};
+use stride_maps::{Callee, Caller, FunctionName, Input, Reply, Wishes};
 use stride_runs::{Catalog, FLOWS, Refused, Runs, Settings, Status};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
@@ -101,7 +101,7 @@ impl Callee for Called {
         async { Ok(()) }.boxed()
     }
 
-    fn call(&self, input: Input) -> BoxFuture<'_, Result<Reply, Failure>> {
+    fn call(&self, input: Input, _: Wishes) -> BoxFuture<'_, Result<Reply, Failure>> {
         Box::pin(async move {
             let objects = self.functions.objects.get().and_then(Weak::upgrade).unwrap();
             let input = input.read(&objects).await?;
