@@ -5,7 +5,7 @@ folder = flow.input(bucket=str, prefix=str)
 
 lines = flow.lines(folder.bucket, folder.prefix)
 entries = flow.map(lines, "log-analysis/entry", effects=[])
-known = flow.filter(entries, lambda entry: entry != None)  # noqa: E711 — None is a value of the flow here
+known = flow.filter(entries, lambda entry: fn.ne(entry, None))
 keyed = flow.key_by(known, lambda entry: fn.format("{} {}", entry.hour, entry.what))
 ones = flow.map(keyed, lambda item: {"key": item.key, "value": 1}, name="ones")
 counts = flow.reduce(ones, lambda counts: fn.sum_(counts), by_key=True, associative=True, name="count")

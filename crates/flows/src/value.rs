@@ -134,6 +134,16 @@ pub(crate) fn record<const N: usize>(fields: [(&str, Value); N]) -> Value {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        /// Rows, commands and events are written down and read again at any time, so it must not show in a value.
+        #[test]
+        fn a_number_is_the_same_once_it_was_written_down(float in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO) {
+            let value = Value::from(float);
+            let again: Value = serde_json::from_slice(&serde_json::to_vec(&value).unwrap()).unwrap();
+            proptest::prop_assert_eq!(again, value);
+        }
+    }
+
     #[test]
     fn bytes_and_objects_come_back_as_they_were() {
         assert_eq!(to_bytes(&from_bytes(b"\x00hello")).as_deref(), Some(&b"\x00hello"[..]));

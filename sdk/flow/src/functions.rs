@@ -13,7 +13,7 @@ macro_rules! functions {
         pub fn $function($($argument: impl Serialize),*) -> Expr {
             Expr::apply($name, vec![$(Expr::of(&$argument).value().clone()),*])
         })*
-        /// As they are called in an artefact, each with how many arguments it takes here. 0: as many as it is given.
+        /// As they are called in an artefact, each with how many arguments it takes here.
         pub const FIXED: &[(&str, usize)] = &[$(($name, <[&str]>::len(&[$(stringify!($argument)),*]))),*];
     };
 }

@@ -82,27 +82,53 @@ fn context() -> Expr {
     stride_flow::context("run")
 }
 
+/// Runs programs one after the other and prints what each fails with, or nothing, a line each.
+const RUN_ALL: &str = "
+import runpy, sys
+for program in sys.argv[1:]:
+    try:
+        runpy.run_path(program)
+        print()
+    except BaseException as e:
+        print(e)
+";
+
 /// Every case of the file is a program whose mistake is on the line with `# here`.
 #[test]
 fn python_tells_the_line_that_made_a_mistake() {
     let cases = std::fs::read_to_string(here("tests/flows/mistakes.txt")).unwrap();
     let folder = std::env::temp_dir().join(format!("stride-flow-mistakes-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let mut count = 0;
-    for case in cases.split("=== ").skip(1) {
+    let (mut files, mut expected) = (Vec::new(), Vec::new());
+    for (at, case) in cases.split("=== ").skip(1).enumerate() {
         let (what, body) = case.split_once('\n').unwrap();
         let program = format!(
-            "from stride_flow import *\nflow = Flow('wrong')\norder = flow.input(id=str, lines=[int])\n{body}flow.print()\n"
+            "from stride_flow import *\nflow = Flow('wrong')\norder = flow.input(id=str, lines=[int])\n{body}flow.draft()\n"
         );
         let line = 1 + program.lines().position(|line| line.ends_with("# here")).unwrap();
-        let file = folder.join("flow.py");
-        std::fs::write(&file, &program).unwrap();
-        let error = python(&file).expect_err(&program);
-        let last = error.trim().lines().last().unwrap();
-        assert!(last.contains(&format!("flow.py:{line}: ")), "{what}: {error}");
-        assert!(last.contains(what), "{what}: {error}");
-        count += 1;
+        let name = format!("flow-{at}.py");
+        files.push(folder.join(&name));
+        std::fs::write(&files[at], program).unwrap();
+        expected.push((format!("{name}:{line}: "), what));
+    }
+    let run = folder.join("run_all.py");
+    std::fs::write(&run, RUN_ALL).unwrap();
+    let told = python(&run, &files).unwrap();
+    assert_eq!(told.lines().count(), expected.len(), "{told}");
+    for (told, (place, what)) in told.lines().zip(&expected) {
+        assert!(told.contains(place) && told.contains(what), "{what}: {told}");
     }
     std::fs::remove_dir_all(folder).unwrap();
-    assert!(count >= 20);
+    assert!(expected.len() >= 20);
+}
+
+#[test]
+fn a_program_with_a_mistake_prints_no_flow_and_says_so() {
+    let file = std::env::temp_dir().join(format!("stride-flow-mistake-{}.py", std::process::id()));
+    let program =
+        "from stride_flow import Flow\nflow = Flow('wrong')\nflow.call('a/b', 1, name='not a name')\nflow.print()\n";
+    std::fs::write(&file, program).unwrap();
+    let error = python(&file, &[]).unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    assert!(error.contains(".py:3: `not a name` is no name of a step"), "{error}");
 }

@@ -17,7 +17,7 @@ use stride_flows::expr::FUNCTIONS;
 
 fn same(rust: &Flow, file: &str) -> Value {
     let rust = rust.json().unwrap_or_else(|e| panic!("{e}"));
-    let python: Value = serde_json::from_str(&python(&here(file)).unwrap()).unwrap();
+    let python: Value = serde_json::from_str(&python(&here(file), &[]).unwrap()).unwrap();
     assert_eq!(rust, python, "Rust and Python differ");
     rust
 }
@@ -86,7 +86,7 @@ fn the_flows_of_the_examples_are_what_their_programs_print() {
         for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
             let file = file.unwrap().path();
             if file.extension().is_some_and(|extension| extension == "py") {
-                let printed: Value = serde_json::from_str(&python(&file).unwrap()).unwrap();
+                let printed: Value = serde_json::from_str(&python(&file, &[]).unwrap()).unwrap();
                 let kept: Value = serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
                 assert!(accepted(&printed) == accepted(&kept), "{} is not what its program prints", file.display());
                 count += 1;

@@ -34,7 +34,7 @@ fn holds(what: &str, is: &Is) {
 
 #[test]
 fn every_row_of_the_table_is_true() {
-    let page = include_str!("../../../../docs/states-language.md");
+    let page = include_str!("../../../../docs/states-language.md").split("## JSONata").next().unwrap();
     let rows: Vec<Vec<&str>> = page
         .lines()
         .filter(|line| line.starts_with("| ") && !line.starts_with("| ---") && !line.starts_with("| what "))

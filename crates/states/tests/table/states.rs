@@ -1,10 +1,10 @@
 //! Rows on states: what each kind does, and which of its fields are covered.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     common::arn,
-    machines::{Fails, Gives, Is, Refused, chosen, invoke, map, not_chosen, one, rule, task},
+    machines::{Fails, Gives, Is, Refused, chosen, invoke, map, not_chosen, one, task},
 };
 
 pub(crate) fn rows() -> Vec<(&'static str, Vec<Is>)> {

@@ -1,7 +1,10 @@
 //! Runs Python, reads artefacts, checks them.
 #![allow(dead_code, reason = "every test file takes what it needs")]
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 use stride_flows::{Catalog, Draft, Function, Signature};
@@ -33,9 +36,10 @@ pub(crate) fn read(path: &str) -> Value {
 }
 
 /// What a program of Python prints, or what it says when it fails.
-pub(crate) fn python(file: &PathBuf) -> Result<String, String> {
+pub(crate) fn python(file: &Path, arguments: &[PathBuf]) -> Result<String, String> {
     let run = Command::new("python3")
         .arg(file)
+        .args(arguments)
         .env("PYTHONPATH", here("../python"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output();
