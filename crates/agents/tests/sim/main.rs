@@ -113,6 +113,15 @@ fn a_node_that_reads_what_is_no_longer_its_own_is_caught() {
     assert!((0..500).any(shows));
 }
 
+#[test]
+fn a_node_that_replays_before_it_knows_which_types_there_are_is_caught() {
+    let shows = |seed| {
+        let setup = nodes::Setup { replays_unlearned: true, has_rules: true, ..nodes::Setup::random(seed) };
+        !nodes::run(setup).broken.is_empty()
+    };
+    assert!((0..500).any(shows));
+}
+
 /// Whether a planted bug shows in one of some seeds.
 fn is_caught(planted: Planted) -> bool {
     let shows = |seed| !run(Setup { planted: Some(planted), ..Setup::random(seed) }).broken.is_empty();

@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) reads_unasked: bool,
     /// Agents are close to something, and nodes find that out only by and by.
     pub(crate) has_rules: bool,
+    /// A bug that is put in on purpose: nodes replay what others have written before they know what those knew.
+    pub(crate) replays_unlearned: bool,
 }
 
 impl Setup {
@@ -55,6 +57,7 @@ impl Setup {
             lost_per_mille: seed % 5 * 30,
             reads_unasked: false,
             has_rules: seed % 2 == 1,
+            replays_unlearned: false,
         }
     }
 }
@@ -196,7 +199,17 @@ impl Elsewhere for Port {
     fn learn(&self) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async {
             self.hub.late().await;
-            declare(&self.layout, self.hub.setup.has_rules);
+            let (layout, has_rules) = (self.layout.clone(), self.hub.setup.has_rules);
+            if self.hub.setup.replays_unlearned {
+                // Soon enough that nobody misses the code of a type, and too late for the replay.
+                let clock = self.hub.clock.clone();
+                tokio::spawn(async move {
+                    clock.sleep(Duration::from_millis(30)).await;
+                    declare(&layout, has_rules);
+                });
+            } else {
+                declare(&layout, has_rules);
+            }
             Ok(())
         })
     }
