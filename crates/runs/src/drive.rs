@@ -12,7 +12,10 @@ use std::{
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use serde::de::DeserializeOwned;
 use stride_agents::Ask;
-use stride_flows::{Command, Event, run::Error};
+use stride_flows::{
+    Command, Event,
+    run::{Error, ReadFrom},
+};
 use stride_ids::{Address, Code, Failure};
 use tokio::sync::oneshot;
 
@@ -140,8 +143,13 @@ impl Driver {
         // The only one is done right here, which saves waking somebody.
         let is_alone = self.going.is_empty();
         self.going.insert(step.clone(), cancel);
+        // Who waits for messages takes no room from those who work.
+        let waits = matches!(&command, Command::Read { source: ReadFrom::Topic { .. }, .. });
         let working = async move {
-            let Ok(_room) = shared.room.clone().acquire_owned().await else { return None };
+            let _room = match waits {
+                true => None,
+                false => Some(shared.room.clone().acquire_owned().await.ok()?),
+            };
             tokio::select! {
                 event = work::work(&shared, &run, command) => event.map(Came::Event),
                 _ = &mut cancelled => None,

@@ -28,6 +28,7 @@ mod runs;
 mod settings;
 mod shared;
 mod store;
+mod window;
 mod work;
 
 pub use catalog::{Catalog, Refused, WrongAt};

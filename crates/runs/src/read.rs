@@ -1,6 +1,6 @@
 //! What comes from outside: objects, their lines, windows of topics. A page at a time, each as large as a run takes at once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,12 @@ use stride_flows::{
 };
 use stride_ids::{Address, BucketName, Code, Failure, ObjectName, VersionId};
 
-use crate::{shared::Shared, store, work::impossible};
+use crate::{
+    shared::Shared,
+    store,
+    window::{Left, Topic},
+    work::impossible,
+};
 
 /// About how many bytes of an object one call reads the lines of.
 const PART_BYTES: u64 = 1 << 20;
@@ -27,6 +32,8 @@ struct Cursor {
     after: Option<String>,
     /// Within which.
     within: Option<Part>,
+    /// What is left of a window: the messages behind the first number, up to the second.
+    window: Option<Left>,
 }
 
 /// A part of an object in one version. It has the lines that begin in it.
@@ -48,6 +55,7 @@ type Page = (Vec<Value>, Option<Value>);
 pub(crate) async fn page(
     shared: &Arc<Shared>,
     run: &Address,
+    step: &str,
     source: &ReadFrom,
     after: Option<&Value>,
 ) -> Result<Page, Failure> {
@@ -59,7 +67,11 @@ pub(crate) async fn page(
         ReadFrom::Objects { bucket, prefix } => objects(shared, run, bucket, prefix, cursor).await,
         ReadFrom::Lines { bucket, prefix } => Lines { shared, run, bucket, prefix }.page(cursor).await,
         ReadFrom::Parts { bucket, prefix } => parts(shared, run, bucket, prefix, cursor).await,
-        ReadFrom::Topic { .. } => Err(impossible("a window of a topic cannot be read here yet")),
+        ReadFrom::Topic { topic, count_max, time_max_ms } => {
+            let topic = Topic::of(shared, run, step, topic)?;
+            let (items, left) = topic.page(cursor.window, *count_max, Duration::from_millis(*time_max_ms)).await?;
+            Ok((items, left.map(|left| json!(Cursor { window: Some(left), ..Cursor::default() }))))
+        }
     }
 }
 
@@ -75,7 +87,7 @@ async fn objects(
     let page =
         shared.surroundings()?.objects.list(&run.tenant, &bucket, prefix.to_owned(), cursor.after, limit).await?;
     let items = page.objects.iter().map(|(key, status)| store::object(status, &bucket, key)).collect();
-    Ok((items, page.next.map(|after| json!(Cursor { after: Some(after), within: None }))))
+    Ok((items, page.next.map(|after| json!(Cursor { after: Some(after), within: None, window: None }))))
 }
 
 /// Parts of about the same length. Where lines end is found when one is read.
@@ -100,7 +112,7 @@ async fn parts(
         after = Some(part.key.clone());
         while part.begin < part.len {
             if items.len() == PAGE_ITEMS_MAX / 4 {
-                return Ok((items, Some(json!(Cursor { after, within: Some(part) }))));
+                return Ok((items, Some(json!(Cursor { after, within: Some(part), window: None }))));
             }
             part.end = part.len.min(part.begin + PART_BYTES);
             items.push(json!(part));
@@ -148,7 +160,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    async fn page(&self, Cursor { after, within }: Cursor) -> Result<Page, Failure> {
+    async fn page(&self, Cursor { after, within, .. }: Cursor) -> Result<Page, Failure> {
         let part = match within {
             Some(part) => part,
             None => match next_object(self.shared, self.run, self.bucket, self.prefix, after).await? {
@@ -160,7 +172,7 @@ impl Lines<'_> {
         let end = read.through(self.shared, self.run, &part).await?;
         let after = Some(part.key.clone());
         let within = (end < part.len).then_some(Part { begin: end, ..part });
-        Ok((read.lines, Some(json!(Cursor { after, within }))))
+        Ok((read.lines, Some(json!(Cursor { after, within, window: None }))))
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) async fn work(shared: &Arc<Shared>, run: &Address, command: Command) 
             ask(shared, run, message).await.map(|result| Event::Done { step: step.clone(), result })
         }
         Command::Read { step, number, source, after } => {
-            let page = retry(shared, || read::page(shared, run, &source, after.as_ref())).await;
+            let page = retry(shared, || read::page(shared, run, &step, &source, after.as_ref())).await;
             page.map(|(items, next)| Event::Page { step, number, items, next })
         }
         Command::Put { step, to, content } => {

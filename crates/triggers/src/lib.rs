@@ -28,6 +28,7 @@ mod status;
 mod topic;
 mod trigger;
 mod triggers;
+mod window;
 
 pub use caller::Caller;
 pub use declared::{Declared, InForce};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! m/NUMBER   a message, its number in 16 hex digits      i/IDENTITY   the number of a message that somebody else named
-//! s/TYPE/KEY a subscriber: an agent of the platform
+//! s/TYPE/KEY a subscriber: an agent of the platform       w/READER     the window that a reader took last
 //! ```
 //! Always true: a subscriber is told of each message once and in their order; what is taken twice under one `source` and `id` is
 //! taken once, as long as it is kept. What is kept is only for those who read: nobody loses a message because it goes.
@@ -17,12 +17,18 @@ use stride_agents::{
 use stride_ids::{Address, AgentKey, Code, Failure, Name, Payload};
 use stride_sim::Timestamp;
 
-use crate::event::{Attributes, EVENT_LEN_MAX, Event, MEDIA_TYPE};
+use crate::{
+    event::{Attributes, EVENT_LEN_MAX, Event, MEDIA_TYPE},
+    window,
+};
 
 pub(crate) const PUBLISH: &str = "publish";
 pub(crate) const READ: &str = "read";
 pub(crate) const SUBSCRIBE: &str = "subscribe";
 pub(crate) const UNSUBSCRIBE: &str = "unsubscribe";
+/// What flows ask, see `window`.
+pub(crate) const WAITING: &str = "stride-waiting";
+pub(crate) const WINDOW: &str = "stride-window";
 
 /// What the platform calls a message that is no event of its own.
 const MESSAGE: &str = "stride.topic.message";
@@ -39,12 +45,19 @@ const READ_BYTES: usize = 1 << 20;
 const MESSAGES: &str = "m/";
 const IDENTITIES: &str = "i/";
 const SUBSCRIBERS: &str = "s/";
-const SCHEMA: Schema = Schema(1);
+pub(crate) const SCHEMA: Schema = Schema(1);
 
 /// The agents that are topics. Everybody may publish and read; only agents of the platform subscribe.
 pub const TOPICS: NativeType = NativeType {
     name: "topic",
-    methods: &[(PUBLISH, false), (READ, true), (SUBSCRIBE, false), (UNSUBSCRIBE, false)],
+    methods: &[
+        (PUBLISH, false),
+        (READ, true),
+        (SUBSCRIBE, false),
+        (UNSUBSCRIBE, false),
+        (WAITING, true),
+        (WINDOW, false),
+    ],
     handle,
 };
 
@@ -121,6 +134,8 @@ fn handle(turn: &mut Turn, asked: Asked<'_>) -> Result<Payload, Failure> {
         READ => json(&read(turn, asked.payload())?),
         SUBSCRIBE => Ok(answer(&subscribe(turn, asked.input()?)?)),
         UNSUBSCRIBE => Ok(answer(&unsubscribe(turn)?)),
+        WAITING => json(&window::waiting(turn, asked.payload())?),
+        WINDOW => json(&window::window(turn, asked.payload())?),
         _ => Err(asked.unknown("topic")),
     }
 }
@@ -258,6 +273,11 @@ fn subscribers(turn: &Turn) -> Result<Vec<Address>, Failure> {
         Ok(Address { tenant: turn.address().tenant.clone(), kind, key })
     };
     rows.into_iter().map(subscriber).collect()
+}
+
+/// The numbers of the oldest message that is kept, and of the newest.
+pub(crate) fn bounds(turn: &Turn) -> Result<(u64, u64), Failure> {
+    Ok(topic(turn)?.map_or((1, 0), |topic| (topic.first, topic.next - 1)))
 }
 
 fn topic(turn: &Turn) -> Result<Option<Topic>, Failure> {

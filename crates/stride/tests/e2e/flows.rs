@@ -229,3 +229,41 @@ async fn a_step_runs_only_where_the_hardware_is_that_it_names() {
     let node = Node::start_configured(&data, "hardware = [\"tape-robot\"]");
     assert_eq!(run(&node, "b").await["result"], "HI");
 }
+
+#[tokio::test]
+async fn a_window_of_a_topic_goes_to_one_run_and_no_message_to_two() {
+    let (_dir, data) = data();
+    let node = node_with_counter(&data).await;
+    let window =
+        |count: u64, time_ms: u64| json!({"topic": {"topic": "clicks", "count_max": count, "time_max_ms": time_ms}});
+    let nodes = json!({
+        "clicks": {"do": {"source": window(3, 60_000)}},
+        "sum": {"do": {"reduce": {"body": {"expr": {"$sum": ["$"]}}}}, "in": "numbers"},
+        "numbers": {"do": {"map": {"body": {"expr": "$.data"}}}, "in": "clicks"},
+        "add": {"do": {"ask": {"agent": "counter", "key": "clicks", "method": "add", "input": "$"}}, "in": "sum"},
+    });
+    Reply::of(node.post("/v1/flows", flow("clicks", nodes, "sum"))).await.json_of(StatusCode::CREATED);
+    let publish = async |node: &Node, number: u64| {
+        let published = Reply::of(node.post("/v1/topics/clicks", number.to_string())).await;
+        assert_eq!(published.status, StatusCode::ACCEPTED, "{}", published.body);
+    };
+    publish(&node, 1).await;
+    for run in ["a", "b"] {
+        Reply::of(node.post(&format!("/v1/flows/clicks/runs?run={run}"), "null")).await.json_of(StatusCode::ACCEPTED);
+    }
+    publish(&node, 10).await;
+    // A window that has begun to fill is still there after a kill.
+    node.kill();
+    let node = Node::start(&data);
+    for number in [100, 1_000, 10_000, 100_000] {
+        publish(&node, number).await;
+    }
+    let mut sums = Vec::new();
+    for run in ["a", "b"] {
+        let ended = node.get(&format!("/v1/flows/clicks/runs/{run}?wait_ms=60000")).await.json();
+        sums.push(ended["result"].as_u64().unwrap_or_else(|| panic!("{ended}")));
+    }
+    sums.sort_unstable();
+    assert_eq!(sums, [111, 111_000]);
+    assert_eq!(node.ask("counter/clicks", "get", "null").await.body, "111111");
+}
