@@ -8,7 +8,6 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use stride_agents::{Schedule, TimerStatus};
 use stride_ids::AgentKey;
-use stride_triggers::TOPICS;
 
 use crate::{
     problem::Problem,
@@ -127,11 +126,6 @@ pub(crate) async fn remove(
     Path((kind, key)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let address = request::address(&headers, &kind, &key)?;
-    if address.kind == TOPICS.name() {
-        let message = "a topic keeps who hears of it, so it cannot be removed; its messages go as new ones come";
-        return Err(request::invalid(message).into());
-    }
-    gateway.engine.remove(&address).await?;
+    gateway.engine.remove(&request::address_of_users(&headers, &kind, &key)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -92,6 +92,19 @@ pub(crate) fn address(headers: &HeaderMap, kind: &str, key: &str) -> Result<Addr
     })
 }
 
+/// The address of an agent whose state is a matter of whoever deployed its code. What runs of flows and topics keep is the platform's, and would break
+/// if somebody else changed it.
+pub(crate) fn address_of_users(headers: &HeaderMap, kind: &str, key: &str) -> Result<Address, Failure> {
+    let address = address(headers, kind, key)?;
+    if address.kind.is_reserved() {
+        let message = format!(
+            "what agents of type `{kind}` keep is the platform's own; `stride flow` cancels and removes runs, and a topic forgets old messages by itself"
+        );
+        return Err(invalid(message));
+    }
+    Ok(address)
+}
+
 /// The method that a path names. Those of the platform are not asked from outside.
 pub(crate) fn method(method: String) -> Result<String, Failure> {
     if is_private_method(&method) {

@@ -75,7 +75,7 @@ pub(crate) async fn replace(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let address = request::address(&headers, &kind, &key)?;
+    let address = request::address_of_users(&headers, &kind, &key)?;
     let value = json(&headers, body).await?;
     gateway.engine.edit(&address, None, Some(value)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -87,7 +87,7 @@ pub(crate) async fn write(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let address = request::address(&headers, &kind, &key)?;
+    let address = request::address_of_users(&headers, &kind, &key)?;
     let value = json(&headers, body).await?;
     gateway.engine.edit(&address, Some(state_key), Some(value)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -98,7 +98,7 @@ pub(crate) async fn delete(
     Path((kind, key, state_key)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let address = request::address(&headers, &kind, &key)?;
+    let address = request::address_of_users(&headers, &kind, &key)?;
     gateway.engine.edit(&address, Some(state_key), None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stride_sim::{Chance, Clock};
 
@@ -114,6 +114,8 @@ async fn the_methods_with_which_the_platform_drives_a_run_are_nobody_elses() {
     node.ask("flow/greeting%2Fx", "start", r#"{"name": "x"}"#).await.json();
     node.ask("flow/greeting%2Fx", "stride-took", "{}").await.fails_with("invalid_request", "belongs to the platform");
     node.ask("flow/greeting", "start", "{}").await.fails_with("invalid_request", "flow/NAME/RUN");
+    let state = Reply::of(node.request(Method::PUT, "/v1/agents/flow/greeting%2Fx/state/run").body("{}")).await;
+    state.fails_with("invalid_request", "the platform's own");
     let taken = node.deploy_with("counter", "name = \"counter\"\n[agents.flow]\n").await;
     assert!(!taken.status.is_success());
 }

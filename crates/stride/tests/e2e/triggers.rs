@@ -218,7 +218,7 @@ async fn what_is_published_as_a_cloud_event_is_taken_once_in_either_mode() {
     Reply::of(node.post("/v1/topics/news", large)).await.fails_with("payload_too_large", "object");
     Reply::of(node.post("/v1/topics/1news", "1")).await.fails_with("invalid_request", "1news");
     let removed = Reply::of(node.request(Method::DELETE, "/v1/agents/topic/news")).await;
-    removed.fails_with("invalid_request", "cannot be removed");
+    removed.fails_with("invalid_request", "the platform's own");
     node.ask("topic/news", "subscribe", "x").await.fails_with("invalid_request", "subscribe");
 }
 
