@@ -7,8 +7,22 @@ use anyhow::Context as _;
 use crate::step::{cargo, run};
 
 /// Every example.
-pub(crate) const ALL: [&str; 10] =
-    ["audit", "bank", "counter", "echo", "election", "faulty", "prediction", "thumbnails", "training", "words"];
+pub(crate) const ALL: [&str; 14] = [
+    "audit",
+    "bank",
+    "counter",
+    "echo",
+    "election",
+    "faulty",
+    "image-pipeline",
+    "jobs",
+    "log-analysis",
+    "prediction",
+    "shop",
+    "thumbnails",
+    "training",
+    "words",
+];
 
 const TARGET: &str = "wasm32-wasip2";
 

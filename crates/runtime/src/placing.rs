@@ -274,9 +274,13 @@ fn main_object(job: &Job) -> Option<&ObjectName> {
 /// Where a call with an input of so many bytes is before it is placed.
 pub(crate) fn origin(here: &Here<'_>, bytes: u64, data: &[Datum]) -> Origin {
     let travels = Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / LINK_RATE.0);
-    // Beside bytes that have to move it is nothing, and to count it would bring them to whoever is asked instead of to one node.
-    let hop = if data.iter().any(|datum| datum.reference.size.0 > 0) { Duration::ZERO } else { HOP };
-    Origin { node: here.site.node.clone(), hop: hop + travels }
+    // Beside bytes that have to move a small input is nothing, and to count it would bring them to whoever is asked instead of to one node.
+    let hop = match data.iter().any(|datum| datum.reference.size.0 > 0) {
+        true if travels < HOP => Duration::ZERO,
+        true => travels,
+        false => HOP + travels,
+    };
+    Origin { node: here.site.node.clone(), hop }
 }
 
 fn errand(function: &Function, job: &Job, data: &[Datum]) -> Errand {

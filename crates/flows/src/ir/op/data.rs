@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Body;
+#[cfg(doc)]
+use super::Op;
 use crate::{expr::Expr, ir::Failures, limits::WINDOW};
 
 /// Where data comes from.

@@ -30,7 +30,7 @@ pub(crate) struct Databases {
 pub(crate) struct AddDatabase {
     /// The database to add, with nothing in it, as postgres://USER@HOST/DATABASE; nodes reach it there
     #[arg(env = "STRIDE_DATABASE", hide_env_values = true, value_name = "URL")]
-    url: DatabaseUrl,
+    database: DatabaseUrl,
     #[command(flatten)]
     first: First,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Readdress {
     number: u16,
     /// Where the same database is reached now
     #[arg(env = "STRIDE_DATABASE", hide_env_values = true, value_name = "URL")]
-    url: DatabaseUrl,
+    database: DatabaseUrl,
     #[command(flatten)]
     first: First,
 }
@@ -91,7 +91,7 @@ impl Databases {
 
 impl AddDatabase {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let added = databases::add(&self.first.cluster, &self.url).await;
+        let added = databases::add(&self.first.cluster, &self.database).await;
         let Added { number, moving } = added.map_err(|e| failed("cells are not spread over the new database", &e))?;
         if self.first.json {
             return output::json(&Done { database: number.0, moving });
@@ -105,7 +105,7 @@ impl AddDatabase {
 impl Readdress {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let number = DatabaseId(self.number);
-        let changed = databases::readdress(&self.first.cluster, number, &self.url).await;
+        let changed = databases::readdress(&self.first.cluster, number, &self.database).await;
         changed.map_err(|e| failed("the address is as it was", &e))?;
         if self.first.json {
             return output::json(&Done { database: number.0, moving: 0 });
