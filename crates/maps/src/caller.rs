@@ -54,6 +54,8 @@ pub struct Wishes {
     pub near: Vec<ObjectName>,
     /// Only on a node that has this class of hardware.
     pub hardware: Option<Name>,
+    /// On this node, if it is as good as any.
+    pub node: Option<Name>,
 }
 
 /// What a function answered.

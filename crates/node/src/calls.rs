@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use stride_agents::NotDone;
 use stride_ids::{BucketName, Code, Failure, Name, Payload};
 use stride_maps::{Callee, Caller, FunctionName, Input, Reply, Wishes};
-use stride_placement::Reference;
+use stride_placement::{NodeId, Reference};
 use stride_runtime::{Call, Called, Errand, Function, Functions, Job};
 use stride_triggers::Target;
 
@@ -108,8 +108,9 @@ impl Callee for Pinned {
         })
     }
 
-    fn call(&self, input: Input, Wishes { near, hardware }: Wishes) -> BoxFuture<'_, Result<Reply, Failure>> {
-        let job = Job { input, data: near, hardware, keeps_to: self.keeps_to.lock().clone(), trace: None };
+    fn call(&self, input: Input, Wishes { near, hardware, node }: Wishes) -> BoxFuture<'_, Result<Reply, Failure>> {
+        let (home, keeps_to) = (node.map(NodeId), self.keeps_to.lock().clone());
+        let job = Job { input, data: near, hardware, home, keeps_to, trace: None };
         Box::pin(async move {
             let called = self.functions.call_found(&self.function, job).await?;
             Ok(Reply { payload: called.payload, is_memoised: called.is_memoised })

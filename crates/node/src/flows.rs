@@ -2,32 +2,44 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use futures::future::BoxFuture;
 use stride_agents::Bodies;
 use stride_flows::{Effect, Function, Signature};
-use stride_ids::{Name, is_private_method};
+use stride_ids::{Failure, Name, ObjectName, is_private_method};
+use stride_placement::Input;
 use stride_runs::Catalog;
-use stride_runtime::{Component, Registry};
+use stride_runtime::{Component, Functions, Registry};
 
 /// What is deployed on this node.
 pub(crate) struct Deployed {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) functions: Arc<Functions>,
     /// All agents that there are, those of the platform as well.
     pub(crate) bodies: Arc<dyn Bodies>,
 }
 
 impl Catalog for Deployed {
     fn function(&self, tenant: &Name, name: &str) -> Option<(Function, String)> {
-        let (component, function) = name.split_once('/')?;
-        let component = self.registry.component(tenant, &Name::new(component).ok()?).ok()?;
-        let is_there = component.exports.functions.iter().any(|known| known == function);
-        let function = Function { effects: effects(&component), ..Function::default() };
-        is_there.then(|| (function, component.version.to_string()))
+        let (name, function) = name.split_once('/')?;
+        let name = Name::new(name).ok()?;
+        let component = self.registry.component(tenant, &name).ok()?;
+        let found = self.functions.find(tenant, &name, function, None).ok()?;
+        // As far as it was called here; the plain node has no class.
+        let run = self.functions.mean_run(&found);
+        let micros = run.map(|run| (String::new(), u64::try_from(run.as_micros()).unwrap_or(u64::MAX).max(1)));
+        let function =
+            Function { effects: effects(&component), micros: micros.into_iter().collect(), ..Function::default() };
+        Some((function, component.version.to_string()))
     }
 
     fn agent(&self, tenant: &Name, agent: &str, method: &str) -> Option<Signature> {
         let kind = self.bodies.kind(tenant, &Name::new(agent).ok()?)?;
         let is_there = !kind.name.is_private() && !is_private_method(method) && kind.methods.contains_key(method);
         is_there.then(Signature::default)
+    }
+
+    fn nodes<'a>(&'a self, objects: &'a [ObjectName]) -> BoxFuture<'a, Result<Option<Input>, Failure>> {
+        Box::pin(async { self.functions.surroundings(objects).await.map(Some) })
     }
 
     fn names(&self, tenant: &Name) -> Vec<String> {

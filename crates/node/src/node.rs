@@ -137,7 +137,7 @@ impl Node {
         let runs = Runs::new(stride_runs::Settings::default(), clock.clone(), chance.clone(), Tasks::real());
         let bodies =
             runs.bodies(Arc::new(NativeTypes::new([BUCKETS, MAPS, FLOWS, TOPICS, TRIGGERS]).beside(registry.clone())));
-        let deployed = Arc::new(Deployed { registry: registry.clone(), bodies: bodies.clone() });
+        let (all_bodies, deployed) = (bodies.clone(), registry.clone());
         let surroundings = Surroundings {
             cluster: membership.as_ref().map(|membership| membership.surroundings(&storage, &store, &chance)),
             journal: journal.clone(),
@@ -159,7 +159,8 @@ impl Node {
         let maps = Maps::new(engine.clone(), objects.clone(), calls.clone(), stride_maps::Settings::default(), seams);
         let maps = Arc::new(maps);
         host.bring_maps(&maps);
-        runs.open(engine.clone(), objects.clone(), calls.clone(), deployed);
+        let deployed = Deployed { registry: deployed, functions: functions.clone(), bodies: all_bodies };
+        runs.open(engine.clone(), objects.clone(), calls.clone(), Arc::new(deployed));
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
             info,

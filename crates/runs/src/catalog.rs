@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 use stride_flows::{Function, Problems, Signature};
-use stride_ids::{Code, Failure, Name};
+use stride_ids::{Code, Failure, Name, ObjectName};
 
 /// What is wrong with a flow, where, and what to do.
 pub type WrongAt = stride_flows::Problem;
@@ -15,6 +16,14 @@ pub trait Catalog: Send + Sync + 'static {
     fn function(&self, tenant: &Name, name: &str) -> Option<(Function, String)>;
     /// A method of the agents of this type.
     fn agent(&self, tenant: &Name, agent: &str, method: &str) -> Option<Signature>;
+    /// The nodes, and what they hold of these objects, for steps that say what they are close to. `None`: nothing is known of nodes.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    fn nodes<'a>(
+        &'a self,
+        objects: &'a [ObjectName],
+    ) -> BoxFuture<'a, Result<Option<stride_placement::Input>, Failure>>;
     /// The names of all functions, and of the methods of agents as `type/method`.
     fn names(&self, tenant: &Name) -> Vec<String>;
 }
@@ -80,6 +89,24 @@ pub(crate) fn named<'a>(artefact: &'a Value, key: &str, field: &str) -> Vec<&'a 
             Value::Object(fields) => {
                 let name = fields.get(key).and_then(|inner| inner.get(field)).and_then(Value::as_str);
                 found.extend(name);
+                left.extend(fields.values());
+            }
+            Value::Array(items) => left.extend(items),
+            _ => {}
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// All texts that stand under this field, wherever that is in an artefact.
+pub(crate) fn texts<'a>(artefact: &'a Value, field: &str) -> Vec<&'a str> {
+    let (mut found, mut left) = (Vec::new(), vec![artefact]);
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get(field).and_then(Value::as_str));
                 left.extend(fields.values());
             }
             Value::Array(items) => left.extend(items),

@@ -10,9 +10,10 @@ use stride_flows::{Draft, Known, Passes, Plan};
 use stride_ids::{Code, Failure, Name};
 
 use crate::{
-    catalog::{Refused, Seen, named},
+    catalog::{Refused, Seen, named, texts},
     program::{self, GET, Signature, Version},
     shared::Surroundings,
+    store,
 };
 
 /// How large a plan may be as JSON, in bytes: it is written in the turn in which a run begins, beside everything else.
@@ -64,6 +65,14 @@ impl Plans {
 pub(crate) struct Checked {
     pub(crate) program: stride_flows::Program,
     functions: Vec<(String, Option<String>)>,
+    /// The nodes, if it has steps that are planned onto one.
+    nodes: Option<stride_placement::Input>,
+}
+
+impl Checked {
+    pub(crate) fn plan(&self, passes: &Passes) -> Plan {
+        self.program.plan(passes, &Known { nodes: self.nodes.as_ref(), ..Known::default() })
+    }
 }
 
 impl Surroundings {
@@ -90,25 +99,23 @@ impl Surroundings {
         }
         let functions = self.versions(tenant, &artefact);
         let program = draft.check(&Seen { tenant, catalog: &*self.catalog, flows })?;
-        Ok(Checked { program, functions })
+        let nodes = self.nodes(tenant, &artefact).await?;
+        Ok(Checked { program, functions, nodes })
     }
 
     /// Every function that an artefact names, with the version that is in force.
     fn versions(&self, tenant: &Name, artefact: &Value) -> Vec<(String, Option<String>)> {
-        let (mut found, mut left) = (Vec::new(), vec![artefact]);
-        while let Some(value) = left.pop() {
-            match value {
-                Value::Object(fields) => {
-                    found.extend(fields.get("function").and_then(Value::as_str));
-                    left.extend(fields.values());
-                }
-                Value::Array(items) => left.extend(items),
-                _ => {}
-            }
-        }
-        found.sort_unstable();
-        found.dedup();
-        found.into_iter().map(|name| (name.to_owned(), self.version(tenant, name))).collect()
+        texts(artefact, "function").into_iter().map(|name| (name.to_owned(), self.version(tenant, name))).collect()
+    }
+
+    /// The nodes, if there is an object that a step is close to. What is known only in a run is placed then.
+    async fn nodes(&self, tenant: &Name, artefact: &Value) -> Result<Option<stride_placement::Input>, Failure> {
+        let object = |affinity: &str| {
+            let (bucket, key) = affinity.strip_prefix("object:")?.split_once('/')?;
+            store::name(tenant, bucket, key).ok()
+        };
+        let objects: Vec<_> = texts(artefact, "affinity").into_iter().filter_map(object).collect();
+        if objects.is_empty() { Ok(None) } else { self.catalog.nodes(&objects).await }
     }
 
     fn version(&self, tenant: &Name, function: &str) -> Option<String> {
@@ -124,8 +131,8 @@ impl Surroundings {
         {
             return Ok(planned);
         }
-        let Checked { program, functions } = self.check(tenant, Draft::read(version.draft.as_bytes())?).await?;
-        let plan = Arc::new(program.plan(&passes(&version.without)?, &Known::default()));
+        let checked = self.check(tenant, Draft::read(version.draft.as_bytes())?).await?;
+        let plan = Arc::new(checked.plan(&passes(&version.without)?));
         let json = Bytes::from(serde_json::to_vec(&*plan).unwrap_or_default());
         if json.len() > PLAN_BYTES_MAX {
             let what = format!(
@@ -135,7 +142,11 @@ impl Surroundings {
             return Err(Failure::new(Code::PayloadTooLarge, what).into());
         }
         plans.remember(&plan);
-        let planned = Planned { plan, json, functions: functions.into() };
+        let planned = Planned { plan, json, functions: checked.functions.into() };
+        if checked.nodes.is_some() {
+            // Where data is changes; the next run looks again.
+            return Ok(planned);
+        }
         let mut made = plans.made.lock();
         if made.len() >= PLANS_MAX {
             made.clear();

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 use stride_agents::{Ask, Bodies, Engine, native::ask};
 use stride_data::Objects;
-use stride_flows::{Draft, Known, Plan, explain};
+use stride_flows::{Draft, Passes, Plan, explain};
 use stride_ids::{Address, AgentKey, Code, Failure, Name, Payload};
 use stride_maps::Caller;
 use stride_sim::{Chance, Clock, Tasks};
@@ -191,9 +191,8 @@ impl Runs {
         format: Format,
     ) -> Result<String, Refused> {
         let some = passes(without)?;
-        let Checked { program, .. } = self.0.surroundings()?.check(tenant, Draft::read(artefact)?).await?;
-        let logical = program.plan(&stride_flows::Passes::none(), &Known::default());
-        let physical = program.plan(&some, &Known::default());
+        let checked = self.0.surroundings()?.check(tenant, Draft::read(artefact)?).await?;
+        let (logical, physical) = (checked.plan(&Passes::none()), checked.plan(&some));
         Ok(match format {
             Format::Text => {
                 format!("LOGICAL\n{}\nPHYSICAL\n{}", explain::text(&logical, None), explain::text(&physical, None))

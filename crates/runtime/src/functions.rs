@@ -209,6 +209,11 @@ impl Functions {
         }
     }
 
+    /// How long calls of a function run on this node, as far as that is known.
+    pub fn mean_run(&self, function: &Function) -> Option<Duration> {
+        Some(self.gate(function).mean_run()).filter(|run| !run.is_zero())
+    }
+
     /// Calls a function that was found before, once, on the node that placement chooses.
     pub async fn call_found(&self, function: &Function, job: Job) -> Result<Called, Failure> {
         let gate = self.gate(function);

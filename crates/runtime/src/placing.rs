@@ -37,6 +37,8 @@ pub struct Job {
     pub data: Vec<ObjectName>,
     /// The class of hardware that a node has to have for it.
     pub hardware: Option<Name>,
+    /// The node that is preferred among those that are equally good, if that was planned.
+    pub home: Option<NodeId>,
     /// What a node has to carry for it, whatever the function itself demands (see [`Functions::place`]).
     pub keeps_to: Arc<[Reference]>,
     /// The trace that it is part of, as a `traceparent`.
@@ -46,7 +48,14 @@ pub struct Job {
 impl Job {
     /// A call that refers to nothing.
     pub fn of(payload: Payload, trace: Option<String>) -> Self {
-        Self { input: Input::Payload(payload), data: Vec::new(), hardware: None, keeps_to: Arc::default(), trace }
+        Self {
+            input: Input::Payload(payload),
+            data: Vec::new(),
+            hardware: None,
+            home: None,
+            keeps_to: Arc::default(),
+            trace,
+        }
     }
 }
 
@@ -122,15 +131,18 @@ impl Functions {
         }
     }
 
-    /// Makes a plan from all that is known: of this node as it is, of the others as they said.
-    pub(crate) fn planned(
-        &self,
-        here: &Here<'_>,
-        request: Request,
-        data: &[Datum],
-        accepted_max: u32,
-        left_out: &BTreeSet<NodeId>,
-    ) -> (Known, Result<Plan, Refusal>, Request) {
+    /// The nodes as they are, and what they hold of these objects, for whoever plans ahead of calls.
+    ///
+    /// # Errors
+    /// If it cannot be looked at. An object that is not there is held by nobody.
+    pub async fn surroundings(&self, objects: &[ObjectName]) -> Result<Known, Failure> {
+        let here = self.registry.host().here()?;
+        let data = objects_of(&here, objects).await?;
+        Ok(self.known(&here, &data, self.load().1, &BTreeSet::new()))
+    }
+
+    /// All that is known: of this node as it is, of the others as they said.
+    fn known(&self, here: &Here<'_>, data: &[Datum], accepted_max: u32, left_out: &BTreeSet<NodeId>) -> Known {
         let (mut known, id) = (Known::default(), &here.site.node);
         if !left_out.contains(id) {
             known.set_node(id.clone(), here.site.node(self.load().0, accepted_max));
@@ -142,6 +154,19 @@ impl Functions {
         if let Some(others) = self.others.get() {
             others.onto(&mut known, data, left_out);
         }
+        known
+    }
+
+    /// Makes a plan from all that is known.
+    pub(crate) fn planned(
+        &self,
+        here: &Here<'_>,
+        request: Request,
+        data: &[Datum],
+        accepted_max: u32,
+        left_out: &BTreeSet<NodeId>,
+    ) -> (Known, Result<Plan, Refusal>, Request) {
+        let known = self.known(here, data, accepted_max, left_out);
         let references = data.iter().map(|datum| datum.reference.clone()).collect();
         let request = Request { references, ..request };
         let planned = plan(&known, &request, &self.registry.host().chance);
@@ -171,7 +196,7 @@ impl Functions {
         let request = Request {
             run: gate.mean_run(),
             origin: Some(origin(&here, bytes, &data)),
-            home: main_object(&job).and_then(|name| self.home(name)),
+            home: job.home.clone().or_else(|| main_object(&job).and_then(|name| self.home(name))),
             hardware: job.hardware.clone().map(Hardware).into_iter().collect(),
             ..Request::default()
         };
@@ -246,13 +271,7 @@ impl Functions {
         let granted = here.references(&component.tenant, &component.spec, &[]).await?;
         let mut data: Vec<Datum> =
             granted.into_iter().chain(job.keeps_to.iter().cloned()).map(Datum::unknown).collect();
-        for name in &job.data {
-            match here.object(name).await {
-                Ok(found) => data.push(found),
-                Err(Error::NoObject { .. } | Error::NoBucket { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        data.extend(objects_of(here, &job.data).await?);
         if let Input::Part(part) = &job.input
             && self.others.get().is_some()
         {
@@ -260,6 +279,19 @@ impl Functions {
         }
         Ok(data)
     }
+}
+
+/// Where these objects are. One that is not there is nowhere.
+async fn objects_of(here: &Here<'_>, objects: &[ObjectName]) -> Result<Vec<Datum>, Failure> {
+    let mut data = Vec::new();
+    for name in objects {
+        match here.object(name).await {
+            Ok(found) => data.push(found),
+            Err(Error::NoObject { .. } | Error::NoBucket { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(data)
 }
 
 /// The object that a call is about. Of a map over parts only the first one is its object's: the others are to be spread.

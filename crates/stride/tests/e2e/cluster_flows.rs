@@ -1,6 +1,6 @@
 //! Flows in a cluster: any node takes any request about a run, and runs go on when the node dies that worked on them.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -60,7 +60,36 @@ async fn runs_go_on_when_the_node_dies_that_worked_on_them_and_every_effect_is_t
     let told = (RUNS as u64 * ROUNDS).to_string();
     while a.ask("counter/told", "get", "null").await.body != told {}
     assert_eq!(a.get("/v1/flows/rounds/runs").await.json()["runs"].as_array().unwrap().len(), RUNS);
-    let removed = Reply::of(c.request(reqwest::Method::DELETE, "/v1/flows/rounds/runs/r0")).await;
+    let removed = Reply::of(c.request(Method::DELETE, "/v1/flows/rounds/runs/r0")).await;
     assert_eq!(removed.status, StatusCode::NO_CONTENT);
     while a.get("/v1/flows/rounds/runs/r0").await.status != StatusCode::NOT_FOUND {}
+}
+
+#[tokio::test]
+async fn a_step_is_planned_onto_the_node_that_holds_the_object_that_it_is_close_to() {
+    let cluster = Cluster::new();
+    let nodes = ["a", "b", "c"].map(|name| cluster.start(name));
+    let [a, b, c] = &nodes;
+    until_shared(a, 3).await;
+    a.deploy("counter").await;
+    let put = a.request(Method::PUT, "/v1/objects/data/big").body(vec![7; 4 << 20]);
+    Reply::of(put).await.json_of(StatusCode::CREATED);
+    assert_eq!(b.get("/v1/objects/data/big").await.status, StatusCode::OK);
+    let shout = json!({"do": {"call": {"function": "counter/shout"}}, "in": "input", "affinity": "object:data/big"});
+    let flow =
+        json!({"version": 1, "name": "close", "graph": {"nodes": {"shout": shout}, "output": "shout"}}).to_string();
+    // The others say five times a second what they hold.
+    let holder = b.get("/readyz").await.headers["stride-node"].to_str().unwrap().to_owned();
+    loop {
+        let plan = Reply::of(c.post("/v1/flows?explain=text", flow.clone())).await.body;
+        if plan.contains(&format!("at node {holder}")) {
+            break;
+        }
+        assert!(plan.contains("at node"), "{plan}");
+    }
+    let without = Reply::of(c.post("/v1/flows?explain=text&without=place", flow.clone())).await.body;
+    assert!(!without.contains("at node"), "{without}");
+    Reply::of(c.post("/v1/flows", flow)).await.json_of(StatusCode::CREATED);
+    let ended = Reply::of(c.post("/v1/flows/close/runs?wait_ms=60000", r#""hi""#)).await;
+    assert_eq!(ended.json()["result"], "HI");
 }
