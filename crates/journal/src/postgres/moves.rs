@@ -192,10 +192,14 @@ async fn stored(session: &mut Session, retired: Taken) -> Result<Vec<Stored>, Tr
     Ok(records)
 }
 
+/// A process that stands still in the midst of taking a tail in holds the cell's row. Whoever takes the cell over does not wait for it longer than this.
+const STAND_STILL_MAX: &str = "SET LOCAL idle_in_transaction_session_timeout = '2s'";
+
 async fn take_in(session: &mut Session, moving: Moving, first: bool) -> Result<(), Trouble> {
     let Moving { cell, epoch, floor, last, records } = moving;
     let (id, number, holder) = (i32::from(cell.0), epoch.0 as i64, session.holder());
     let transaction = session.client().transaction().await?;
+    transaction.batch_execute(STAND_STILL_MAX).await?;
     let may_come = if first {
         transaction.query_opt(MAY_COME_FIRST, &[&id, &number, &holder]).await?
     } else {
