@@ -41,6 +41,10 @@ SELECT set_config(name, wanted, false) FROM (VALUES
 ) AS w(name, wanted) JOIN pg_settings USING (name);
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply'";
 
+/// Said at the beginning of a transaction of several statements: a process that stands still in the midst of one holds its locks, and nobody is to wait
+/// for it longer than this.
+pub(super) const STAND_STILL_MAX: &str = "SET LOCAL idle_in_transaction_session_timeout = '2s'";
+
 /// Why a statement or a connection failed.
 #[derive(Debug)]
 pub enum Trouble {

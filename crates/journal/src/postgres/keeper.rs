@@ -5,7 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{connect::Trouble, database::Shared, schema::SLOTS, session::Session};
+use super::{
+    connect::{STAND_STILL_MAX, Trouble},
+    database::Shared,
+    schema::SLOTS,
+    session::Session,
+};
 
 /// How often it looks, without being told that there is something to do.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -87,6 +92,7 @@ async fn empty(session: &mut Session, slot: i32) -> Result<(), Trouble> {
         return Ok(());
     }
     let transaction = client.transaction().await?;
+    transaction.batch_execute(STAND_STILL_MAX).await?;
     // A writer that does not know yet which slot is current may be in this one, so it is looked at again with the lock.
     let lock = format!("SET LOCAL lock_timeout = 500; LOCK TABLE stride.records_{slot} IN ACCESS EXCLUSIVE MODE");
     transaction.batch_execute(&lock).await?;

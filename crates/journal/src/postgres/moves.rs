@@ -11,7 +11,7 @@ use stride_ids::{CellId, DatabaseId, Epoch, Seq};
 use tokio_postgres::types::ToSql;
 
 use super::{
-    connect::Trouble,
+    connect::{STAND_STILL_MAX, Trouble},
     database::{DatabaseHandle, Shared},
     databases::Databases,
     session::{Claim, Session, Taken, crc, damaged},
@@ -191,9 +191,6 @@ async fn stored(session: &mut Session, retired: Taken) -> Result<Vec<Stored>, Tr
     }
     Ok(records)
 }
-
-/// A process that stands still in the midst of taking a tail in holds the cell's row. Whoever takes the cell over does not wait for it longer than this.
-const STAND_STILL_MAX: &str = "SET LOCAL idle_in_transaction_session_timeout = '2s'";
 
 async fn take_in(session: &mut Session, moving: Moving, first: bool) -> Result<(), Trouble> {
     let Moving { cell, epoch, floor, last, records } = moving;

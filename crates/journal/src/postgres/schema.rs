@@ -6,7 +6,7 @@
 
 use tokio_postgres::{Client, Transaction};
 
-use super::connect::Trouble;
+use super::connect::{STAND_STILL_MAX, Trouble};
 use crate::Error;
 
 /// How many partitions the records lie in.
@@ -150,6 +150,7 @@ pub(crate) async fn join(client: &mut Client, identity: &Identity) -> Result<Str
 
 async fn begin(client: &mut Client) -> Result<Transaction<'_>, Trouble> {
     let transaction = client.transaction().await?;
+    transaction.batch_execute(STAND_STILL_MAX).await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     Ok(transaction)
 }
