@@ -75,7 +75,8 @@ impl<'a> Topic<'a> {
             let now = clock.now();
             let is_late = waiting > 0 && now - *first_seen.get_or_insert(now) >= time_max;
             if is_late || waiting >= u64::from(count_max) {
-                let asked = json!({"reader": reader, "step": step, "count_max": count_max});
+                let count_min = if is_late { 1 } else { count_max };
+                let asked = json!({"reader": reader, "step": step, "count_min": count_min, "count_max": count_max});
                 let Taken { after, until } = self.ask("stride-window", &asked).await?;
                 if until > after {
                     return Ok((after, until));

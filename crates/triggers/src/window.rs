@@ -20,6 +20,9 @@ struct Asked {
     reader: String,
     #[serde(default)]
     step: String,
+    /// So many messages at least, or none: what waited a moment ago may be somebody else's by now.
+    #[serde(default)]
+    count_min: u64,
     #[serde(default)]
     count_max: u64,
 }
@@ -51,7 +54,7 @@ pub(crate) fn waiting(turn: &Turn, payload: &Payload) -> Result<Value, Failure> 
 
 /// Gives a reader its next window, or the same one if it is asked for again. An empty one takes nothing.
 pub(crate) fn window(turn: &mut Turn, payload: &Payload) -> Result<Value, Failure> {
-    let Asked { reader, step, count_max } = asked(payload)?;
+    let Asked { reader, step, count_min, count_max } = asked(payload)?;
     let before = taken(turn, &reader)?;
     if let Some(Taken { after, until, .. }) = before.as_ref().filter(|taken| taken.step == step) {
         return Ok(json!({ "after": after, "until": until }));
@@ -64,6 +67,9 @@ pub(crate) fn window(turn: &mut Turn, payload: &Payload) -> Result<Value, Failur
     // What was not kept long enough is passed over.
     let after = before.map_or(0, |before| before.until).max(first - 1);
     let until = last.min(after.saturating_add(count_max)).max(after);
+    if until - after < count_min {
+        return Ok(json!({ "after": after, "until": after }));
+    }
     if until > after {
         turn.set(format!("{READERS}{reader}"), SCHEMA.encode(&Taken { step, after, until }))?;
     }
