@@ -1,9 +1,9 @@
 //! Whether what a trigger starts is there: asked when it is deployed, and by whoever lists triggers.
 
-use stride_agents::{Bodies as _, native::NativeType};
+use stride_agents::Bodies as _;
 use stride_ids::{Failure, Name};
 use stride_runtime::{Exports, Registry};
-use stride_triggers::{TOPICS, Target};
+use stride_triggers::{PUBLISH, TOPICS, Target};
 
 /// What there is in a tenant.
 pub(crate) struct Targets<'a> {
@@ -43,8 +43,8 @@ impl Targets<'_> {
         let own = self.exports.and_then(|exports| exports.agents.iter().find(|agent| agent.kind == *kind));
         let methods: Vec<String> = match own {
             Some(agent) => agent.methods.iter().map(|method| method.name.clone()).collect(),
-            None if *kind == TOPICS.name() => methods_of(&TOPICS),
-            None if kind.is_reserved() => return Ok(()),
+            None if *kind == TOPICS.name() => vec![PUBLISH.to_owned()],
+            None if kind.as_str() == stride_runs::KIND => stride_runs::methods().map(str::to_owned).collect(),
             None => match self.registry.kind(self.tenant, kind) {
                 Some(known) => known.methods.keys().cloned().collect(),
                 None => {
@@ -57,10 +57,6 @@ impl Targets<'_> {
         };
         among("method", method, &methods, kind)
     }
-}
-
-fn methods_of(native: &NativeType) -> Vec<String> {
-    native.methods.iter().map(|(name, _)| (*name).to_owned()).collect()
 }
 
 fn among(what: &str, name: &str, known: &[String], of: &Name) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use stride_ids::{Address, AgentKey, Code, Failure, Name};
 pub(crate) const PLAN: &str = "plan";
 
 /// The agent type of runs.
-pub(crate) const KIND: &str = "flow";
+pub const KIND: &str = "flow";
 
 /// A run, as the typed state of its agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -32,7 +32,8 @@ mod window;
 mod work;
 
 pub use catalog::{Catalog, Refused, WrongAt};
-pub use message::{Status, StepStatus};
+pub use head::KIND;
+pub use message::{Status, StepStatus, methods};
 pub use program::{FLOWS, FlowStatus};
 pub use runs::{Format, Runs};
 pub use settings::Settings;

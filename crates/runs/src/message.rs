@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stride_flows::{Command, Event, run::Error};
+use stride_ids::is_private_method;
 
 use crate::head::Parent;
 
@@ -59,6 +60,11 @@ pub(crate) const METHODS: [(&str, bool); 16] = [
     (PAGE, true),
     (PLAN, true),
 ];
+
+/// What everybody may ask and tell a run.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(|(name, _)| *name).filter(|name| !is_private_method(name))
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Begin {

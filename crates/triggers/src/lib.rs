@@ -38,6 +38,6 @@ pub use letter::Letter;
 pub use route::{Method, Route};
 pub use spec::{Change, InvalidTrigger, Source, Target, TriggerSpec, Typed};
 pub use status::{State, Status};
-pub use topic::{Numbered, Published, TOPICS, Window};
+pub use topic::{Numbered, PUBLISH, Published, TOPICS, Window};
 pub use trigger::TRIGGERS;
 pub use triggers::{Errand, Triggers, publishable};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stride_agents::Schedule;
 use stride_flows::{Expr, expr::Scope, value};
-use stride_ids::{Address, AgentKey, BucketName, Code, Failure, Name, Payload};
+use stride_ids::{Address, AgentKey, BucketName, Code, Failure, Name, Payload, is_private_method};
 
 use crate::{event::Event, route::Route};
 
@@ -173,6 +173,9 @@ fn target(typed: &Typed) -> Result<Target, String> {
         }
         (None, Some(kind), None) => match (&typed.key, &typed.method) {
             _ if kind.is_private() => Err(format!("agent type `{kind}` belongs to the platform")),
+            (_, Some(method)) if is_private_method(method.as_str()) => {
+                Err(format!("method `{method}` belongs to the platform, as all that begin with `stride-`"))
+            }
             (Some(key), Some(method)) => {
                 Ok(Target::Agent { kind: kind.clone(), key: key.clone(), method: method.clone() })
             }
@@ -350,6 +353,7 @@ mod tests {
             (json!({"name": "a", "topic": "t", "function": "f", "key": "k"}), "belong to `agent`"),
             (json!({"name": "a", "topic": "t", "function": "f", "suffix": ".x"}), "belong to `objects`"),
             (json!({"name": "a", "topic": "t", "agent": "stride-bucket", "key": "k", "method": "put"}), "platform"),
+            (json!({"name": "a", "topic": "t", "agent": "flow", "key": "f/1", "method": "stride-took"}), "platform"),
             (json!({"name": "a", "cron": "daily?", "function": "f"}), "daily?"),
             (json!({"name": "a", "http": "orders", "function": "f"}), "POST /orders"),
             (json!({"name": "a", "http": "GET /a", "function": "f", "filter": true}), "no filter"),

@@ -22,7 +22,8 @@ use crate::{
     window,
 };
 
-pub(crate) const PUBLISH: &str = "publish";
+/// The method that publishes.
+pub const PUBLISH: &str = "publish";
 pub(crate) const READ: &str = "read";
 pub(crate) const SUBSCRIBE: &str = "subscribe";
 pub(crate) const UNSUBSCRIBE: &str = "unsubscribe";
