@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stride_ids::{Code, Failure};
-use stride_sim::{Chance, Clock, Timestamp};
+use stride_sim::{Backoff, Chance, Clock, Timestamp};
 use tokio::sync::watch;
 
 use crate::{
@@ -12,9 +12,6 @@ use crate::{
     spec::Spec,
 };
 
-/// The first wait before something refused is tried again; each further one is twice as long, up to the most.
-const BACKOFF: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How long, all in all, an item waits for what is overloaded.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
@@ -122,21 +119,18 @@ impl Patience {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let (mut wait, mut waited) = (BACKOFF, Duration::ZERO);
+        let (mut backoff, mut waited) = (Backoff::default(), Duration::ZERO);
         loop {
             match attempt().await {
                 Err(Failure { code: Code::Overloaded | Code::Unavailable, .. }) if waited < WAIT_MAX => {}
                 outcome => return Some(outcome),
             }
-            let half = wait / 2;
-            let jitter = self.chance.below(u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1));
-            let pause = half + Duration::from_micros(jitter);
+            let pause = backoff.next(&self.chance);
             tokio::select! {
                 () = self.clock.sleep(pause) => {}
                 () = self.signal.stopped() => return None,
             }
             waited += pause;
-            wait = (wait * 2).min(BACKOFF_MAX);
         }
     }
 }

@@ -11,6 +11,7 @@ use stride_flows::{
 };
 use stride_ids::{Address, Code, Failure, Name};
 use stride_maps::{Callee, FunctionName, Input, Wishes};
+use stride_sim::Backoff;
 
 use crate::{
     inside::{self, error},
@@ -19,9 +20,6 @@ use crate::{
     store,
 };
 
-/// The first wait before something refused for now is tried again; each further one is twice as long, up to the most.
-const BACKOFF: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How long, all in all, a command waits for what is overloaded or away.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 /// The longest idempotency key, in bytes.
@@ -53,18 +51,15 @@ async fn retry<T, F>(shared: &Shared, mut attempt: impl FnMut() -> F) -> Result<
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    let (mut wait, mut waited) = (BACKOFF, Duration::ZERO);
+    let (mut backoff, mut waited) = (Backoff::default(), Duration::ZERO);
     loop {
         match attempt().await {
             Err(Failure { code: Code::Overloaded | Code::Unavailable, .. }) if waited < WAIT_MAX => {}
             outcome => return outcome,
         }
-        let half = wait / 2;
-        let jitter = shared.chance.below(u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1));
-        let pause = half + Duration::from_micros(jitter);
+        let pause = backoff.next(&shared.chance);
         shared.clock.sleep(pause).await;
         waited += pause;
-        wait = (wait * 2).min(BACKOFF_MAX);
     }
 }
 
