@@ -27,6 +27,7 @@ mod manifest;
 mod node;
 mod targets;
 pub mod transfer;
+mod upkeep;
 
 pub use catalog::deployed_types;
 pub use config::{Config, ConfigError, DatabaseUrl};

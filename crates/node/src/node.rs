@@ -12,7 +12,7 @@ use std::{
 
 use axum::{Router, http::HeaderValue, serve::ListenerExt as _};
 use stride_agents::{Engine, Surroundings, native::NativeTypes};
-use stride_data::{BUCKETS, DiskCache, Objects, Owner, Storage, Swept};
+use stride_data::{BUCKETS, DiskCache, Objects, Owner, Storage};
 use stride_gateway::{Gateway, NodeInfo, Others, install_recorder, router};
 use stride_ids::{Code, Failure, Incarnation, InvalidName, Layout, Name};
 use stride_journal::{
@@ -39,20 +39,9 @@ use crate::{
     flows::Deployed,
     hardware,
     identity::Identity,
+    upkeep::{look_after, maintain, sweep, take_up},
 };
 
-/// How often state goes from memory to the store, and idle agents are looked for.
-const MAINTAIN_EVERY: Duration = Duration::from_millis(500);
-/// After how many such passes the store is made to survive a power loss, so that the journal can let go.
-const PASSES_PER_CHECKPOINT: u32 = 20;
-/// After how many passes the instances that were made ahead are given back, if nobody called for them.
-const PASSES_PER_RELEASE: u32 = 4;
-/// How often maps are looked for that agents have begun, and triggers for which something waits.
-const TAKE_UP_EVERY: Duration = Duration::from_millis(250);
-/// How often chunks that no object needs any more are looked for, if there may be some.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// How long after an upload has found no space: what was in the midst of being written has ended then.
-const SWEEP_SOON: Duration = Duration::from_secs(1);
 /// So many rows of a cell may have changed for a snapshot to be made of those alone.
 const CHANGES_MAX: usize = 100_000;
 /// How long requests may take to finish once the node drains.
@@ -310,42 +299,6 @@ impl Node {
     }
 }
 
-/// Looks for maps and runs on which nobody works, until the node stops. Beside everything else: the node answers meanwhile.
-async fn take_up(gateway: Arc<Gateway>, control: Arc<Control>, clock: Clock, mut stopped: watch::Receiver<bool>) {
-    let mut failing = false;
-    loop {
-        match gateway.maps.take_up(control.tenants()).await.and_then(|()| gateway.runs.take_up()) {
-            Ok(()) => failing = false,
-            Err(failure) if !failing => {
-                failing = true;
-                tracing::error!(%failure, "maps and runs that nobody works on cannot be found; it is tried again");
-            }
-            Err(_) => {}
-        }
-        if clock.timeout(TAKE_UP_EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
-            return;
-        }
-    }
-}
-
-/// Looks after triggers until the node stops, in the same way.
-async fn look_after(triggers: Arc<Triggers>, control: Arc<Control>, clock: Clock, mut stopped: watch::Receiver<bool>) {
-    let mut failing = false;
-    loop {
-        match triggers.look_after(control.tenants()).await {
-            Ok(()) => failing = false,
-            Err(failure) if !failing => {
-                failing = true;
-                tracing::error!(%failure, "not all triggers can be looked after; it is tried again");
-            }
-            Err(_) => {}
-        }
-        if clock.timeout(TAKE_UP_EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
-            return;
-        }
-    }
-}
-
 /// A journal, and the same as what keeps tails in databases, if it does.
 struct Opened {
     journal: Arc<dyn Journal>,
@@ -501,56 +454,4 @@ async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiv
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     axum::serve(listener, router).with_graceful_shutdown(stop).await
-}
-
-/// Looks after the node until it stops. A pass that fails is tried again, and said once until one succeeds.
-async fn maintain(engine: Arc<Engine>, functions: Arc<Functions>, clock: Clock, mut stopped: watch::Receiver<bool>) {
-    let mut failing = false;
-    let mut passes = 0u32;
-    while clock.timeout(MAINTAIN_EVERY, stopped.wait_for(|stop| *stop)).await.is_err() {
-        passes = passes.wrapping_add(1);
-        if passes.is_multiple_of(PASSES_PER_RELEASE) {
-            functions.release_idle();
-        }
-        let outcome = async {
-            engine.maintain().await?;
-            if passes.is_multiple_of(PASSES_PER_CHECKPOINT) { engine.checkpoint().await } else { Ok(()) }
-        };
-        match outcome.await {
-            Ok(()) => failing = false,
-            Err(failure) if !failing => {
-                failing = true;
-                tracing::warn!(%failure, "state cannot be brought to the store; it stays in memory and in the journal");
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-/// Removes chunks that no object needs any more, until the node stops. The first time at once: the node may have been killed
-/// in the midst of an upload.
-async fn sweep(objects: Arc<Objects>, clock: Clock, mut stopped: watch::Receiver<bool>) {
-    loop {
-        let swept = tokio::select! {
-            swept = objects.sweep_if_needed() => swept,
-            _ = stopped.wait_for(|stop| *stop) => return,
-        };
-        match swept {
-            Ok(Some(Swept { kept, removed, removed_bytes, torn })) if removed + torn > 0 => {
-                tracing::info!(kept, removed, removed_bytes, torn, "chunks that no object needs are removed");
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "chunks that no object needs cannot be removed; it is tried again"),
-        }
-        // A disk that an upload has filled is not left full for a minute.
-        let sooner = async {
-            objects.wants_space().await;
-            clock.sleep(SWEEP_SOON).await;
-        };
-        tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return,
-            () = sooner => {}
-            () = clock.sleep(SWEEP_EVERY) => {}
-        }
-    }
 }
