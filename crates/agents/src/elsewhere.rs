@@ -7,7 +7,10 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use stride_ids::{Address, AgentKey, CellId, Epoch, Failure, MessageId, Name, Seq};
 
-use crate::message::{Answer, Ask, Envelope, Tell, Told};
+use crate::{
+    inspect::Listed,
+    message::{Answer, Ask, Envelope, Tell, Told},
+};
 
 /// What surrounds an engine that shares the cells with others.
 #[derive(Clone)]
@@ -33,14 +36,14 @@ pub trait Elsewhere: Send + Sync + 'static {
     /// outcome for each parcel.
     fn deliver<'a>(&'a self, parcels: &'a [Parcel]) -> BoxFuture<'a, Vec<Result<(), NotDone>>>;
 
-    /// The agents of a type that other nodes own, in key order, after `after`, `limit` at most of each node.
+    /// The agents of a type that other nodes own, after `after`, `limit` at most of each node.
     fn list<'a>(
         &'a self,
         tenant: &'a Name,
         kind: &'a Name,
         after: Option<&'a AgentKey>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Address>, Failure>>;
+    ) -> BoxFuture<'a, Result<Listed, Failure>>;
 
     /// Whether this node is the owner of a cell at some moment after this is called: what is read may be shown then.
     fn confirm(&self, cell: CellId, epoch: Epoch) -> BoxFuture<'_, Result<(), Failure>>;

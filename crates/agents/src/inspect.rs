@@ -1,8 +1,9 @@
 //! Looking at agents and editing them from outside, without running user code.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use stride_ids::{Address, AgentKey, CellId, Code, Failure, Name};
 use stride_sim::Timestamp;
 use stride_store::RowKey;
@@ -13,6 +14,9 @@ use crate::{
     inbox::Inbox,
     record::{Commit, Header, Record},
 };
+
+/// How long a listing waits for cells that nobody has just then.
+const COMPLETE_MAX: Duration = Duration::from_secs(2);
 
 /// What is known of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +59,34 @@ pub struct StatePage {
     pub more: bool,
 }
 
+/// Agents of some cells, in key order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The agents.
+    pub agents: Vec<Address>,
+    /// The cells that were looked into.
+    pub cells: Vec<CellId>,
+}
+
+impl Listed {
+    /// A cell that was not looked into, if there is one among so many.
+    fn missing(&self, cells: u16) -> Option<CellId> {
+        let looked_into: HashSet<_> = self.cells.iter().collect();
+        (0..cells).map(CellId).find(|cell| !looked_into.contains(cell))
+    }
+
+    /// So many agents at most. Those of a cell that moved meanwhile may have been listed by two nodes.
+    fn page(mut self, limit: usize) -> Vec<Address> {
+        self.agents.sort();
+        self.agents.dedup();
+        self.agents.truncate(limit);
+        self.agents
+    }
+}
+
 impl Engine {
-    /// The agents of a type in key order, after `after`, `limit` at most, of all nodes.
+    /// The agents of a type in key order, after `after`, `limit` at most, of all nodes. Cells that are on their way are waited for a moment; the
+    /// agents of one that nobody has then are missing.
     ///
     /// # Errors
     /// Some of them cannot be had now.
@@ -67,15 +97,18 @@ impl Engine {
         after: Option<&AgentKey>,
         limit: usize,
     ) -> Result<Vec<Address>, Failure> {
-        let mut found = self.list_here(tenant, kind, after, limit)?;
-        if let Some(cluster) = &self.cluster {
-            found.extend(cluster.elsewhere.list(tenant, kind, after, limit).await?);
-            found.sort();
-            // A cell that moved meanwhile may have been listed by both.
-            found.dedup();
-            found.truncate(limit);
+        let Some(cluster) = &self.cluster else { return self.list_here(tenant, kind, after, limit) };
+        let until = self.clock.now() + COMPLETE_MAX;
+        loop {
+            let mut listed = self.listed_here(tenant, kind, after, limit)?;
+            let there = cluster.elsewhere.list(tenant, kind, after, limit).await?;
+            listed.agents.extend(there.agents);
+            listed.cells.extend(there.cells);
+            match listed.missing(self.cell_count()) {
+                Some(cell) if self.clock.now() < until => cluster.elsewhere.moved(cell).await,
+                _ => return Ok(listed.page(limit)),
+            }
         }
-        Ok(found)
     }
 
     /// The same of this node alone.
@@ -91,6 +124,24 @@ impl Engine {
     ) -> Result<Vec<Address>, Failure> {
         let among = |cell| self.cells.get(cell).is_some();
         self.store.list_agents(tenant, kind, after, limit, among).map_err(|e| store_failure(&e))
+    }
+
+    /// The same, with the cells that were here from beginning to end.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn listed_here(
+        &self,
+        tenant: &Name,
+        kind: &Name,
+        after: Option<&AgentKey>,
+        limit: usize,
+    ) -> Result<Listed, Failure> {
+        let before = self.owned();
+        let agents = self.list_here(tenant, kind, after, limit)?;
+        let owned: HashSet<_> = self.owned().into_iter().collect();
+        let cells = before.into_iter().filter(|cell| owned.contains(cell)).map(|(cell, _)| cell).collect();
+        Ok(Listed { agents, cells })
     }
 
     /// Looks at one agent, also at one for which only messages wait, or are parked. Waits for the turn that is running, so
@@ -226,4 +277,16 @@ impl Engine {
 
 fn unknown(address: &Address) -> Failure {
     Failure::new(Code::NotFound, format!("there is no agent `{}/{}`", address.kind, address.key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_knows_which_cells_nobody_looked_into() {
+        let listed = |cells: &[u16]| Listed { agents: Vec::new(), cells: cells.iter().copied().map(CellId).collect() };
+        assert_eq!(listed(&[2, 0, 1, 1]).missing(3), None);
+        assert_eq!(listed(&[2, 0]).missing(3), Some(CellId(1)));
+    }
 }

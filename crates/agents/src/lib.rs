@@ -52,7 +52,7 @@ mod waits;
 pub use body::{Bodies, Body, Kind, Method};
 pub use elsewhere::{Asked, Cluster, Elsewhere, NotDone, Parcel, Snapshots};
 pub use engine::{Engine, Settings, Surroundings};
-pub use inspect::{AgentStatus, StateEntry, StatePage};
+pub use inspect::{AgentStatus, Listed, StateEntry, StatePage};
 pub use message::{Answer, Ask, Tell, Timing, Told};
 pub use offline::Offline;
 pub use parked::ParkedMessage;

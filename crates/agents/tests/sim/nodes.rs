@@ -15,8 +15,8 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::{
-    Answer, Asked, Bodies, Body, Cluster, Elsewhere, Engine, Kind, NotDone, Parcel, Settings, Snapshots, Surroundings,
-    Tell, Told,
+    Answer, Asked, Bodies, Body, Cluster, Elsewhere, Engine, Kind, Listed, NotDone, Parcel, Settings, Snapshots,
+    Surroundings, Tell, Told,
 };
 use stride_ids::{Address, AgentKey, CellId, Code, Epoch, Failure, Layout, Name, Seq};
 use stride_sim::{Chance, Clock, Tasks, disk::SimDisk};
@@ -184,8 +184,8 @@ impl Elsewhere for Port {
         _: &'a Name,
         _: Option<&'a AgentKey>,
         _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Address>, Failure>> {
-        Box::pin(async { Ok(Vec::new()) })
+    ) -> BoxFuture<'a, Result<Listed, Failure>> {
+        Box::pin(async { Ok(Listed::default()) })
     }
 
     fn confirm(&self, cell: CellId, _: Epoch) -> BoxFuture<'_, Result<(), Failure>> {

@@ -79,9 +79,9 @@ impl Inside {
         Ok(self.engine.deliver_here(parcels).await)
     }
 
-    fn list(&self, body: &[u8]) -> Result<Vec<stride_ids::Address>, NotDone> {
+    fn list(&self, body: &[u8]) -> Result<stride_agents::Listed, NotDone> {
         let ListAsked { tenant, kind, after, limit } = decoded(body)?;
-        Ok(self.engine.list_here(&tenant, &kind, after.as_ref(), limit)?)
+        Ok(self.engine.listed_here(&tenant, &kind, after.as_ref(), limit)?)
     }
 
     async fn http(&self, body: Bytes) -> Result<stride_gateway::HttpReply, NotDone> {

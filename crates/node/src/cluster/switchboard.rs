@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
-use stride_agents::{Answer, Asked, Elsewhere, NotDone, Parcel, Tell, Told};
+use stride_agents::{Answer, Asked, Elsewhere, Listed, NotDone, Parcel, Tell, Told};
 use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, standings};
 use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
-use stride_ids::{Address, AgentKey, CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Layout, Name};
+use stride_ids::{AgentKey, CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Layout, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
 use stride_placement::NodeId;
 use stride_runtime::{Called, Errand};
@@ -25,7 +25,6 @@ pub(super) mod services {
     pub(crate) const ASK: Service = Service(1);
     pub(crate) const TELL: Service = Service(2);
     pub(crate) const DELIVER: Service = Service(3);
-    pub(crate) const LIST: Service = Service(4);
     pub(crate) const HTTP: Service = Service(5);
     /// A cell is about to come: fetch its snapshot.
     pub(crate) const PREPARE: Service = Service(6);
@@ -37,6 +36,8 @@ pub(super) mod services {
     pub(crate) const REPORT: Service = Service(17);
     /// Bring bytes into the caches that will be wanted.
     pub(crate) const WARM: Service = Service(18);
+    /// List agents, with the cells that they are of.
+    pub(crate) const LIST: Service = Service(19);
 }
 
 /// How long a turn on another node may take. Clients and guests have deadlines of their own.
@@ -238,11 +239,17 @@ impl Elsewhere for Switchboard {
         kind: &'a Name,
         after: Option<&'a AgentKey>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Address>, Failure>> {
+    ) -> BoxFuture<'a, Result<Listed, Failure>> {
         Box::pin(async move {
             let asked = ListAsked { tenant: tenant.clone(), kind: kind.clone(), after: after.cloned(), limit };
-            let pages: Vec<Result<Vec<Address>, Failure>> = self.call_all(services::LIST, encoded(&asked)).await;
-            Ok(pages.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+            let pages: Vec<Result<Listed, Failure>> = self.call_all(services::LIST, encoded(&asked)).await;
+            let mut all = Listed::default();
+            for page in pages {
+                let Listed { agents, cells } = page?;
+                all.agents.extend(agents);
+                all.cells.extend(cells);
+            }
+            Ok(all)
         })
     }
 

@@ -220,8 +220,8 @@ async fn any_node_takes_any_request_and_one_that_is_killed_loses_nothing() {
         assert_eq!(looked[0]["cell"], looked[1]["cell"]);
     }
     assert_eq!(seen.len(), 3, "agents are on all nodes, and the answer says on which: {seen:?}");
-    // An agent whose cell is just moving is on no list.
-    while b.get("/v1/agents/counter?limit=100").await.json()["agents"].as_array().unwrap().len() != 30 {}
+    let listed = b.get("/v1/agents/counter?limit=100").await.json();
+    assert_eq!(listed["agents"].as_array().unwrap().len(), 30, "{listed}");
 
     let clients = Clients::new(&nodes);
     let tasks = clients.start();
