@@ -203,8 +203,7 @@ pub(crate) async fn runs(
 ) -> Result<Json<RunList>, Problem> {
     let limit = page_limit(query.limit)?;
     let (tenant, flow) = (request::tenant(&headers)?, name(&flow)?);
-    let runs = gateway.runs.list(&tenant, &flow, query.after.as_deref(), limit).await?;
-    let next = (runs.len() == limit).then(|| runs.last().map(|last| last.run.clone())).flatten();
+    let (runs, next) = gateway.runs.list(&tenant, &flow, query.after.as_deref(), limit).await?;
     Ok(Json(RunList { runs, next }))
 }
 

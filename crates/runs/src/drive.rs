@@ -249,7 +249,7 @@ impl Driver {
     }
 }
 
-/// The same in halves; what cannot be halved has failed.
+/// The same in halves; what cannot be halved has failed, and what cannot even fail ends the run.
 fn smaller(Took { mut events, mut again }: Took, failure: &Failure) -> Vec<Took> {
     if !events.is_empty() && !again.is_empty() {
         return vec![Took { events: Vec::new(), again }, Took { events, again: Vec::new() }];
@@ -258,14 +258,16 @@ fn smaller(Took { mut events, mut again }: Took, failure: &Failure) -> Vec<Took>
         let (events_after, again_after) = (events.split_off(events.len() / 2), again.split_off(again.len() / 2));
         return vec![Took { events: events_after, again: again_after }, Took { events, again }];
     }
-    let step = again.pop().or_else(|| match events.pop()? {
-        // Nothing is less than that.
-        Event::Failed { .. } => None,
-        Event::Done { step, .. } | Event::Items { step, .. } | Event::Page { step, .. } => Some(step),
-        _ => None,
-    });
-    let failed = |step| Event::Failed { step, error: Error::new("value_too_large", failure.message.clone()) };
-    step.map(|step| Took { events: vec![failed(step)], again: Vec::new() }).into_iter().collect()
+    let event = match (again.pop(), events.pop()) {
+        (Some(step), _)
+        | (None, Some(Event::Done { step, .. } | Event::Items { step, .. } | Event::Page { step, .. })) => {
+            Event::Failed { step, error: Error::new("value_too_large", failure.message.clone()) }
+        }
+        // Not even what follows from the failure fits, so the run cannot go on; else the step would be done again and again.
+        (None, Some(Event::Failed { .. })) => Event::Cancelled,
+        (None, _) => return Vec::new(),
+    };
+    vec![Took { events: vec![event], again: Vec::new() }]
 }
 
 /// About how many bytes an event has.
@@ -290,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_large_for_a_turn_is_said_in_halves_and_at_last_as_a_failure() {
+    fn what_is_too_large_for_a_turn_is_said_in_halves_then_as_a_failure_and_at_last_ends_the_run() {
         let failure = Failure::new(Code::PayloadTooLarge, "one turn can write so much");
         let done = |step: &str| Event::Done { step: step.into(), result: json!(1) };
         let mut parts = vec![Took { events: vec![done("/a"), done("/b"), done("/c")], again: vec!["/d".into()] }];
@@ -308,6 +310,8 @@ mod tests {
         assert_eq!(failed, ["/a", "/b", "/c", "/d"]);
         let last =
             Took { events: vec![Event::Failed { step: "/a".into(), error: Error::new("x", "y") }], again: vec![] };
-        assert!(smaller(last, &failure).is_empty());
+        let cancelled = smaller(last, &failure);
+        assert_eq!(cancelled[0].events, [Event::Cancelled]);
+        assert!(smaller(Took { events: vec![Event::Cancelled], again: vec![] }, &failure).is_empty());
     }
 }

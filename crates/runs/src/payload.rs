@@ -35,15 +35,14 @@ pub(crate) fn input(payload: &Payload) -> Result<Value, Failure> {
     // What curl calls what it sends, unless it is told.
     const FORM: &str = "application/x-www-form-urlencoded";
     let is_unsaid = payload.content_type.is_empty() || payload.content_type == FORM;
-    let json = is_unsaid || is_json(&payload.content_type) || payload.content_type == "application/octet-stream";
-    match serde_json::from_slice(&payload.body) {
-        Ok(value) if json => Ok(value),
-        _ if payload.body.is_empty() => Ok(Value::Null),
-        Err(e) if is_unsaid || is_json(&payload.content_type) => {
-            Err(Failure::new(Code::InvalidRequest, format!("the input is not JSON: {e}")))
-        }
-        _ => to_value(payload),
+    if payload.body.is_empty() {
+        return Ok(Value::Null);
     }
+    if !is_unsaid && !is_json(&payload.content_type) {
+        return to_value(payload);
+    }
+    serde_json::from_slice(&payload.body)
+        .map_err(|e| Failure::new(Code::InvalidRequest, format!("the input is not JSON: {e}")))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -89,6 +88,7 @@ mod tests {
         assert_eq!(input(&payload("", b"{\"a\": 1}")).unwrap(), json!({"a": 1}));
         assert_eq!(input(&payload("application/x-www-form-urlencoded", b"5")).unwrap(), json!(5));
         assert_eq!(input(&payload("text/plain", b"5")).unwrap(), json!("5"));
+        assert_eq!(input(&payload("application/octet-stream", b"5")).unwrap(), value::from_bytes(b"5"));
         assert_eq!(input(&payload("application/json", b"")).unwrap(), json!(null));
         assert!(input(&payload("application/json", b"nope")).unwrap_err().message.contains("not JSON"));
     }

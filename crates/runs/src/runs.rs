@@ -266,7 +266,7 @@ impl Runs {
         }
     }
 
-    /// The runs of a flow behind `after`, so many at most, in the order of their names.
+    /// The runs of a flow behind `after`, so many at most, in the order of their names, and behind which one there may be more.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -276,11 +276,13 @@ impl Runs {
         flow: &Name,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Status>, Failure> {
+    ) -> Result<(Vec<Status>, Option<String>), Failure> {
         let prefix = format!("{flow}/");
         let after = AgentKey::new(&format!("{prefix}{}", after.unwrap_or_default()));
         let after = after.map_err(|e| Failure::new(Code::InvalidRequest, e.to_string()))?;
         let page = self.0.surroundings()?.engine.list(tenant, &head::kind(), Some(&after), limit).await?;
+        let last = page.last().filter(|_| page.len() == limit);
+        let next = last.and_then(|last| last.key.as_str().strip_prefix(&prefix)).map(str::to_owned);
         let mut all = Vec::new();
         for address in page.iter().take_while(|address| address.key.as_str().starts_with(&prefix)) {
             match self.say(address, STATUS, Payload::json("null")).await {
@@ -290,7 +292,7 @@ impl Runs {
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(all)
+        Ok((all, next))
     }
 
     /// The plan of a run with what it took so far.

@@ -32,7 +32,8 @@ async fn runs_are_listed_and_one_that_has_ended_is_removed() {
         world.end(run).await;
     }
     let names = async |after| -> Vec<String> {
-        let all = world.runs.list(&tenant(), &name("f"), after, 2).await.unwrap();
+        let (all, next) = world.runs.list(&tenant(), &name("f"), after, 2).await.unwrap();
+        assert_eq!(next.is_some(), all.len() == 2);
         all.into_iter().map(|status| status.run).collect()
     };
     assert_eq!((names(None).await, names(Some("r2")).await), (vec!["r1".into(), "r2".into()], vec!["r3".into()]));

@@ -92,7 +92,7 @@ async fn a_flow_runs_another_one_and_takes_its_result_or_its_failure() {
     world.functions.flaky.store(1, Ordering::Relaxed);
     world.begin("again", json!(8)).await;
     assert_eq!(world.end("again").await.result, Some(json!({"caught": "guest_error"})));
-    assert_eq!(world.runs.list(&tenant(), &name("inner"), None, 10).await.unwrap().len(), 2);
+    assert_eq!(world.runs.list(&tenant(), &name("inner"), None, 10).await.unwrap().0.len(), 2);
 }
 
 #[tokio::test]

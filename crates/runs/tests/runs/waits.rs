@@ -58,7 +58,7 @@ async fn a_cancelled_run_compensates_and_so_do_the_runs_that_it_began() {
     world.begin("r", json!(1)).await;
     let runs = &world.runs;
     let inner = loop {
-        let all = runs.list(&tenant(), &name("inner"), None, 10).await.unwrap();
+        let (all, _) = runs.list(&tenant(), &name("inner"), None, 10).await.unwrap();
         match all.into_iter().next() {
             Some(status) if status.steps.iter().any(|step| step.does == "approval") => break status,
             _ => tokio::task::yield_now().await,
