@@ -29,7 +29,7 @@ impl Changes {
     }
 
     pub(crate) fn note(&mut self, generation: &Generation) {
-        for row in generation.rows.keys() {
+        for row in generation.changed() {
             let Some(cell) = key::cell_of(row) else { continue };
             let Some(at) = generation.positions.get(&cell) else { continue };
             let changed = &mut self.cells[usize::from(cell.0)];

@@ -1,6 +1,11 @@
 //! Rows in memory that the tree does not hold yet: one generation that grows, and one that is being written.
 
-use std::{collections::BTreeMap, iter::Peekable, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter::Peekable,
+    ops::Bound,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use stride_ids::{CellId, Seq};
@@ -14,6 +19,8 @@ pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Bytes>>;
 #[derive(Clone, Default)]
 pub(crate) struct Generation {
     pub(crate) rows: Rows,
+    /// Keys of rows that came and went, for whoever has to know all that changed.
+    pub(crate) gone: BTreeSet<Vec<u8>>,
     pub(crate) positions: BTreeMap<CellId, Seq>,
     pub(crate) bytes: usize,
 }
@@ -31,6 +38,23 @@ impl Generation {
         }
     }
 
+    /// Takes a row away as if it had never been staged.
+    fn forget(&mut self, key: &[u8]) {
+        if let Some(value) = self.rows.remove(key) {
+            self.bytes -= key.len() + value.map_or(0, |value| value.len()) + ROW_OVERHEAD;
+        }
+    }
+
+    fn note_gone(&mut self, key: Vec<u8>) {
+        let len = key.len() + ROW_OVERHEAD;
+        self.bytes += if self.gone.insert(key) { len } else { 0 };
+    }
+
+    /// The keys of all rows that it changes.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.rows.keys().chain(&self.gone)
+    }
+
     fn remove(&mut self, cell: CellId) {
         if self.positions.remove(&cell).is_none() {
             return;
@@ -42,6 +66,11 @@ impl Generation {
             }
             stays
         });
+        self.gone.retain(|key| {
+            let stays = key::cell_of(key) != Some(cell);
+            self.bytes -= if stays { 0 } else { key.len() + ROW_OVERHEAD };
+            stays
+        });
     }
 }
 
@@ -50,6 +79,8 @@ impl Generation {
 pub(crate) struct Staged {
     pub(crate) active: Generation,
     pub(crate) frozen: Option<Arc<Generation>>,
+    /// How many generations have gone into the tree.
+    pub(crate) stored: u64,
 }
 
 impl Staged {
@@ -57,6 +88,26 @@ impl Staged {
     pub(crate) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
         let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.rows.get(key));
         self.active.rows.get(key).or_else(frozen).cloned()
+    }
+
+    /// Whether a row came after what is frozen.
+    pub(crate) fn is_new(&self, key: &[u8]) -> bool {
+        let is_frozen = || self.frozen.as_ref().is_some_and(|frozen| frozen.rows.contains_key(key));
+        self.active.rows.get(key).is_some_and(Option::is_some) && !is_frozen()
+    }
+
+    /// Deletes a row that was never stored: who scans does not have to step over what is left of it.
+    pub(crate) fn delete_new(&mut self, key: Vec<u8>, is_noted: bool) {
+        self.active.forget(&key);
+        if is_noted {
+            self.active.note_gone(key);
+        }
+    }
+
+    /// What was frozen is in the tree now.
+    pub(crate) fn end_frozen(&mut self) {
+        self.frozen = None;
+        self.stored += 1;
     }
 
     /// Copies what is staged between two keys, in order, until `limit` rows that are no deletions were found: whoever

@@ -152,12 +152,30 @@ impl Store {
     /// Makes writes visible to reads at once, in memory only. Called in journal order per cell.
     pub fn stage(&self, cell: CellId, seq: Seq, writes: Vec<Write>) {
         let encoded: Vec<_> = writes.into_iter().map(|write| (write.row.encode(&self.layout), write.value)).collect();
+        let (stored, short_lived) = self.short_lived(&encoded);
         let mut staged = self.staged.write();
+        let is_same_tree = staged.stored == stored;
         for (key, value) in encoded {
             debug_assert_eq!(key::cell_of(&key), Some(cell), "a record changes rows of its own cell only");
-            staged.active.put(key, value);
+            if value.is_none() && is_same_tree && short_lived.contains(&key) && staged.is_new(&key) {
+                staged.delete_new(key, self.changes.is_some());
+            } else {
+                staged.active.put(key, value);
+            }
         }
         staged.active.positions.insert(cell, seq);
+    }
+
+    /// Those of the rows to delete that only memory has, and when that was so. Rows that come and go are never stored then.
+    fn short_lived(&self, writes: &[(Vec<u8>, Option<Bytes>)]) -> (u64, BTreeSet<Vec<u8>>) {
+        let deleted = writes.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key);
+        let (stored, mut found) = {
+            let staged = self.staged.read();
+            (staged.stored, deleted.filter(|key| staged.is_new(key)).cloned().collect::<BTreeSet<_>>())
+        };
+        // What cannot be read may be there. The lock is not held: this may go to the disk.
+        found.retain(|key| matches!(self.tree.get(key), Ok(None)));
+        (stored, found)
     }
 
     /// One row.
@@ -313,7 +331,7 @@ impl Store {
         if let Some(changes) = &self.changes {
             changes.lock().note(&frozen);
         }
-        self.staged.write().frozen = None;
+        self.staged.write().end_frozen();
         self.make_room()
     }
 

@@ -153,6 +153,36 @@ fn scans_show_staged_rows_over_stored_ones_in_order() {
 }
 
 #[test]
+fn a_row_that_comes_and_goes_in_memory_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody wants to know what changed since when.
+    let settings = Settings { changes_max: 0, ..Settings::default() };
+    let store = Store::open(dir.path(), CELLS, settings).unwrap();
+    stage(&store, "a", 1, vec![put(entry("a", "stays"), "x"), put(entry("a", "stored"), "x")]);
+    store_all(&store);
+    stage(&store, "a", 2, vec![put(entry("a", "stays"), "y"), put(entry("a", "frozen"), "x")]);
+    store.freeze();
+    stage(&store, "a", 3, vec![put(entry("a", "new"), "x")]);
+    let before = store.staged_bytes();
+    for seq in 4..100 {
+        stage(&store, "a", 2 * seq, vec![put(entry("a", &format!("round {seq}")), "x")]);
+        stage(&store, "a", 2 * seq + 1, vec![delete(entry("a", &format!("round {seq}")))]);
+    }
+    assert_eq!(store.staged_bytes(), before);
+    // Of what is stored, or on its way there, the deletion has to be known.
+    let gone = ["stored", "frozen", "new", "never there"].map(|name| delete(entry("a", name)));
+    stage(&store, "a", 200, gone.into());
+    let left = || entries(store.scan_map(&agent("a"), "", None, 10).unwrap());
+    assert_eq!(left(), [("stays".to_owned(), "y".to_owned())]);
+    store_all(&store);
+    assert_eq!(left(), [("stays".to_owned(), "y".to_owned())]);
+    store_all(&store);
+    assert_eq!(left(), [("stays".to_owned(), "y".to_owned())]);
+    drop(store);
+    assert_eq!(check(dir.path()).unwrap().damage, [""; 0]);
+}
+
+#[test]
 fn agents_are_listed_over_all_cells_in_the_order_of_their_keys() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
