@@ -2,7 +2,8 @@
 //!
 //! Waking a sleeping thread costs about as much as a third of a sync, so an append that is alone must not need one: the
 //! first [`Wait`] that is polled while nobody writes becomes the leader and writes everything that is queued, itself, once
-//! the tasks that are ready have had their turn and appended what they have. It holds its async worker meanwhile, if syncs
+//! the tasks that are ready have had their turn and appended what they have; whoever was alone for a while does not wait for
+//! that, but now and then. It holds its async worker meanwhile, if syncs
 //! have been as short as turns are, and hands it over to another thread if not.
 //! If more is queued by then, the load is not one caller, and the committer thread goes on, so that no async worker is
 //! held for long; after such a crowd's group it also begins the next one.
@@ -245,13 +246,16 @@ impl Future for Wait {
                 }
                 return Poll::Pending;
             }
-            let Some(others) = &mut self.others else {
-                drop(tail);
-                // Polled by the next round, so that it wakes this task.
-                self.others = Some(Box::pin(tokio::task::yield_now()));
-                continue;
-            };
-            ready!(others.as_mut().poll(cx));
+            match &mut self.others {
+                Some(others) => ready!(others.as_mut().poll(cx)),
+                None if tail.may_have_others() => {
+                    drop(tail);
+                    // Polled by the next round, so that it wakes this task.
+                    self.others = Some(Box::pin(tokio::task::yield_now()));
+                    continue;
+                }
+                None => {}
+            }
             tail.committing = true;
             drop(tail);
             if shared.syncs_are_short() {

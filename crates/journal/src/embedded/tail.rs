@@ -56,6 +56,8 @@ pub(crate) struct Tail {
     /// More than one caller wanted the newest group, so the next one is the committer thread's: a leader would write its own
     /// record alone while the others queue behind it.
     pub(crate) crowded: bool,
+    /// How many groups in a row had nobody's record but their leader's.
+    alone: u32,
     /// The committer thread is to go on with what is queued.
     pub(crate) handed_over: bool,
     pub(crate) closing: bool,
@@ -64,6 +66,8 @@ pub(crate) struct Tail {
 
 /// A group of more records than this is a crowd's.
 const CROWD: usize = 2;
+/// A caller who was alone this often stops waiting for others, and waits for them once in so many groups.
+const ALONE: u32 = 8;
 
 impl Tail {
     /// The end of a log whose last segment is `segment`, filled up to `at`.
@@ -83,6 +87,7 @@ impl Tail {
             mourners: Vec::new(),
             committing: false,
             crowded: false,
+            alone: 0,
             handed_over: false,
             closing: false,
             stopped: None,
@@ -195,7 +200,14 @@ impl Tail {
     pub(crate) fn take_queue(&mut self) -> Vec<Item> {
         self.queue_len = 0;
         self.crowded = self.queue.len() > CROWD;
+        self.alone = if self.queue.len() > 1 { 0 } else { self.alone.wrapping_add(1) };
         std::mem::take(&mut self.queue)
+    }
+
+    /// Whether a leader does well to let others append first. To let them costs a tenth of a short sync, because idle workers
+    /// are woken to look for what there is not.
+    pub(crate) fn may_have_others(&self) -> bool {
+        self.alone < ALONE || self.alone.is_multiple_of(ALONE)
     }
 
     /// Gives up the records of a cell up to `through`, of those that lie before `durable`.
