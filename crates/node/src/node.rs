@@ -115,7 +115,7 @@ impl Node {
         let control = Control::new(host.clone(), registry.clone(), catalog, layout, rollout.clone(), seams);
         control.restore().await.map_err(StartError::Runtime)?;
         if let Some(rollout) = &rollout {
-            rollout.catch_up(&control).await.map_err(StartError::Runtime)?;
+            rollout.begin(&control).await.map_err(StartError::Runtime)?;
         }
 
         let settings = stride_agents::Settings {

@@ -25,6 +25,8 @@ use crate::{
 const EVERYWHERE_WITHIN: Duration = Duration::from_secs(10);
 /// How soon it is looked at again whether they have, and whether what failed can be loaded.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a node that starts tries to load what is deployed. A database that is busy answers in a moment.
+const LOADED_WITHIN: Duration = Duration::from_secs(30);
 /// How often a deployment is written again because somebody else was first.
 const TRIES: usize = 5;
 
@@ -147,6 +149,20 @@ impl Rollout {
         let missing = missing();
         if !missing.is_empty() {
             tracing::warn!(?missing, number, "some nodes have not loaded a deployment yet; they go on trying");
+        }
+    }
+
+    /// Loads what is deployed, for a node that starts.
+    pub(crate) async fn begin(&self, control: &Control) -> Result<(), Failure> {
+        let deadline = self.clock.now() + LOADED_WITHIN;
+        loop {
+            match self.catch_up(control).await {
+                Err(failure) if failure.code == Code::Unavailable && self.clock.now() < deadline => {
+                    tracing::warn!(%failure, "what is deployed cannot be loaded yet; it is tried again");
+                    self.clock.sleep(LOOK_AGAIN).await;
+                }
+                outcome => return outcome,
+            }
         }
     }
 
