@@ -23,6 +23,22 @@ pub trait Caller: Send + Sync + 'static {
         function: &'a FunctionName,
         version: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Arc<dyn Callee>, Failure>>;
+
+    /// Begins calls of pure functions, one after the other, on this node.
+    fn chain(&self, tenant: &Name) -> Box<dyn Chain>;
+}
+
+/// Calls of pure functions that follow each other, which may share an instance.
+pub trait Chain: Send {
+    /// What the next function gives. `None`: it is not pure, or not there.
+    ///
+    /// # Errors
+    /// What the function fails with; `overloaded` and `unavailable` say that it is worth trying again.
+    fn call<'a>(
+        &'a mut self,
+        function: &'a FunctionName,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Option<Payload>, Failure>>;
 }
 
 /// A function in one version. It can be called as long as somebody holds this, whatever is deployed meanwhile.

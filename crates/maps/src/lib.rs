@@ -36,7 +36,7 @@ mod stats;
 
 pub use begin::{Begun, ToBegin};
 pub use book::MAPS;
-pub use caller::{Callee, Caller, Reply, Wishes};
+pub use caller::{Callee, Caller, Chain, Reply, Wishes};
 pub use id::MapId;
 pub use maps::{Maps, Settings};
 pub use part::{Input, Part};

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::NotDone;
 use stride_ids::{BucketName, Code, Failure, Name, Payload};
-use stride_maps::{Callee, Caller, FunctionName, Input, Reply, Wishes};
+use stride_maps::{Callee, Caller, Chain, FunctionName, Input, Reply, Wishes};
 use stride_placement::{NodeId, Reference};
 use stride_runtime::{Call, Called, Errand, Function, Functions, Job};
 use stride_triggers::Target;
@@ -58,6 +58,32 @@ impl Caller for Calls {
             let callee: Arc<dyn Callee> =
                 Arc::new(Pinned { functions: self.functions.clone(), function, keeps_to: Mutex::default() });
             Ok(callee)
+        })
+    }
+
+    fn chain(&self, tenant: &Name) -> Box<dyn Chain> {
+        let (functions, tenant) = (self.functions.clone(), tenant.clone());
+        Box::new(ChainHere { functions, tenant, chain: stride_runtime::Chain::default() })
+    }
+}
+
+/// Functions of this node that are called one after the other.
+struct ChainHere {
+    functions: Arc<Functions>,
+    tenant: Name,
+    chain: stride_runtime::Chain,
+}
+
+impl Chain for ChainHere {
+    fn call<'a>(
+        &'a mut self,
+        FunctionName { component, function }: &'a FunctionName,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Option<Payload>, Failure>> {
+        Box::pin(async move {
+            let found = self.functions.find(&self.tenant, component, function.as_str(), None).ok();
+            let Some(function) = found.filter(|function| function.purity().is_pure()) else { return Ok(None) };
+            Ok(Some(self.functions.call_next(&function, input, &mut self.chain).await?.payload))
         })
     }
 }

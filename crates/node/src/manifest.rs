@@ -49,6 +49,8 @@ struct Function {
     queue: Option<usize>,
     #[serde(default)]
     memoise: bool,
+    #[serde(default)]
+    reuse: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -131,6 +133,7 @@ impl Manifest {
                 concurrency: asked.concurrency.unwrap_or(default.concurrency),
                 queue: asked.queue.unwrap_or(default.queue),
                 memoise: asked.memoise,
+                reuse: asked.reuse,
             }
         };
         let agent = |asked: &Agent| {
@@ -211,6 +214,7 @@ mod tests {
         concurrency = 4
         queue = 8
         memoise = true
+        reuse = true
         [agents.counter]
         idle = "5m"
         affinity = "agent:room/{key.1}"
@@ -240,6 +244,7 @@ mod tests {
             concurrency: 4,
             queue: 8,
             memoise: true,
+            reuse: true,
         };
         assert_eq!(spec.functions["shout"], shout);
         assert_eq!(spec.agents["counter"].idle, Duration::from_secs(300));

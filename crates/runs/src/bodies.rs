@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use stride_agents::{Bodies, Body, Kind, Method, Turn};
-use stride_flows::Plan;
 use stride_ids::{Address, Failure, Name, Payload};
 
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
         STATUS, TOOK, WATCH,
     },
     payload,
-    run::Run,
+    run::{Run, Seen},
     shared::Shared,
 };
 
@@ -61,15 +60,15 @@ impl Bodies for RunBodies {
         if kind.name != self.kind.name {
             return self.others.start(kind, address);
         }
-        let body: Box<dyn Body> = Box::new(RunBody { shared: self.shared.clone(), plan: None });
+        let body: Box<dyn Body> = Box::new(RunBody { shared: self.shared.clone(), seen: Seen::default() });
         Box::pin(async { Ok(body) })
     }
 }
 
-/// A run in memory: it remembers its plan, and nothing else.
+/// A run in memory.
 struct RunBody {
     shared: Arc<Shared>,
-    plan: Option<Arc<Plan>>,
+    seen: Seen,
 }
 
 impl Body for RunBody {
@@ -84,9 +83,8 @@ impl Body for RunBody {
         input: Payload,
     ) -> BoxFuture<'a, Result<(Turn, Payload), Failure>> {
         Box::pin(async move {
-            let Self { shared, plan } = self;
-            let (run, answer) = handle(shared, turn, plan.take(), method, &input).await?;
-            *plan = Some(run.plan);
+            let Self { shared, seen } = self;
+            let (run, answer) = handle(shared, turn, std::mem::take(seen), method, &input).await?;
             if run.head.ended_ms.is_some() {
                 shared.ended.notify_waiters();
             }
@@ -98,15 +96,21 @@ impl Body for RunBody {
                 TOOK if shared.is_active(address) => {}
                 _ => shared.touch(address),
             }
-            Ok((run.turn, answer))
+            let (turn, now_seen) = run.end()?;
+            *seen = now_seen;
+            Ok((turn, answer))
         })
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.seen.bytes() as u64
     }
 }
 
 async fn handle<'a>(
     shared: &'a Arc<Shared>,
     turn: Turn,
-    plan: Option<Arc<Plan>>,
+    seen: Seen,
     method: &str,
     input: &Payload,
 ) -> Result<(Run<'a>, Payload), Failure> {
@@ -116,7 +120,7 @@ async fn handle<'a>(
             let Begin { input, parent } = payload::asked(method, input)?;
             Run::start(shared, turn, input, Some(parent)).await?
         }
-        _ => Run::load(shared, turn, plan)?,
+        _ => Run::load(shared, turn, seen)?,
     };
     let answer = match method {
         START | STATUS => payload::json(&run.status()?),

@@ -164,9 +164,12 @@ fn child(parent: &Address, flow: &str, step: &str) -> Result<Address, Failure> {
     head::address(&parent.tenant, &flow, &format!("of-{}", &hash[..32]))
 }
 
+/// How rows begin that say which run a step has begun.
+pub(crate) const BEGUN: &str = "sub/";
+
 /// The row that says which run a step has begun.
 pub(crate) fn begun(step: &str) -> String {
-    format!("sub/{step}")
+    format!("{BEGUN}{step}")
 }
 
 /// What the agent's timer is called; a step's id may be longer than such a name.

@@ -10,7 +10,7 @@ use stride_flows::{
     value,
 };
 use stride_ids::{Address, Code, Failure, Name};
-use stride_maps::{FunctionName, Input, Wishes};
+use stride_maps::FunctionName;
 
 use crate::{
     head::{self, Head, PLAN, Parent},
@@ -18,7 +18,7 @@ use crate::{
     message::{Ended, Out, PageAsked, Planned, Said, Status, StepStatus, Told, Took},
     payload,
     program::{self, GET, Version},
-    rows::TurnRows,
+    rows::{Known, TurnRows},
     shared::Shared,
 };
 
@@ -32,26 +32,47 @@ const CALLS_MAX: usize = 32;
 const SHOWN: usize = 100;
 const SHOWN_BYTES: usize = 4 << 10;
 
+/// What a body remembers between turns. It is gone when a turn fails, and then it is read again.
+#[derive(Default)]
+pub(crate) struct Seen {
+    plan: Option<Arc<Plan>>,
+    rows: Known,
+}
+
+impl Seen {
+    /// How much memory the rows take, in bytes; the plan is shared.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+}
+
 /// A run in the midst of a turn.
 pub(crate) struct Run<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) turn: Turn,
     pub(crate) head: Head,
-    pub(crate) plan: Arc<Plan>,
+    plan: Arc<Plan>,
+    known: Known,
 }
 
 impl<'a> Run<'a> {
-    /// A run that has begun. `known` is the plan that it was seen with last.
-    pub(crate) fn load(shared: &'a Arc<Shared>, turn: Turn, known: Option<Arc<Plan>>) -> Result<Self, Failure> {
+    /// A run that has begun, and what its body remembers of it.
+    pub(crate) fn load(shared: &'a Arc<Shared>, turn: Turn, Seen { plan, rows }: Seen) -> Result<Self, Failure> {
         let head = Head::need(&turn)?;
-        let plan = match known {
+        let plan = match plan {
             Some(plan) if plan.id == head.plan => plan,
             _ => {
                 let lost = || Failure::new(Code::Internal, "a run has lost its plan");
                 shared.plans.read(&head.plan, &turn.get(PLAN)?.ok_or_else(lost)?)?
             }
         };
-        Ok(Self { shared, turn, head, plan })
+        Ok(Self { shared, turn, head, plan, known: rows })
+    }
+
+    /// Ends: what the turn wrote, and what is worth remembering until the next one.
+    pub(crate) fn end(mut self) -> Result<(Turn, Seen), Failure> {
+        self.known.write(&mut self.turn)?;
+        Ok((self.turn, Seen { plan: Some(self.plan), rows: self.known.kept() }))
     }
 
     /// Begins a run, in the version of the flow that is in force. To begin it again with the same input changes nothing.
@@ -64,7 +85,7 @@ impl<'a> Run<'a> {
         let hash = head::hash(&input);
         if let Some(head) = Head::load(&turn)? {
             if head.input == hash && head.parent == parent {
-                return Self::load(shared, turn, None);
+                return Self::load(shared, turn, Seen::default());
             }
             let message =
                 format!("there is a run `{}` already, with another input; choose another name", turn.address().key);
@@ -85,7 +106,7 @@ impl<'a> Run<'a> {
             ended_ms: None,
             watch_ms: None,
         };
-        let mut this = Self { shared, turn, head, plan: planned.plan };
+        let mut this = Self { shared, turn, head, plan: planned.plan, known: Known::none() };
         let run = key.to_string();
         this.go_on(vec![Event::Started { run, input }], Vec::new()).await?;
         Ok(this)
@@ -93,7 +114,8 @@ impl<'a> Run<'a> {
 
     /// What became of what was out.
     pub(crate) async fn took(&mut self, Took { events, again }: Took) -> Result<Out, Failure> {
-        let commands = again.iter().map(|step| run::command(&TurnRows(&mut self.turn), step));
+        let rows = self.rows()?;
+        let commands = again.iter().map(|step| run::command(&rows, step));
         let again = commands.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         self.go_on(events, again).await
     }
@@ -128,7 +150,7 @@ impl<'a> Run<'a> {
 
     /// The step that is meant: its id, or its name if only one asks that is called so.
     fn asking(&mut self, named: Option<&str>) -> Result<String, Failure> {
-        let all = all_out(&TurnRows(&mut self.turn))?;
+        let all = all_out(&self.rows()?)?;
         let asking = all.iter().filter_map(|command| match command {
             Command::Approval { step, .. } => Some(step.as_str()),
             _ => None,
@@ -171,7 +193,8 @@ impl<'a> Run<'a> {
         let version = version(&mut self.turn, &tenant, &flow, number).await?;
         let planned = self.shared.surroundings()?.plan(&self.shared.plans, &tenant, &version).await?;
         let now_ms = self.shared.now_ms();
-        let moved = run::move_to(&self.plan, &planned.plan, &mut TurnRows(&mut self.turn), now_ms)?;
+        let rows = &mut TurnRows::of(&mut self.turn, &mut self.known)?;
+        let moved = run::move_to(&self.plan, &planned.plan, rows, now_ms)?;
         let commands = moved.map_err(|why| {
             let message = format!("run `{key}` cannot go over to version {}:\n{}", version.version, why.join("\n"));
             Failure::new(Code::Conflict, message)
@@ -186,12 +209,16 @@ impl<'a> Run<'a> {
     /// Looks whether somebody has to work on the run, and if so looks again later.
     pub(crate) fn watch(&mut self) -> Result<(), Failure> {
         self.head.watch_ms = None;
-        let out = all_out(&TurnRows(&mut self.turn))?;
+        let out = all_out(&self.rows()?)?;
         if self.head.ended_ms.is_none() && out.iter().any(is_work) {
             let (after, now) = (self.watch_after_ms(), self.shared.now_ms());
             inside::watch(&mut self.turn, &mut self.head, after, now)?;
         }
         self.head.save(&mut self.turn)
+    }
+
+    fn rows(&mut self) -> Result<TurnRows<'_>, Failure> {
+        TurnRows::of(&mut self.turn, &mut self.known)
     }
 
     fn watch_after_ms(&self) -> u64 {
@@ -226,7 +253,12 @@ impl<'a> Run<'a> {
                 }
             }
             if let Some(event) = events.pop_front() {
-                commands.extend(advance(&self.plan, &mut TurnRows(&mut self.turn), now_ms, event)?);
+                commands.extend(advance(
+                    &self.plan,
+                    &mut TurnRows::of(&mut self.turn, &mut self.known)?,
+                    now_ms,
+                    event,
+                )?);
                 continue;
             }
             // What is pure and small is not worth a commit of its own: if this turn fails, it is as if it had not been called.
@@ -257,24 +289,24 @@ impl<'a> Run<'a> {
     // --- what only reads ---
 
     pub(crate) fn out(&mut self, after: Option<&str>) -> Result<Out, Failure> {
-        let commands = run::outstanding_after(&TurnRows(&mut self.turn), after, OUT_BYTES)?;
+        let commands = run::outstanding_after(&self.rows()?, after, OUT_BYTES)?;
         let more = !commands.is_empty();
         Ok(Out { commands, more })
     }
 
     pub(crate) fn page(&mut self, PageAsked { prefix, number }: &PageAsked) -> Result<Vec<Value>, Failure> {
-        run::page(&TurnRows(&mut self.turn), prefix, *number)
+        run::page(&self.rows()?, prefix, *number)
     }
 
     pub(crate) fn planned(&mut self) -> Result<Planned, Failure> {
-        let measures = run::measures(&mut TurnRows(&mut self.turn))?;
+        let measures = run::measures(&mut self.rows()?)?;
         Ok(Planned { plan: (*self.plan).clone(), measures })
     }
 
     pub(crate) fn status(&mut self) -> Result<Status, Failure> {
         let (flow, run) =
             head::names(&self.turn.address().key).map(|(flow, run)| (flow.to_string(), run.to_owned()))?;
-        let rows = TurnRows(&mut self.turn);
+        let rows = TurnRows::of(&mut self.turn, &mut self.known)?;
         let (state, result, error) = match run::state(&rows)? {
             None | Some(State::Running) => ("running", None, None),
             Some(State::Done(result)) => ("done", Some(result), None),
@@ -321,7 +353,7 @@ async fn pure(shared: &Shared, tenant: &Name, call: &Call) -> Option<Event> {
     if call.is_batch || !is_free {
         return None;
     }
-    let caller = shared.surroundings().ok()?.caller.clone();
+    let mut chain = shared.surroundings().ok()?.caller.chain(tenant);
     let mut execution = Execution::new(call);
     while let Some(need) = execution.need() {
         let Need::Function { name, input, .. } = need else { return None };
@@ -329,13 +361,8 @@ async fn pure(shared: &Shared, tenant: &Name, call: &Call) -> Option<Event> {
             return None;
         }
         let name: FunctionName = name.parse().ok()?;
-        let function = caller.find(tenant, &name, None).await.ok()?;
-        if !function.is_pure() {
-            return None;
-        }
-        let reply = function.call(Input::Payload(payload::of_value(&input)), Wishes::default()).await;
-        execution.supply(match reply {
-            Ok(reply) => payload::to_value(&reply.payload).map_err(|failure| error(&failure)),
+        execution.supply(match chain.call(&name, payload::of_value(&input)).await {
+            Ok(answer) => payload::to_value(&answer?).map_err(|failure| error(&failure)),
             // Perhaps only for now: whoever does it has more patience.
             Err(Failure { code: Code::Overloaded | Code::Unavailable, .. }) => return None,
             Err(failure) => Err(error(&failure)),

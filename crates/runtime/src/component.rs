@@ -11,7 +11,7 @@ use crate::{
     host::Host,
     logs::Origin,
     purity::Purity,
-    spec::ComponentSpec,
+    spec::{ComponentSpec, FunctionSpec},
 };
 
 /// What a component may use while it is described.
@@ -94,7 +94,7 @@ impl Component {
         })?;
         let exports = describe(host, &tenant, &name, &pre).await?;
         check_spec(&spec, &exports)?;
-        check_memoised(&spec, &purity)?;
+        check_pure(&spec, &purity)?;
         Ok(Self { tenant, name, version, exports, spec, purity, observes, host: host.clone(), pre })
     }
 
@@ -194,12 +194,18 @@ fn check_spec(spec: &ComponentSpec, exports: &Exports) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses to keep answers that need not be the same the next time.
-fn check_memoised(spec: &ComponentSpec, purity: &Purity) -> Result<(), Failure> {
+/// Refuses to keep answers that need not be the same the next time, and to use instances again that need not answer the same.
+fn check_pure(spec: &ComponentSpec, purity: &Purity) -> Result<(), Failure> {
     let Purity::Impure(cause) = purity else { return Ok(()) };
-    let Some((name, _)) = spec.functions.iter().find(|(_, function)| function.memoise) else { return Ok(()) };
+    let asks = |function: &FunctionSpec| match function {
+        FunctionSpec { memoise: true, .. } => Some("memoise"),
+        FunctionSpec { reuse: true, .. } => Some("reuse"),
+        _ => None,
+    };
+    let asked = spec.functions.iter().find_map(|(name, function)| Some((name, asks(function)?)));
+    let Some((name, what)) = asked else { return Ok(()) };
     let message = format!(
-        "stride.toml has memoise in [functions.{name}], but the function is not pure: {cause}. Take memoise out, or move the function \
+        "stride.toml has {what} in [functions.{name}], but the function is not pure: {cause}. Take {what} out, or move the function \
          into a component of its own that does without"
     );
     Err(Failure::new(Code::InvalidRequest, message))

@@ -2,6 +2,9 @@
 //!
 //! Making an instance and clearing away a used one take longer than most calls, and both can happen while the caller reads
 //! its reply: after a call, the next one's instance is made ahead. It is still used once.
+//!
+//! The exception is a [`Chain`]: functions of one component that one caller calls one after the other, if their author says
+//! that an instance may be used again.
 
 use std::{
     collections::HashMap,
@@ -19,7 +22,10 @@ use stride_agents::Engine;
 use stride_ids::{CallId, Code, Failure, Name, ObjectName, Payload};
 use stride_maps::Input;
 use stride_placement::Load;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use crate::{
     component::{Component, Prepared, nearest},
@@ -134,6 +140,13 @@ pub(crate) enum Ended {
     Failed(Failure),
 }
 
+impl Ended {
+    fn into_failure(self) -> Failure {
+        let (Self::NotBegun(failure) | Self::Failed(failure)) = self;
+        failure
+    }
+}
+
 /// What has been called since the node started, and what runs now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FunctionStats {
@@ -222,7 +235,14 @@ impl Functions {
             return Box::pin(self.place_and_call(function, &gate, job)).await;
         }
         let ended = self.call_here(function, &gate, job.input, job.trace).await;
-        self.counted(ended.map_err(|(Ended::NotBegun(failure) | Ended::Failed(failure))| failure))
+        self.counted(ended.map_err(Ended::into_failure))
+    }
+
+    /// Calls a pure function as the next of a chain, on this node.
+    pub async fn call_next(&self, function: &Function, input: Payload, chain: &mut Chain) -> Result<Called, Failure> {
+        let gate = self.gate(function);
+        let ended = self.call_in(function, &gate, input, None, chain).await;
+        self.counted(ended.map_err(Ended::into_failure))
     }
 
     /// Gives the answer that is known, or runs the function.
@@ -237,9 +257,20 @@ impl Functions {
             Input::Payload(payload) => payload,
             part @ Input::Part(_) => Box::pin(self.read(function, part)).await.map_err(Ended::Failed)?,
         };
+        self.call_in(function, gate, input, trace, &mut Chain::default()).await
+    }
+
+    async fn call_in(
+        &self,
+        function: &Function,
+        gate: &Arc<Gate>,
+        input: Payload,
+        trace: Option<String>,
+        chain: &mut Chain,
+    ) -> Result<Called, Ended> {
         input.check_size("request").map_err(Ended::NotBegun)?;
         if !function.is_memoised() {
-            return self.run_in_turn(function, gate, input, trace).await;
+            return self.run_in_turn(function, gate, input, trace, chain).await;
         }
         let key = MemoKey::of(function, &input);
         if let Some(payload) = self.memo.get(&key) {
@@ -247,7 +278,7 @@ impl Functions {
             let (queue, start, run) = Default::default();
             return Ok(Called { call, payload, queue, start, run, is_memoised: true, node: None });
         }
-        let called = self.run_in_turn(function, gate, input, trace).await?;
+        let called = self.run_in_turn(function, gate, input, trace, chain).await?;
         self.memo.keep(key, &called.payload);
         Ok(called)
     }
@@ -324,12 +355,13 @@ impl Functions {
         gate: &Arc<Gate>,
         input: Payload,
         trace: Option<String>,
+        chain: &mut Chain,
     ) -> Result<Called, Ended> {
         let clock = &function.component.host.clock;
         let began = clock.now();
         let _place = gate.enter(&function.name).await.map_err(Ended::NotBegun)?;
         let queue = clock.now() - began;
-        let run = self.run(function.component.clone(), gate, &function.name, input, trace);
+        let run = self.run(function, gate, input, trace, chain);
         match clock.timeout(gate.spec.timeout, run).await {
             Ok(Ok(called)) => Ok(Called { queue, ..called }),
             Ok(Err(failure)) => Err(Ended::Failed(failure)),
@@ -339,31 +371,28 @@ impl Functions {
 
     async fn run(
         &self,
-        component: Arc<Component>,
+        Function { component, name }: &Function,
         gate: &Arc<Gate>,
-        function: &str,
         input: Payload,
         trace: Option<String>,
+        chain: &mut Chain,
     ) -> Result<Called, Failure> {
         let host = component.host.clone();
         let call = CallId(host.chance.next_u64());
         let began = host.clock.now();
-        let mut prepared = match gate.spares.take(&component) {
-            Some(spare) => spare,
+        let mut prepared = match chain.take(component, gate).or_else(|| gate.spares.take(component)) {
+            Some(prepared) => prepared,
             None => component.prepare(gate.spec.memory_bytes).await?,
         };
         let reach = Reach::Agents { component: component.clone(), engine: self.engine.clone(), trace };
         prepared.begin_call(call, reach);
         let started = host.clock.now();
-        let answer = prepared.call(function, &to_wit(input)).await?;
+        let answer = prepared.call(name, &to_wit(input)).await?;
         let payload = from_wit(answer.map_err(from_guest)?);
         payload.check_size("reply")?;
         let run = host.clock.now() - started;
         gate.note_run(run);
-        // One at a time: callers who are faster than the replacement do it on their own time.
-        if let Ok(turn) = gate.replacing.clone().try_acquire_owned() {
-            tokio::spawn(replace(gate.clone(), component, prepared, turn));
-        }
+        chain.keep(Used { component: component.clone(), gate: gate.clone(), prepared });
         Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run, is_memoised: false, node: None })
     }
 
@@ -429,6 +458,58 @@ impl Gate {
         let _waiting = LeaveOnDrop(&self.waiting);
         let place = self.places.clone().acquire_owned().await;
         Ok(place.expect("a gate's places are never closed"))
+    }
+}
+
+/// Calls of pure functions, one after the other. Those of one component share an instance as long as they follow each other
+/// and their author says that it may be used again.
+#[derive(Default)]
+pub struct Chain {
+    /// What answered last.
+    last: Option<Used>,
+}
+
+/// An instance that has answered.
+struct Used {
+    component: Arc<Component>,
+    gate: Arc<Gate>,
+    prepared: Box<Prepared>,
+}
+
+impl Chain {
+    /// The instance of the call before, if the next one may have it.
+    fn take(&mut self, component: &Arc<Component>, gate: &Gate) -> Option<Box<Prepared>> {
+        let fits = |used: &mut Used| {
+            let is_same = Arc::ptr_eq(&used.component, component);
+            is_same && gate.spec.reuse && used.gate.spec.memory_bytes == gate.spec.memory_bytes
+        };
+        let used = self.last.take_if(fits);
+        self.end();
+        used.map(|used| used.prepared)
+    }
+
+    fn keep(&mut self, used: Used) {
+        let may_be_used_again = used.gate.spec.reuse;
+        self.last = Some(used);
+        if !may_be_used_again {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let Some(Used { component, gate, prepared }) = self.last.take() else { return };
+        // One at a time: callers who are faster than the replacement do it on their own time.
+        if let Ok(turn) = gate.replacing.clone().try_acquire_owned()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(replace(gate, component, prepared, turn));
+        }
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -36,7 +36,7 @@ mod warming;
 pub use code::content_hash;
 pub use component::{Component, ExportedAgent, ExportedMethod, Exports};
 pub use explain::{DataName, Datum, Explained, Work};
-pub use functions::{Call, Called, Function, FunctionStats, Functions};
+pub use functions::{Call, Called, Chain, Function, FunctionStats, Functions};
 pub use grant::ObjectGrant;
 pub use here::Site;
 pub use host::{Host, Settings};

@@ -19,11 +19,21 @@ pub struct FunctionSpec {
     pub queue: usize,
     /// Its answers may be kept and given again for the same input. Only a pure function may ask for this.
     pub memoise: bool,
+    /// A call leaves nothing in memory for which a later one would answer differently, so neighbours in a chain may share an
+    /// instance. Only a pure function may ask for this: it is what the platform cannot prove of it.
+    pub reuse: bool,
 }
 
 impl Default for FunctionSpec {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, timeout: Duration::from_secs(30), concurrency: 64, queue: 1024, memoise: false }
+        Self {
+            memory_bytes: 64 << 20,
+            timeout: Duration::from_secs(30),
+            concurrency: 64,
+            queue: 1024,
+            memoise: false,
+            reuse: false,
+        }
     }
 }
 

@@ -306,36 +306,47 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The job that is out under this id, which is in no longer. `None`: it is not out, so what is said of it does not count.
+    /// The job that is out under this id. `None`: it is not out, so what is said of it does not count.
+    fn job(&self, step: &str) -> Result<Option<Job>, Failure> {
+        load(self.rows, &format!("x/{step}"))
+    }
+
+    /// The same, which is in no longer.
     pub(super) fn take_job(&mut self, step: &str, bytes_out: u64) -> Result<Option<Job>, Failure> {
-        let key = format!("x/{step}");
-        let Some(job) = load::<Job>(self.rows, &key)? else { return Ok(None) };
-        self.rows.delete(&key)?;
-        if !matches!(job.command, Command::Continue { .. }) {
-            let key = format!("m/{}", job.node);
-            let mut measure: Measure = load(self.rows, &key)?.unwrap_or_default();
-            measure.calls += 1;
-            measure.bytes_in = measure.bytes_in.saturating_add(job.bytes_in);
-            measure.bytes_out = measure.bytes_out.saturating_add(bytes_out);
-            measure.millis = measure.millis.saturating_add(self.now_ms.saturating_sub(job.at_ms));
-            save(self.rows, &key, &measure)?;
+        let job = self.job(step)?;
+        if let Some(job) = &job {
+            self.is_in(step, job, bytes_out)?;
         }
-        Ok(Some(job))
+        Ok(job)
+    }
+
+    /// Takes a job off, and notes what it took.
+    fn is_in(&mut self, step: &str, job: &Job, bytes_out: u64) -> Result<(), Failure> {
+        self.rows.delete(&format!("x/{step}"))?;
+        if matches!(job.command, Command::Continue { .. }) {
+            return Ok(());
+        }
+        let key = format!("m/{}", job.node);
+        let mut measure: Measure = load(self.rows, &key)?.unwrap_or_default();
+        measure.calls += 1;
+        measure.bytes_in = measure.bytes_in.saturating_add(job.bytes_in);
+        measure.bytes_out = measure.bytes_out.saturating_add(bytes_out);
+        measure.millis = measure.millis.saturating_add(self.now_ms.saturating_sub(job.at_ms));
+        save(self.rows, &key, &measure)
     }
 
     pub(super) fn answered(&mut self, step: &str, result: Result<Value, Error>) -> Result<(), Failure> {
+        let Some(job) = self.job(step)? else { return Ok(()) };
         let result = result.and_then(|value| if is_too_deep(&value) { Err(too_deep()) } else { Ok(value) });
-        let bytes = result.as_ref().map_or(0, value::size) as u64;
-        if let Some(Job { command: Command::Call(call), .. }) = load::<Job>(self.rows, &format!("x/{step}"))?
+        if let Command::Call(call) = &job.command
             && call.is_batch
         {
             let error =
                 result.err().unwrap_or_else(|| Error::new("internal", "a call over items was answered by `Done`"));
             return self.items(step, vec![Err(error); call.items.len()], None);
         }
-        if let Some(job) = self.take_job(step, bytes)? {
-            self.todo.push_back(Todo::Deliver { owner: job.owner, result: result.map(Stored::Json) });
-        }
+        self.is_in(step, &job, result.as_ref().map_or(0, value::size) as u64)?;
+        self.todo.push_back(Todo::Deliver { owner: job.owner, result: result.map(Stored::Json) });
         Ok(())
     }
 

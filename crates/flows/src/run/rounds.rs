@@ -58,9 +58,12 @@ impl Machine<'_> {
         let is_last = match until {
             None => Ok(new == old),
             Some(until) => {
-                let mut context = self.context(step, task.attempt);
-                context["round"] = json!(round);
-                context["previous"] = old;
+                let mut context = Value::Null;
+                if until.reads_context() {
+                    context = self.context(step, task.attempt);
+                    context["round"] = json!(round);
+                    context["previous"] = old;
+                }
                 until.test(Scope { input: &new, context: &context })
             }
         };

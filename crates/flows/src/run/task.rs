@@ -6,7 +6,7 @@ use stride_ids::Failure;
 use super::{
     command::{Command, Content, Error},
     machine::{Given, Machine, Todo},
-    rows::{Due, Job, Owner, Progress, Slot, Stored, Task, load, save},
+    rows::{Due, Owner, Progress, Slot, Stored, Task, load, save},
     values::without_attempts,
 };
 use crate::{
@@ -121,8 +121,9 @@ impl Machine<'_> {
             self.clear_timer(&format!("{step}:{timer}"))?;
         }
         self.rows.delete(&format!("w/{step}"))?;
-        if load::<Job>(self.rows, &format!("x/{step}"))?.is_some() {
-            self.rows.delete(&format!("x/{step}"))?;
+        let job = format!("x/{step}");
+        if self.rows.get(&job)?.is_some() {
+            self.rows.delete(&job)?;
             self.commands.push(Command::Cancel { step: step.to_owned() });
         }
         self.cancel_below(step)

@@ -64,8 +64,8 @@ impl Machine<'_> {
             _ => {}
         }
         let input = self.input(&task, None)?;
-
-        let seen = Seen { input, context: self.context(step, task.attempt) };
+        let context = if may_look(work) { self.context(step, task.attempt) } else { Value::Null };
+        let seen = Seen { input, context };
         let begun = match self.begun(step, &task, work, seen)? {
             Ok(begun) => begun,
             Err(e) => e.into(),
@@ -237,6 +237,17 @@ impl Machine<'_> {
             id = around.frame;
         }
         Ok(())
+    }
+}
+
+/// Whether its beginning may look at the run, beside its input.
+fn may_look(work: &Work) -> bool {
+    match work {
+        Work::Pass(expr) => expr.reads_context(),
+        Work::Ask(message) | Work::Tell(message) => message.key.reads_context() || message.input.reads_context(),
+        // Its stages are given what they look at when they are done.
+        Work::Chain(_) => false,
+        _ => true,
     }
 }
 

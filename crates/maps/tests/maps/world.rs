@@ -16,7 +16,7 @@ use stride_data::{BUCKETS, Objects, Put, Storage};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
 use stride_maps::{
-    Callee, Caller, FunctionName, Input, MAPS, MapId, Maps, Reply, Settings, Spec, State, Status, Wishes,
+    Callee, Caller, Chain, FunctionName, Input, MAPS, MapId, Maps, Reply, Settings, Spec, State, Status, Wishes,
 };
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
@@ -80,6 +80,10 @@ impl Caller for Calls {
             let callee: Arc<dyn Callee> = Arc::new(Function { functions, name, version });
             Ok(callee)
         })
+    }
+
+    fn chain(&self, _: &Name) -> Box<dyn Chain> {
+        unreachable!("a map calls each item by itself")
     }
 }
 

@@ -21,7 +21,7 @@ use stride_data::{BUCKETS, Objects, Put, Storage};
 use stride_flows::{Effect, Function, Signature};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
-use stride_maps::{Callee, Caller, FunctionName, Input, Reply, Wishes};
+use stride_maps::{Callee, Caller, Chain, FunctionName, Input, Reply, Wishes};
 use stride_runs::{Catalog, FLOWS, Refused, Runs, Settings, Status};
 use stride_sim::{Chance, Clock, Tasks};
 use stride_store::Store;
@@ -76,6 +76,25 @@ impl Caller for Calls {
     ) -> BoxFuture<'a, Result<Arc<dyn Callee>, Failure>> {
         let called = Called { functions: self.0.clone(), name: function.function.to_string() };
         Box::pin(async move { Ok(Arc::new(called) as Arc<dyn Callee>) })
+    }
+
+    fn chain(&self, _: &Name) -> Box<dyn Chain> {
+        Box::new(ChainOf(self.0.clone()))
+    }
+}
+
+struct ChainOf(Arc<Functions>);
+
+impl Chain for ChainOf {
+    fn call<'a>(
+        &'a mut self,
+        function: &'a FunctionName,
+        input: Payload,
+    ) -> BoxFuture<'a, Result<Option<Payload>, Failure>> {
+        Box::pin(async move {
+            let Some(name) = function.function.as_str().strip_prefix("pure-") else { return Ok(None) };
+            self.0.call(name, input).await.map(Some)
+        })
     }
 }
 

@@ -80,6 +80,26 @@ async fn a_flow_is_deployed_explained_run_and_listed_with_the_command_line() {
 }
 
 #[tokio::test]
+async fn fused_neighbours_share_an_instance_only_if_their_author_allows_it() {
+    let (_dir, data) = data();
+    let node = Node::start(&data);
+    let call = |before: &str| json!({"do": {"call": {"function": "echo/answered"}}, "in": before});
+    let chain = flow("chain", json!({"a": call("input"), "b": call("a"), "c": call("b")}), "c");
+    let answered = async |manifest: &str, without: &str| {
+        node.deploy_with("echo", manifest).await.json_of(StatusCode::CREATED);
+        let deployed = Reply::of(node.post(&format!("/v1/flows?without={without}"), chain.clone())).await;
+        assert!(deployed.status.is_success(), "{}", deployed.body);
+        let run = Reply::of(node.post("/v1/flows/chain/runs?wait_ms=20000", "0")).await;
+        run.json_of(StatusCode::OK)["result"].clone()
+    };
+    let again = "name = \"echo\"\n[functions.answered]\nreuse = true\n";
+    assert_eq!(answered("name = \"echo\"", "").await, 1);
+    assert_eq!(answered(again, "").await, 3);
+    assert_eq!(answered(again, "fuse").await, 1);
+    assert_eq!(node.call("echo/answered", "0").await.json(), json!(1));
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_flow_is_said_with_its_place_and_remedy() {
     let (dir, data) = data();
     let node = node_with_counter(&data).await;

@@ -76,9 +76,11 @@ async fn an_answer_that_is_known_is_given_again_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_not_pure_cannot_be_memoised() {
+async fn a_function_that_is_not_pure_can_neither_be_memoised_nor_have_its_instances_used_again() {
     let (_dir, data) = data();
     let node = Node::start(&data);
+    let again = node.deploy_with("faulty", "name = \"faulty\"\n[functions.echo]\nreuse = true\n").await;
+    again.fails_with("invalid_request", "stride.toml has reuse in [functions.echo], but the function is not pure");
     let clock = node.deploy_with("faulty", "name = \"faulty\"\n[functions.echo]\nmemoise = true\n").await;
     clock.fails_with("invalid_request", "[functions.echo], but the function is not pure: it imports");
     let granted = node.deploy_with("counter", &format!("{MEMOISED}[capabilities]\nagents = [\"a/*\"]\n")).await;
