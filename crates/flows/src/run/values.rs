@@ -164,12 +164,14 @@ impl Machine<'_> {
     /// Nobody waits any more for what is going on below: commands are cancelled, timers cleared, rows removed. What is recorded for compensation stays.
     pub(super) fn cancel_below(&mut self, id: &str) -> Result<(), Failure> {
         let mut gone = Vec::new();
+        let mut prefix = String::with_capacity(id.len() + 4);
         for family in ["x", "t", "w", "n", "f", "in", "v", "p", "b"] {
             // The values of the run's own graph stay, for whoever looks at it.
             if family == "v" && id.is_empty() {
                 continue;
             }
-            let prefix = format!("{family}/{id}/");
+            prefix.clear();
+            prefix.extend([family, "/", id, "/"]);
             for_all(self.rows, &prefix, |rows, key, bytes| {
                 // What undoes something is never cancelled: it might have done half of it.
                 if !id.starts_with(UNDO) && key[family.len() + 1..].starts_with(UNDO) {
