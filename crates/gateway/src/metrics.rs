@@ -102,7 +102,10 @@ impl Gateway {
         metrics::counter!("stride_map_items_hedged_total").absolute(maps.hedged);
         metrics::counter!("stride_map_items_memoised_total").absolute(maps.memoised);
         metrics::gauge!("stride_maps_running").set(maps.running as f64);
-        metrics::gauge!("stride_runs_active").set(self.runs.active() as f64);
+        let runs = self.runs.stats();
+        metrics::gauge!("stride_runs_active").set(runs.active as f64);
+        metrics::counter!("stride_run_calls_sent_total").absolute(runs.calls_sent);
+        metrics::counter!("stride_run_calls_taken_total").absolute(runs.calls_taken);
         let objects = self.objects.stats();
         for (outcome, count) in [("hit", objects.hits), ("miss", objects.misses)] {
             metrics::counter!("stride_object_chunks_total", "outcome" => outcome).absolute(count);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::NotDone;
 use stride_ids::{BucketName, Code, Failure, Name, Payload};
-use stride_maps::{Callee, Caller, Chain, FunctionName, Input, Reply, Wishes};
+use stride_maps::{Callee, Caller, Chain, FunctionName, Input, Part, Reply, Wishes};
 use stride_placement::{NodeId, Reference};
+use stride_runs::Afar;
 use stride_runtime::{Call, Called, Errand, Function, Functions, Job};
 use stride_triggers::Target;
 
@@ -85,6 +87,17 @@ impl Chain for ChainHere {
             let Some(function) = found.filter(|function| function.purity().is_pure()) else { return Ok(None) };
             Ok(Some(self.functions.call_next(&function, input, &mut self.chain).await?.payload))
         })
+    }
+}
+
+impl Afar for Calls {
+    fn send<'a>(
+        &'a self,
+        tenant: &'a Name,
+        parts: &'a [Part],
+        work: Bytes,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Failure>> {
+        Box::pin(self.functions.send_work(tenant, parts, work))
     }
 }
 

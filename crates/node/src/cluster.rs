@@ -31,6 +31,7 @@ use stride_data::{Objects, Storage};
 use stride_ids::{Incarnation, Layout, Name};
 use stride_journal::postgres::PostgresJournal;
 use stride_net::{Peers, Tls, serve};
+use stride_runs::Runs;
 use stride_runtime::Site;
 use stride_sim::{Chance, Clock, Tasks};
 use stride_snapshots::Snapshots;
@@ -189,6 +190,7 @@ impl Membership {
         engine: Arc<Engine>,
         objects: Arc<Objects>,
         calls: Arc<Calls>,
+        runs: Runs,
         router: Router,
     ) -> Result<Member, StartError> {
         let (stop, stopped) = watch::channel(false);
@@ -202,7 +204,7 @@ impl Membership {
         });
         let (control, functions) = (calls.control.clone(), calls.functions.clone());
         functions.bring_others(self.switchboard.clone());
-        self.door.open(Inside { engine, calls, switchboard: self.switchboard.clone(), router });
+        self.door.open(Inside { engine, calls, runs, switchboard: self.switchboard.clone(), router });
         let server = serve(
             self.listener,
             self.settings,

@@ -149,7 +149,7 @@ impl Node {
         let maps = Arc::new(maps);
         host.bring_maps(&maps);
         let deployed = Deployed { registry: deployed, functions: functions.clone(), bodies: all_bodies };
-        runs.open(engine.clone(), objects.clone(), calls.clone(), Arc::new(deployed));
+        runs.open(engine.clone(), objects.clone(), (calls.clone(), calls.clone()), Arc::new(deployed));
         let gateway = Arc::new(Gateway {
             node: HeaderValue::from_str(&identity.node).unwrap_or(HeaderValue::from_static("node")),
             info,
@@ -168,7 +168,9 @@ impl Node {
         });
         let router = router(gateway.clone());
         let member = match membership {
-            Some(membership) => Some(membership.join(engine.clone(), objects.clone(), calls, router.clone()).await?),
+            Some(membership) => Some(
+                membership.join(engine.clone(), objects.clone(), calls, gateway.runs.clone(), router.clone()).await?,
+            ),
             None => None,
         };
 

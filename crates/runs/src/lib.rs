@@ -12,6 +12,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod afar;
 mod bodies;
 mod catalog;
 mod drive;
@@ -31,9 +32,10 @@ mod store;
 mod window;
 mod work;
 
+pub use afar::Afar;
 pub use catalog::{Catalog, Refused, WrongAt};
 pub use head::KIND;
 pub use message::{Status, StepStatus, methods};
 pub use program::{FLOWS, FlowStatus};
-pub use runs::{Format, Runs};
+pub use runs::{Format, RunStats, Runs};
 pub use settings::Settings;

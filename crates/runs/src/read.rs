@@ -10,7 +10,7 @@ use stride_flows::{
     run::ReadFrom,
     value,
 };
-use stride_ids::{Address, BucketName, Code, Failure, ObjectName, VersionId};
+use stride_ids::{Address, BucketName, Code, Failure, Name, ObjectName, VersionId};
 
 use crate::{
     shared::Shared,
@@ -47,6 +47,19 @@ struct Part {
     end: u64,
     /// How long the object is.
     len: u64,
+}
+
+/// The part of an object that an item is.
+pub(crate) fn part(tenant: &Name, item: &Value) -> Result<stride_maps::Part, Failure> {
+    let Part { bucket, key, version, begin, end, .. } = Part::of(item)?;
+    let (object, content_type) = (store::name(tenant, &bucket, &key)?, String::new());
+    Ok(stride_maps::Part { object, version: VersionId(version), content_type, begin, end })
+}
+
+impl Part {
+    fn of(item: &Value) -> Result<Self, Failure> {
+        Self::deserialize(item).map_err(|e| impossible(format!("this is no part of an object: {e}")))
+    }
 }
 
 type Page = (Vec<Value>, Option<Value>);
@@ -178,7 +191,7 @@ impl Lines<'_> {
 
 /// The lines that begin in a part that was given out as an item.
 pub(crate) async fn lines(shared: &Arc<Shared>, run: &Address, part: &Value) -> Result<Vec<Value>, Failure> {
-    let mut part = Part::deserialize(part).map_err(|e| impossible(format!("this is no part of an object: {e}")))?;
+    let mut part = Part::of(part)?;
     let until = part.end;
     // From the byte before: what is there up to the first line break belongs to the part before, be it nothing.
     let is_first = part.begin == 0;

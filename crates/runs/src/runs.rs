@@ -1,7 +1,15 @@
 //! The door of the crate: flows and their runs.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use stride_agents::{Ask, Bodies, Engine, native::ask};
 use stride_data::Objects;
@@ -11,6 +19,7 @@ use stride_maps::Caller;
 use stride_sim::{Chance, Clock, Tasks};
 
 use crate::{
+    afar::{self, Afar},
     bodies::RunBodies,
     catalog::{Catalog, Refused},
     head,
@@ -29,6 +38,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The flows and runs of a node.
 #[derive(Clone)]
 pub struct Runs(Arc<Shared>);
+
+/// What runs do on a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunStats {
+    /// Runs that somebody works on.
+    pub active: usize,
+    /// Calls that another node did, because their lines were there.
+    pub calls_sent: u64,
+    /// Calls that were done for another node.
+    pub calls_taken: u64,
+}
 
 /// How a plan is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,8 +74,22 @@ impl Runs {
     }
 
     /// From now on runs go on.
-    pub fn open(&self, engine: Arc<Engine>, objects: Arc<Objects>, caller: Arc<dyn Caller>, catalog: Arc<dyn Catalog>) {
-        self.0.open(Surroundings { engine, objects, caller, catalog });
+    pub fn open(
+        &self,
+        engine: Arc<Engine>,
+        objects: Arc<Objects>,
+        (caller, afar): (Arc<dyn Caller>, Arc<dyn Afar>),
+        catalog: Arc<dyn Catalog>,
+    ) {
+        self.0.open(Surroundings { engine, objects, caller, afar, catalog });
+    }
+
+    /// Does what [`Afar::send`] of another node has sent, and answers what it is to give back there.
+    ///
+    /// # Errors
+    /// `overloaded` and `unavailable` if nothing has begun; what the work fails with.
+    pub async fn work(&self, work: &[u8]) -> Result<Bytes, Failure> {
+        afar::work(&self.0, work).await
     }
 
     /// Works on the runs of cells that have come here, those from before the node started among them. To be called again and again;
@@ -358,9 +392,14 @@ impl Runs {
             .map_err(|e| Failure::new(Code::Internal, format!("a run answered what cannot be read: {e}")))
     }
 
-    /// How many runs somebody here works on.
-    pub fn active(&self) -> usize {
-        *self.0.count.borrow()
+    /// What runs do on this node, and have done since it started.
+    pub fn stats(&self) -> RunStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RunStats {
+            active: *self.0.count.borrow(),
+            calls_sent: count(&self.0.calls_sent),
+            calls_taken: count(&self.0.calls_taken),
+        }
     }
 
     /// Begins nothing new. Runs go on when the node starts again, or where their agents are then.

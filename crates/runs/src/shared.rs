@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -16,13 +16,14 @@ use stride_maps::Caller;
 use stride_sim::{Chance, Clock, Tasks};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::{catalog::Catalog, drive, planning::Plans, settings::Settings};
+use crate::{afar::Afar, catalog::Catalog, drive, planning::Plans, settings::Settings};
 
 /// What there is once the node runs. Bodies are made before.
 pub(crate) struct Surroundings {
     pub(crate) engine: Arc<Engine>,
     pub(crate) objects: Arc<Objects>,
     pub(crate) caller: Arc<dyn Caller>,
+    pub(crate) afar: Arc<dyn Afar>,
     pub(crate) catalog: Arc<dyn Catalog>,
 }
 
@@ -43,6 +44,9 @@ pub(crate) struct Shared {
     stopping: AtomicBool,
     /// A permit for each command that is done at the same time.
     pub(crate) room: Arc<Semaphore>,
+    /// What is told in [`RunStats`](crate::RunStats).
+    pub(crate) calls_sent: AtomicU64,
+    pub(crate) calls_taken: AtomicU64,
     /// Wakes those who wait for a run to end.
     pub(crate) ended: Notify,
 }
@@ -100,6 +104,8 @@ impl Shared {
             count: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
             room,
+            calls_sent: AtomicU64::new(0),
+            calls_taken: AtomicU64::new(0),
             ended: Notify::new(),
         }
     }

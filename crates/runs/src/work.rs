@@ -14,6 +14,7 @@ use stride_maps::{Callee, FunctionName, Input, Wishes};
 use stride_sim::Backoff;
 
 use crate::{
+    afar,
     inside::{self, error},
     payload, read,
     shared::{Shared, Surroundings},
@@ -29,7 +30,7 @@ const KEY_LEN_MAX: usize = 256;
 pub(crate) async fn work(shared: &Arc<Shared>, run: &Address, command: Command) -> Option<Event> {
     let step = command.step()?.to_owned();
     let event = match command {
-        Command::Call(call) => Calls::new(shared, run).call(&call).await,
+        Command::Call(call) => called(shared, run, &call).await,
         Command::Ask(message) => {
             ask(shared, run, message).await.map(|result| Event::Done { step: step.clone(), result })
         }
@@ -44,6 +45,13 @@ pub(crate) async fn work(shared: &Arc<Shared>, run: &Address, command: Command) 
         _ => return None,
     };
     Some(event.unwrap_or_else(|failure| Event::Failed { step, error: error(&failure) }))
+}
+
+async fn called(shared: &Arc<Shared>, run: &Address, call: &Call) -> Result<Event, Failure> {
+    match afar::send(shared, run, call).await? {
+        Some(event) => Ok(event),
+        None => Calls::new(shared, run).call(call).await,
+    }
 }
 
 /// Does something until it is not refused for now.
@@ -83,18 +91,18 @@ async fn ask(
 }
 
 /// Calls of functions, each found once.
-struct Calls<'a> {
+pub(crate) struct Calls<'a> {
     shared: &'a Arc<Shared>,
     run: &'a Address,
     found: HashMap<String, Arc<dyn Callee>>,
 }
 
 impl<'a> Calls<'a> {
-    fn new(shared: &'a Arc<Shared>, run: &'a Address) -> Self {
+    pub(crate) fn new(shared: &'a Arc<Shared>, run: &'a Address) -> Self {
         Self { shared, run, found: HashMap::new() }
     }
 
-    async fn call(&mut self, call: &Call) -> Result<Event, Failure> {
+    pub(crate) async fn call(&mut self, call: &Call) -> Result<Event, Failure> {
         let surroundings = self.shared.surroundings()?;
         let wishes = wishes(&self.run.tenant, call)?;
         let mut execution = Execution::new(call);

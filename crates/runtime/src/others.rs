@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use bytesize::ByteSize;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -32,6 +33,10 @@ const SILENT_MAX: Duration = Duration::from_secs(2);
 pub trait Elsewhere: Send + Sync + 'static {
     /// Has a node run a function once. [`NotDone::NotHere`] says that nothing has begun there.
     fn run<'a>(&'a self, node: &'a NodeId, errand: Errand) -> BoxFuture<'a, Result<Called, NotDone>>;
+
+    /// Has a node do work that is not a call of one function. What it says is for whoever made it; [`NotDone::NotHere`] is as
+    /// above.
+    fn work<'a>(&'a self, node: &'a NodeId, work: Bytes) -> BoxFuture<'a, Result<Bytes, NotDone>>;
 
     /// Which node has a cell, as far as is known.
     fn home(&self, cell: CellId) -> Option<NodeId>;
@@ -202,6 +207,10 @@ mod tests {
 
     impl Elsewhere for Nobody {
         fn run<'a>(&'a self, _: &'a NodeId, _: Errand) -> BoxFuture<'a, Result<Called, NotDone>> {
+            Box::pin(async { Err(NotDone::NotHere) })
+        }
+
+        fn work<'a>(&'a self, _: &'a NodeId, _: Bytes) -> BoxFuture<'a, Result<Bytes, NotDone>> {
             Box::pin(async { Err(NotDone::NotHere) })
         }
 

@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use bytesize::ByteSize;
 use stride_agents::NotDone;
 use stride_data::{Error, Locality};
@@ -21,6 +22,7 @@ use crate::{
     functions::{Called, Ended, Function, Functions, Gate},
     here::{Here, LINK_RATE, datum},
     others::{Elsewhere, Errand, Others, Report, pairs},
+    spec::ComponentSpec,
 };
 
 /// How long it takes until a call has begun on another node, beside its bytes.
@@ -237,6 +239,42 @@ impl Functions {
                         format!("`{function}` is not taken by {node} at the moment; try again"),
                     )
                 });
+            }
+            left_out.insert(node);
+        }
+    }
+
+    /// Has work on parts of objects done on another node, if the plan says so: what that answers. `None`: it is to be done here.
+    /// Only for work that may be done twice.
+    ///
+    /// # Errors
+    /// `capability_denied` if the labels of data do not allow it anywhere; what the work fails with.
+    pub async fn send_work(&self, tenant: &Name, parts: &[Part], work: Bytes) -> Result<Option<Bytes>, Failure> {
+        let here = self.registry.host().here()?;
+        let mut buckets: Vec<BucketName> = parts.iter().map(|part| part.object.bucket.clone()).collect();
+        buckets.dedup();
+        let labelled = here.references(tenant, &ComponentSpec::default(), &buckets).await?;
+        let mut data: Vec<Datum> = labelled.into_iter().map(Datum::unknown).collect();
+        for part in parts {
+            data.push(here.part(part).await?);
+        }
+        let first = parts.first().filter(|part| part.begin == 0);
+        let request = Request {
+            origin: Some(origin(&here, work.len() as u64, &data)),
+            home: first.and_then(|part| self.home(&part.object)),
+            ..Request::default()
+        };
+        let mut left_out = BTreeSet::new();
+        loop {
+            let planned = self.planned(&here, request.clone(), &data, self.load().1, &left_out).1;
+            let node = planned.map_err(|refusal| here.refused("work on lines", &refusal))?.node().clone();
+            let Some(others) = self.others.get().filter(|_| node != here.site.node) else { return Ok(None) };
+            others.sent(&node, request.run, &data);
+            match others.elsewhere.work(&node, work.clone()).await {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(NotDone::Failed(failure)) => return Err(failure),
+                Err(NotDone::Unknown(_)) => others.lost(&node),
+                Err(_) => {}
             }
             left_out.insert(node);
         }

@@ -8,8 +8,9 @@ use futures::{FutureExt as _, future::BoxFuture};
 use serde::Serialize;
 use stride_agents::{Asked, Engine, NotDone, Parcel, Tell};
 use stride_data::Piece;
-use stride_ids::CellId;
+use stride_ids::{CellId, Code};
 use stride_net::{Answers, Refused, Service};
+use stride_runs::Runs;
 use stride_runtime::Called;
 
 use super::switchboard::{ListAsked, Request, Switchboard, decoded, encoded, services};
@@ -23,6 +24,7 @@ pub(super) struct Door(OnceLock<Inside>);
 pub(super) struct Inside {
     pub(super) engine: Arc<Engine>,
     pub(super) calls: Arc<Calls>,
+    pub(super) runs: Runs,
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) router: Router,
 }
@@ -45,6 +47,7 @@ impl Answers for Door {
             services::LIST => std::future::ready(said(inside.list(&body))).boxed(),
             services::HTTP => inside.http(body).map(said).boxed(),
             services::RUN => inside.run(body).map(said).boxed(),
+            services::WORK => inside.work(body).map(said).boxed(),
             services::REPORT => std::future::ready(said(inside.report(&body))).boxed(),
             services::WARM => std::future::ready(said(inside.warm(&body))).boxed(),
             services::PREPARE => inside.prepare(body).map(said).boxed(),
@@ -94,6 +97,14 @@ impl Inside {
 
     async fn run(&self, body: Bytes) -> Result<Called, NotDone> {
         self.calls.errand(decoded(&body)?).await
+    }
+
+    async fn work(&self, body: Bytes) -> Result<Bytes, NotDone> {
+        self.runs.work(&body).await.map_err(|failure| match failure.code {
+            // Whoever sent it does it, or asks somebody else.
+            Code::Overloaded | Code::Unavailable => NotDone::NotHere,
+            _ => NotDone::Failed(failure),
+        })
     }
 
     fn report(&self, body: &[u8]) -> Result<(), NotDone> {

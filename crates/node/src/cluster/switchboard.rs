@@ -38,6 +38,8 @@ pub(super) mod services {
     pub(crate) const WARM: Service = Service(18);
     /// List agents, with the cells that they are of.
     pub(crate) const LIST: Service = Service(19);
+    /// Do a part of a flow's run.
+    pub(crate) const WORK: Service = Service(20);
 }
 
 /// How long a turn on another node may take. Clients and guests have deadlines of their own.
@@ -181,6 +183,18 @@ impl Switchboard {
             .await
     }
 
+    /// What a node that lives says to something that it may refuse.
+    async fn sent<T: DeserializeOwned>(&self, node: &NodeId, service: Service, body: Bytes) -> Result<T, NotDone> {
+        let map = self.map();
+        let row = map.living().find(|row| row.spec.name.0 == node.0).ok_or(NotDone::NotHere)?;
+        let answer = self.call(row, service, body, ANSWER_MAX).await.map_err(|e| match e {
+            // The node has not even looked at it.
+            NotDone::Failed(Failure { code: Code::Overloaded, .. }) => NotDone::NotHere,
+            other => other,
+        })?;
+        decoded::<Result<T, NotDone>>(&answer)?
+    }
+
     /// The other nodes that live, and which start of each it is.
     pub(super) fn others(&self) -> Vec<(NodeName, Incarnation)> {
         let map = self.map();
@@ -274,16 +288,11 @@ impl Elsewhere for Switchboard {
 
 impl stride_runtime::Elsewhere for Switchboard {
     fn run<'a>(&'a self, node: &'a NodeId, errand: Errand) -> BoxFuture<'a, Result<Called, NotDone>> {
-        Box::pin(async move {
-            let map = self.map();
-            let row = map.living().find(|row| row.spec.name.0 == node.0).ok_or(NotDone::NotHere)?;
-            let answer = self.call(row, services::RUN, encoded(&errand), ANSWER_MAX).await.map_err(|e| match e {
-                // The node has not even looked at it.
-                NotDone::Failed(Failure { code: Code::Overloaded, .. }) => NotDone::NotHere,
-                other => other,
-            })?;
-            decoded::<Result<Called, NotDone>>(&answer)?
-        })
+        Box::pin(self.sent(node, services::RUN, encoded(&errand)))
+    }
+
+    fn work<'a>(&'a self, node: &'a NodeId, work: Bytes) -> BoxFuture<'a, Result<Bytes, NotDone>> {
+        Box::pin(self.sent(node, services::WORK, work))
     }
 
     fn home(&self, cell: CellId) -> Option<NodeId> {

@@ -1,8 +1,11 @@
 //! Objects: read, written, and what stands for values that are large.
 
-use serde_json::json;
+use std::sync::atomic::Ordering;
 
-use crate::world::world;
+use serde_json::json;
+use stride_runs::{RunStats, Settings};
+
+use crate::world::{settings, world, world_with};
 
 fn log(lines: usize) -> String {
     (0..lines)
@@ -33,6 +36,33 @@ async fn the_lines_of_objects_are_the_same_whether_they_come_to_the_code_or_it_t
         let status = world.end(run).await;
         assert_eq!(status.result, Some(json!(expected)), "version {}: {status:?}", deployed.version);
     }
+}
+
+#[tokio::test]
+async fn calls_that_read_lines_are_done_where_those_are_and_here_if_that_node_has_enough_to_do() {
+    let node = world().await;
+    let busy = world_with(Settings { commands_max: 0, ..settings() }).await;
+    let text = log(60_000);
+    let expected = text.lines().filter(|line| line.starts_with("GET")).count();
+    node.put("logs/a", text).await;
+    let nodes = json!({
+        "lines": {"do": {"source": {"lines": {"bucket": "logs", "prefix": ""}}}},
+        "get": {"do": {"filter": {"body": {"expr": {"$matches": ["$", "GET*"]}}}}, "in": "lines"},
+        "ones": {"do": {"map": {"body": {"expr": 1}}}, "in": "get"},
+        "count": {"do": {"reduce": {"associative": true, "body": {"function": "t/pure-sum"}}}, "in": "ones"},
+    });
+    node.deploy(nodes, "count").await;
+    for (run, other) in [("there", &node), ("refused", &busy)] {
+        *node.functions.other.lock() = Some(other.runs.clone());
+        node.begin(run, json!(null)).await;
+        assert_eq!(node.end(run).await.result, Some(json!(expected)), "{run}");
+    }
+    let RunStats { calls_sent, calls_taken, .. } = node.runs.stats();
+    assert!(calls_sent > 0 && calls_sent == calls_taken, "{calls_sent} {calls_taken}");
+    assert_eq!(node.functions.sent.load(Ordering::Relaxed), 2 * calls_sent);
+    // What was sent is read as what it is, or refused.
+    let wrong = node.runs.work(b"{}").await.unwrap_err();
+    assert_eq!(wrong.code, stride_ids::Code::Internal);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn steps_that_may_do_something_run_one_after_the_other_and_each_once() {
     let status = world.run(json!(1)).await;
     assert_eq!((status.state.as_str(), status.result), ("done", Some(json!(4))));
     assert_eq!(world.functions.calls.load(Ordering::Relaxed), 3);
-    assert_eq!(world.runs.active(), 0);
+    assert_eq!(world.runs.stats().active, 0);
 }
 
 #[tokio::test]

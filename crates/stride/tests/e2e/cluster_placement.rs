@@ -12,6 +12,7 @@ use crate::{
     cli::prints,
     cluster::{Cluster, until_shared},
     maps,
+    stores::metric,
     support::{Node, Reply},
 };
 
@@ -237,4 +238,59 @@ async fn a_cell_and_an_agent_are_explained_by_whichever_node_is_asked() {
     }
     a.get("/v1/explain?cell=1024").await.fails_with("invalid_request", "0 to 1023");
     a.get("/v1/explain?cell=x").await.fails_with("invalid_request", "cell=x");
+}
+
+/// Lines of which few are wanted.
+fn log() -> Vec<u8> {
+    let line = |at: usize| format!("{} line {at} {}\n", if at % 1_000 == 0 { "GET" } else { "PUT" }, "x".repeat(90));
+    (0..80_000).flat_map(|at| line(at).into_bytes()).collect()
+}
+
+fn wanted_lines(bucket: &str) -> String {
+    let nodes = json!({
+        "lines": {"do": {"source": {"lines": {"bucket": bucket, "prefix": ""}}}},
+        "get": {"do": {"filter": {"body": {"expr": {"$matches": ["$", "GET*"]}}}}, "in": "lines"},
+        "count": {"do": {"pass": {"value": {"$length": "$"}}}, "in": "get"},
+    });
+    json!({"version": 1, "name": bucket, "graph": {"nodes": nodes, "output": "count"}}).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_reads_lines_on_the_node_that_has_them_and_never_where_labels_do_not_allow_it() {
+    let cluster = Cluster::new();
+    let [a, b, c] = three(&cluster).await;
+    a.deploy_with("faulty", "name = \"faulty\"").await.json_of(StatusCode::CREATED);
+    let (log, holder) = (log(), name(&b).await);
+    put(&a, "logs/big", log.clone()).await;
+    assert_eq!(b.get("/v1/objects/logs/big").await.body.len(), log.len());
+    for node in [&a, &c] {
+        until_known(node, &holder, "logs/big").await;
+    }
+    Reply::of(a.post("/v1/flows", wanted_lines("logs"))).await.json_of(StatusCode::CREATED);
+    for number in 0..6 {
+        let run = format!("/v1/flows/logs/runs?run=r{number}&wait_ms=60000");
+        assert_eq!(Reply::of(a.post(&run, "null")).await.json_of(StatusCode::OK)["result"], 80);
+    }
+    // The runs themselves are on all nodes, and each has a call for every part of the object.
+    let taken = metric(&b, "stride_run_calls_taken_total").await;
+    let sent = [&a, &c].map(async |node| metric(node, "stride_run_calls_sent_total").await);
+    assert!(taken > 0.0 && futures::future::join_all(sent).await.into_iter().sum::<f64>() >= taken);
+
+    put(&a, "patients/notes", log).await;
+    label(&a, "patients", json!({ "region": "eu" })).await;
+    Reply::of(a.post("/v1/flows", wanted_lines("patients"))).await.json_of(StatusCode::CREATED);
+    let before = [read_from_storage(&a).await, read_from_storage(&b).await];
+    for number in 0..6 {
+        let run = format!("/v1/flows/patients/runs?run=r{number}&wait_ms=60000");
+        assert_eq!(Reply::of(b.post(&run, "null")).await.json_of(StatusCode::OK)["result"], 80);
+    }
+    assert_eq!([read_from_storage(&a).await, read_from_storage(&b).await], before);
+    label(&a, "patients", json!({ "region": "us" })).await;
+    let refused =
+        Reply::of(b.post("/v1/flows/patients/runs?run=us&wait_ms=60000", "null")).await.json_of(StatusCode::OK);
+    assert_eq!((&refused["state"], &refused["error"]["code"]), (&json!("failed"), &json!("capability_denied")));
+}
+
+async fn read_from_storage(node: &Node) -> f64 {
+    metric(node, "stride_object_read_bytes_total{from=\"storage\"}").await
 }

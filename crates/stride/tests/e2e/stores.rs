@@ -46,7 +46,7 @@ async fn read(node: &Node, name: &str) -> Vec<u8> {
 }
 
 /// What a metric says.
-async fn metric(node: &Node, name: &str) -> f64 {
+pub(crate) async fn metric(node: &Node, name: &str) -> f64 {
     let metrics = node.get("/metrics").await.body;
     let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} is not there"));
     line.rsplit_once(' ').unwrap().1.parse().unwrap()
