@@ -36,6 +36,7 @@ const SHOWN_BYTES: usize = 4 << 10;
 #[derive(Default)]
 pub(crate) struct Seen {
     plan: Option<Arc<Plan>>,
+    head: Option<Head>,
     rows: Known,
 }
 
@@ -51,14 +52,19 @@ pub(crate) struct Run<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) turn: Turn,
     pub(crate) head: Head,
+    /// What the head was, if that is known to be stored.
+    stored: Option<Head>,
     plan: Arc<Plan>,
     known: Known,
 }
 
 impl<'a> Run<'a> {
     /// A run that has begun, and what its body remembers of it.
-    pub(crate) fn load(shared: &'a Arc<Shared>, turn: Turn, Seen { plan, rows }: Seen) -> Result<Self, Failure> {
-        let head = Head::need(&turn)?;
+    pub(crate) fn load(shared: &'a Arc<Shared>, turn: Turn, Seen { plan, head, rows }: Seen) -> Result<Self, Failure> {
+        let head = match head {
+            Some(head) => head,
+            None => Head::need(&turn)?,
+        };
         let plan = match plan {
             Some(plan) if plan.id == head.plan => plan,
             _ => {
@@ -66,13 +72,13 @@ impl<'a> Run<'a> {
                 shared.plans.read(&head.plan, &turn.get(PLAN)?.ok_or_else(lost)?)?
             }
         };
-        Ok(Self { shared, turn, head, plan, known: rows })
+        Ok(Self { shared, turn, stored: Some(head.clone()), head, plan, known: rows })
     }
 
     /// Ends: what the turn wrote, and what is worth remembering until the next one.
     pub(crate) fn end(mut self) -> Result<(Turn, Seen), Failure> {
         self.known.write(&mut self.turn)?;
-        Ok((self.turn, Seen { plan: Some(self.plan), rows: self.known.kept() }))
+        Ok((self.turn, Seen { plan: Some(self.plan), head: Some(self.head), rows: self.known.kept() }))
     }
 
     /// Begins a run, in the version of the flow that is in force. To begin it again with the same input changes nothing.
@@ -106,7 +112,7 @@ impl<'a> Run<'a> {
             ended_ms: None,
             watch_ms: None,
         };
-        let mut this = Self { shared, turn, head, plan: planned.plan, known: Known::none() };
+        let mut this = Self { shared, turn, head, stored: None, plan: planned.plan, known: Known::none() };
         let run = key.to_string();
         this.go_on(vec![Event::Started { run, input }], Vec::new()).await?;
         Ok(this)
@@ -214,7 +220,11 @@ impl<'a> Run<'a> {
             let (after, now) = (self.watch_after_ms(), self.shared.now_ms());
             inside::watch(&mut self.turn, &mut self.head, after, now)?;
         }
-        self.head.save(&mut self.turn)
+        self.save_head()
+    }
+
+    fn save_head(&mut self) -> Result<(), Failure> {
+        if self.stored.as_ref() == Some(&self.head) { Ok(()) } else { self.head.save(&mut self.turn) }
     }
 
     fn rows(&mut self) -> Result<TurnRows<'_>, Failure> {
@@ -277,7 +287,7 @@ impl<'a> Run<'a> {
             let after = self.watch_after_ms();
             inside::watch(&mut self.turn, &mut self.head, after, now_ms)?;
         }
-        self.head.save(&mut self.turn)?;
+        self.save_head()?;
         let bytes: usize = outside.iter().map(size).sum();
         Ok(if bytes > OUT_BYTES {
             Out { commands: Vec::new(), more: true }

@@ -66,8 +66,10 @@ pub(crate) struct Tail {
 
 /// A group of more records than this is a crowd's.
 const CROWD: usize = 2;
-/// A caller who was alone this often stops waiting for others, and waits for them once in so many groups.
+/// A caller who was alone in so many groups stops waiting for others.
 const ALONE: u32 = 8;
+/// It waits for them once in so many groups, or it would never know of them where all run on one thread.
+const LOOK_EVERY: u32 = 64;
 
 impl Tail {
     /// The end of a log whose last segment is `segment`, filled up to `at`.
@@ -207,7 +209,7 @@ impl Tail {
     /// Whether a leader does well to let others append first. To let them costs a tenth of a short sync, because idle workers
     /// are woken to look for what there is not.
     pub(crate) fn may_have_others(&self) -> bool {
-        self.alone < ALONE || self.alone.is_multiple_of(ALONE)
+        self.alone < ALONE || self.alone.is_multiple_of(LOOK_EVERY)
     }
 
     /// Gives up the records of a cell up to `through`, of those that lie before `durable`.
