@@ -242,7 +242,8 @@ async fn a_cell_and_an_agent_are_explained_by_whichever_node_is_asked() {
 
 /// Lines of which few are wanted.
 fn log() -> Vec<u8> {
-    let line = |at: usize| format!("{} line {at} {}\n", if at % 1_000 == 0 { "GET" } else { "PUT" }, "x".repeat(90));
+    let line =
+        |at: usize| format!("{} line {at} {}\n", if at.is_multiple_of(1_000) { "GET" } else { "PUT" }, "x".repeat(90));
     (0..80_000).flat_map(|at| line(at).into_bytes()).collect()
 }
 
