@@ -131,8 +131,22 @@ fn choose_hardware_takes_the_cheapest_that_keeps_the_promise() {
     );
     assert_eq!(
         after,
-        ["asked: call f/double, on tpu", "fast: call f/double, on gpu", "slow: call f/double", "unknown: call f/inc"]
+        [
+            "asked: call f/double, on tpu",
+            "fast: call f/double, best on gpu",
+            "slow: call f/double",
+            "unknown: call f/inc"
+        ]
     );
+    // The plain node takes 40 ms and a `gpu` 0.9 ms. Where nothing has a price, what is faster is better.
+    let graph = json!({"nodes": {"free": node(json!({}))}});
+    let prices = |gpu: u64, plain: u64| {
+        let hardware = [("", plain), ("gpu", gpu)].map(|(class, price)| Hardware { class: class.into(), price });
+        with("choose_hardware", &graph, &Known { hardware: &hardware, nodes: None }).1
+    };
+    assert_eq!(prices(0, 0), ["free: call f/double, best on gpu"]);
+    assert_eq!(prices(30, 1), ["free: call f/double, best on gpu"]);
+    assert_eq!(prices(40, 1), ["free: call f/double"], "a tenth is no reason");
 }
 
 #[test]

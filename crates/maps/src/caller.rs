@@ -70,6 +70,8 @@ pub struct Wishes {
     pub near: Vec<ObjectName>,
     /// Only on a node that has this class of hardware.
     pub hardware: Option<Name>,
+    /// Best on a node that has this class.
+    pub prefers: Option<Name>,
     /// On this node, if it is as good as any.
     pub node: Option<Name>,
 }

@@ -147,9 +147,10 @@ impl Callee for Pinned {
         })
     }
 
-    fn call(&self, input: Input, Wishes { near, hardware, node }: Wishes) -> BoxFuture<'_, Result<Reply, Failure>> {
+    fn call(&self, input: Input, wishes: Wishes) -> BoxFuture<'_, Result<Reply, Failure>> {
+        let Wishes { near: data, hardware, prefers, node } = wishes;
         let (home, keeps_to) = (node.map(NodeId), self.keeps_to.lock().clone());
-        let job = Job { input, data: near, hardware, home, keeps_to, trace: None };
+        let job = Job { input, data, hardware, prefers, home, keeps_to, trace: None };
         Box::pin(async move {
             let called = self.functions.call_found(&self.function, job).await?;
             Ok(Reply { payload: called.payload, is_memoised: called.is_memoised })

@@ -1,10 +1,10 @@
 //! What is deployed, as flows see it: functions with all that they may do, and the methods of agents.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use stride_agents::Bodies;
-use stride_flows::{Effect, Function, Signature};
+use stride_flows::{Effect, Function, Signature, plan::Hardware};
 use stride_ids::{Failure, Name, ObjectName, is_private_method};
 use stride_placement::Input;
 use stride_runs::Catalog;
@@ -24,11 +24,9 @@ impl Catalog for Deployed {
         let name = Name::new(name).ok()?;
         let component = self.registry.component(tenant, &name).ok()?;
         let found = self.functions.find(tenant, &name, function, None).ok()?;
-        // As far as it was called here; the plain node has no class.
-        let run = self.functions.mean_run(&found);
-        let micros = run.map(|run| (String::new(), u64::try_from(run.as_micros()).unwrap_or(u64::MAX).max(1)));
-        let function =
-            Function { effects: effects(&component), micros: micros.into_iter().collect(), ..Function::default() };
+        let micros = |run: Duration| u64::try_from(run.as_micros()).unwrap_or(u64::MAX).max(1);
+        let runs = self.functions.runs_by_class(&found).into_iter().map(|(class, run)| (class, micros(run)));
+        let function = Function { effects: effects(&component), micros: runs.collect(), ..Function::default() };
         Some((function, component.version.to_string()))
     }
 
@@ -36,6 +34,11 @@ impl Catalog for Deployed {
         let kind = self.bodies.kind(tenant, &Name::new(agent).ok()?)?;
         let is_there = !kind.name.is_private() && !is_private_method(method) && kind.methods.contains_key(method);
         is_there.then(Signature::default)
+    }
+
+    fn hardware(&self) -> Vec<Hardware> {
+        let classes = self.functions.classes().into_iter();
+        classes.map(|(class, price)| Hardware { class, price: price.0 }).collect()
     }
 
     fn nodes<'a>(&'a self, objects: &'a [ObjectName]) -> BoxFuture<'a, Result<Option<Input>, Failure>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use stride_flows::{Function, Problems, Signature};
+use stride_flows::{Function, Problems, Signature, plan::Hardware};
 use stride_ids::{Code, Failure, Name, ObjectName};
 
 /// What is wrong with a flow, where, and what to do.
@@ -16,6 +16,8 @@ pub trait Catalog: Send + Sync + 'static {
     fn function(&self, tenant: &Name, name: &str) -> Option<(Function, String)>;
     /// A method of the agents of this type.
     fn agent(&self, tenant: &Name, agent: &str, method: &str) -> Option<Signature>;
+    /// The classes of hardware that some nodes have and others do not, and the plain node. Empty: there is nothing to choose.
+    fn hardware(&self) -> Vec<Hardware>;
     /// The nodes, and what they hold of these objects, for steps that say what they are close to. `None`: nothing is known of nodes.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stride_agents::native::ask;
-use stride_flows::{Draft, Known, Passes, Plan};
+use stride_flows::{Draft, Known, Passes, Plan, plan::Hardware};
 use stride_ids::{Code, Failure, Name};
 
 use crate::{
@@ -67,11 +67,12 @@ pub(crate) struct Checked {
     functions: Vec<(String, Option<String>)>,
     /// The nodes, if it has steps that are planned onto one.
     nodes: Option<stride_placement::Input>,
+    hardware: Vec<Hardware>,
 }
 
 impl Checked {
     pub(crate) fn plan(&self, passes: &Passes) -> Plan {
-        self.program.plan(passes, &Known { nodes: self.nodes.as_ref(), ..Known::default() })
+        self.program.plan(passes, &Known { nodes: self.nodes.as_ref(), hardware: &self.hardware })
     }
 }
 
@@ -100,7 +101,7 @@ impl Surroundings {
         let functions = self.versions(tenant, &artefact);
         let program = draft.check(&Seen { tenant, catalog: &*self.catalog, flows })?;
         let nodes = self.nodes(tenant, &artefact).await?;
-        Ok(Checked { program, functions, nodes })
+        Ok(Checked { program, functions, nodes, hardware: self.catalog.hardware() })
     }
 
     /// Every function that an artefact names, with the version that is in force.
@@ -143,8 +144,8 @@ impl Surroundings {
         }
         plans.remember(&plan);
         let planned = Planned { plan, json, functions: checked.functions.into() };
-        if checked.nodes.is_some() {
-            // Where data is changes; the next run looks again.
+        if checked.nodes.is_some() || !checked.hardware.is_empty() {
+            // Where data is changes, and what functions take where; the next run looks again.
             return Ok(planned);
         }
         let mut made = plans.made.lock();

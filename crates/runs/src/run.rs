@@ -359,7 +359,8 @@ fn all_out(rows: &TurnRows<'_>) -> Result<Vec<Command>, Failure> {
 
 /// Makes a call if nothing in it has an effect, and nothing of it has to be somewhere else.
 async fn pure(shared: &Shared, tenant: &Name, call: &Call) -> Option<Event> {
-    let is_free = call.affinity.is_none() && !call.near_data && call.hardware.is_none() && call.node.is_none();
+    let is_on_any = call.hardware.is_none() && call.prefers.is_none() && call.node.is_none();
+    let is_free = call.affinity.is_none() && !call.near_data && is_on_any;
     if call.is_batch || !is_free {
         return None;
     }

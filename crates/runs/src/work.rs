@@ -158,8 +158,9 @@ fn wishes(tenant: &Name, call: &Call) -> Result<Wishes, Failure> {
     let object = call.affinity.as_deref().and_then(|affinity| affinity.strip_prefix("object:")?.split_once('/'));
     let near = object.and_then(|(bucket, key)| store::name(tenant, bucket, key).ok()).into_iter().collect();
     let hardware = call.hardware.as_deref().map(Name::new).transpose();
+    let prefers = call.prefers.as_deref().and_then(|class| Name::new(class).ok());
     let node = call.node.as_deref().and_then(|node| Name::new(node).ok());
-    Ok(Wishes { near, hardware: hardware.map_err(|e| impossible(e.to_string()))?, node })
+    Ok(Wishes { near, hardware: hardware.map_err(|e| impossible(e.to_string()))?, prefers, node })
 }
 
 async fn find(surroundings: &Surroundings, tenant: &Name, name: &str) -> Result<Arc<dyn Callee>, Failure> {

@@ -11,7 +11,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -172,7 +172,7 @@ pub struct FunctionStats {
 pub struct Functions {
     pub(crate) registry: Arc<Registry>,
     pub(crate) engine: Arc<Engine>,
-    gates: RwLock<HashMap<GateKey, Arc<Gate>>>,
+    pub(crate) gates: RwLock<HashMap<GateKey, Arc<Gate>>>,
     spares: Arc<Semaphore>,
     memo: Memo,
     /// The other nodes, in a cluster.
@@ -193,6 +193,8 @@ pub(crate) struct Gate {
     waiting: AtomicUsize,
     /// How long calls run, in nanoseconds: a mean in which the newest counts most.
     mean_run: AtomicU64,
+    /// It ran since that was told last.
+    has_run: AtomicBool,
     spares: Spares,
     replacing: Arc<Semaphore>,
 }
@@ -220,11 +222,6 @@ impl Functions {
             Ok(function) => self.call_found(&function, Job { data, ..Job::of(input, trace) }).await,
             Err(failure) => self.counted(Err(failure)),
         }
-    }
-
-    /// How long calls of a function run on this node, as far as that is known.
-    pub fn mean_run(&self, function: &Function) -> Option<Duration> {
-        Some(self.gate(function).mean_run()).filter(|run| !run.is_zero())
     }
 
     /// Calls a function that was found before, once, on the node that placement chooses.
@@ -392,6 +389,7 @@ impl Functions {
         payload.check_size("reply")?;
         let run = host.clock.now() - started;
         gate.note_run(run);
+        gate.has_run.store(true, Ordering::Relaxed);
         chain.keep(Used { component: component.clone(), gate: gate.clone(), prepared });
         Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run, is_memoised: false, node: None })
     }
@@ -423,7 +421,8 @@ impl Gate {
         let places = Arc::new(Semaphore::new(spec.concurrency));
         let replacing = Arc::new(Semaphore::new(1));
         let (waiting, mean_run) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self { places, waiting, mean_run, spares: Spares::new(spares), replacing, spec }
+        let has_run = AtomicBool::new(false);
+        Self { places, waiting, mean_run, has_run, spares: Spares::new(spares), replacing, spec }
     }
 
     /// How long calls run, as far as is known.
@@ -439,6 +438,11 @@ impl Gate {
             mean => mean - mean / RUNS_WEIGHED + run / RUNS_WEIGHED,
         };
         self.mean_run.store(mean, Ordering::Relaxed);
+    }
+
+    /// Whether it ran since this was asked last.
+    pub(crate) fn has_run(&self) -> bool {
+        self.has_run.swap(false, Ordering::Relaxed)
     }
 
     fn running(&self) -> usize {

@@ -41,7 +41,7 @@ pub use grant::ObjectGrant;
 pub use here::Site;
 pub use host::{Host, Settings};
 pub use logs::{LogLine, Logs, Stream};
-pub use others::{Elsewhere, Errand, Report};
+pub use others::{Elsewhere, Errand, Ran, Report};
 pub use placing::Job;
 pub use purity::{Cause, Purity};
 pub use registry::{Registry, VERSIONS_KEPT};

@@ -28,6 +28,8 @@ use crate::{explain::Datum, functions::Called, here::LINK_RATE};
 
 /// How long a node is believed after its last report.
 const SILENT_MAX: Duration = Duration::from_secs(2);
+/// Of how many functions of a node it is remembered how long they run.
+const FUNCTIONS_MAX: usize = 4_096;
 
 /// The way to the other nodes.
 pub trait Elsewhere: Send + Sync + 'static {
@@ -80,8 +82,21 @@ pub struct Report {
     pub accepted: u32,
     /// How long they will still run, summed up.
     pub work: Duration,
+    /// How long functions run on it, of those that ran since it said so last.
+    pub ran: Vec<Ran>,
     /// What is in its caches, if that is news.
     pub sketch: Option<Sketch>,
+}
+
+/// How long a function runs on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// Whose function.
+    pub tenant: Name,
+    /// Which: `component/function`, in the version that ran last.
+    pub function: String,
+    /// The mean, in which the newest calls count most.
+    pub run: Duration,
 }
 
 /// See the module.
@@ -96,6 +111,7 @@ struct Picture {
     /// Nodes alone: what they hold is in their sketches.
     nodes: Known,
     sketches: BTreeMap<NodeId, Sketch>,
+    ran: BTreeMap<NodeId, BTreeMap<(Name, String), Duration>>,
     heard: BTreeMap<NodeId, Duration>,
     /// Up to when time has passed in it.
     at: Duration,
@@ -119,6 +135,13 @@ impl Others {
         if let Some(sketch) = report.sketch {
             picture.sketches.insert(id.clone(), sketch);
         }
+        let ran = picture.ran.entry(id.clone()).or_default();
+        for Ran { tenant, function, run } in report.ran {
+            // Who deploys thousands of functions is told of the first ones.
+            if ran.len() < FUNCTIONS_MAX || ran.contains_key(&(tenant.clone(), function.clone())) {
+                ran.insert((tenant, function), run);
+            }
+        }
         let node = Node {
             slots: report.cores,
             // Whether a function is full is what the node says when it is asked: each of them has a bound of its own.
@@ -138,6 +161,15 @@ impl Others {
         let mut picture = self.picture.lock();
         picture.pass(self.clock.now());
         picture.heard.len()
+    }
+
+    /// How long a function runs on those that said so, each with the hardware that it has.
+    pub(crate) fn ran(&self, tenant: &Name, function: &str) -> Vec<(BTreeSet<Hardware>, Duration)> {
+        let mut picture = self.picture.lock();
+        picture.pass(self.clock.now());
+        let key = (tenant.clone(), function.to_owned());
+        let on = |(id, node): (&NodeId, &Node)| Some((node.hardware.clone(), *picture.ran.get(id)?.get(&key)?));
+        picture.nodes.nodes().filter_map(on).collect()
     }
 
     /// Adds them, except some, and what each of them has of the data.
@@ -187,7 +219,7 @@ impl Picture {
         silent.iter().for_each(|id| self.forget(id));
     }
 
-    /// Not its caches: it tells of those only if they have changed, and may only have been unreachable.
+    /// Not its caches, nor how long functions run: it tells of those only if they are news, and may only have been unreachable.
     fn forget(&mut self, id: &NodeId) {
         self.nodes.remove_node(id);
         self.heard.remove(id);
@@ -229,6 +261,7 @@ mod tests {
             cores: 2,
             accepted,
             work: Duration::from_secs(10) * accepted,
+            ran: Vec::new(),
             sketch: None,
         }
     }

@@ -5,7 +5,11 @@
 //! labels allow it here.
 //! Not here: the decision (see `placement`).
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -14,14 +18,14 @@ use stride_data::{Error, Locality};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectName, Payload};
 use stride_maps::{Input, Part};
 use stride_placement::{
-    Hardware, Holding, Input as Known, Label, Labels, NodeId, Origin, Plan, Reference, Refusal, Request, plan,
+    Hardware, Holding, Input as Known, Label, Labels, NodeId, Origin, Plan, Price, Reference, Refusal, Request, plan,
 };
 
 use crate::{
     explain::Datum,
     functions::{Called, Ended, Function, Functions, Gate},
     here::{Here, LINK_RATE, datum},
-    others::{Elsewhere, Errand, Others, Report, pairs},
+    others::{Elsewhere, Errand, Others, Ran, Report, pairs},
     spec::ComponentSpec,
 };
 
@@ -29,6 +33,9 @@ use crate::{
 const HOP: Duration = Duration::from_micros(200);
 /// How many bytes are fetched in that time. Where less is, nobody looks.
 const HOP_BYTES: u64 = LINK_RATE.0 / 5_000;
+
+/// Of how many functions one report tells how long they run.
+const RAN_MAX: usize = 256;
 
 /// One call.
 #[derive(Clone, Debug)]
@@ -39,6 +46,8 @@ pub struct Job {
     pub data: Vec<ObjectName>,
     /// The class of hardware that a node has to have for it.
     pub hardware: Option<Name>,
+    /// The class of hardware that it is to run on if a node has it and takes it.
+    pub prefers: Option<Name>,
     /// The node that is preferred among those that are equally good, if that was planned.
     pub home: Option<NodeId>,
     /// What a node has to carry for it, whatever the function itself demands (see [`Functions::place`]).
@@ -54,6 +63,7 @@ impl Job {
             input: Input::Payload(payload),
             data: Vec::new(),
             hardware: None,
+            prefers: None,
             home: None,
             keeps_to: Arc::default(),
             trace,
@@ -68,11 +78,11 @@ impl Functions {
         debug_assert!(is_first, "a node has one way to the others");
     }
 
-    /// What this node says of itself to the others: with its caches, if those are news.
+    /// What this node says of itself to the others: with its caches, if those are news, and with how long functions run that ran.
     ///
     /// # Errors
     /// If the node has no objects yet, or not any more.
-    pub fn report(&self, is_open: bool, with_sketch: bool) -> Result<Report, Failure> {
+    pub fn report(&self, is_open: bool, with_sketch: bool, ran: Vec<Ran>) -> Result<Report, Failure> {
         let Here { site, objects } = self.registry.host().here()?;
         let (load, _) = self.load();
         Ok(Report {
@@ -84,8 +94,52 @@ impl Functions {
             cores: site.cores,
             accepted: load.accepted,
             work: load.work,
+            ran,
             sketch: with_sketch.then(|| objects.sketch().0),
         })
+    }
+
+    /// How long functions run on this node that ran since this was asked last.
+    pub fn ran(&self) -> Vec<Ran> {
+        let gates = self.gates.read();
+        let news = gates.iter().filter(|(_, gate)| gate.has_run());
+        let ran = news.map(|(((tenant, component, function), _), gate)| Ran {
+            tenant: tenant.clone(),
+            function: format!("{component}/{function}"),
+            run: gate.mean_run(),
+        });
+        ran.take(RAN_MAX).collect()
+    }
+
+    /// How long a function runs on each class of hardware, in the mean of the nodes that have it and where it ran. The empty class is
+    /// any node.
+    pub fn runs_by_class(&self, function: &Function) -> Vec<(String, Duration)> {
+        let name = function.to_string();
+        let own = Some(self.gate(function).mean_run()).filter(|run| !run.is_zero());
+        let own = self.registry.host().here().ok().zip(own).map(|(here, run)| (here.site.hardware.clone(), run));
+        let others = self.others.get().map(|others| others.ran(&function.component.tenant, &name));
+        means(own.into_iter().chain(others.into_iter().flatten()))
+    }
+
+    /// The classes of hardware that some nodes have and others do not, with the mean price of those that do; the empty class is any node. None if
+    /// all nodes are the same.
+    pub fn classes(&self) -> Vec<(String, Price)> {
+        let Ok(here) = self.registry.host().here() else { return Vec::new() };
+        let known = self.known(&here, &[], u32::MAX, &BTreeSet::new());
+        let nodes = || known.nodes().map(|(_, node)| node);
+        let of = |class: Option<&Hardware>| {
+            let with = nodes().filter(|node| class.is_none_or(|class| node.hardware.contains(class)));
+            let prices: Vec<u64> = with.map(|node| node.price.0).collect();
+            (prices.len(), Price(prices.iter().sum::<u64>() / prices.len().max(1) as u64))
+        };
+        let (count, price) = of(None);
+        let classes: BTreeSet<&Hardware> = nodes().flat_map(|node| &node.hardware).collect();
+        let some = classes.into_iter().map(|class| (class, of(Some(class)))).filter(|(_, (with, _))| *with < count);
+        let mut all: Vec<_> = some.map(|(class, (_, price))| (class.0.to_string(), price)).collect();
+        if !all.is_empty() {
+            all.push((String::new(), price));
+        }
+        all
     }
 
     /// Takes what another node says of itself.
@@ -178,7 +232,7 @@ impl Functions {
     /// Whether it is worth a plan: a call that refers to nothing runs where it is asked.
     pub(crate) fn is_placed(&self, function: &Function, job: &Job) -> bool {
         let refers = !job.data.is_empty() || !job.keeps_to.is_empty() || matches!(job.input, Input::Part(_));
-        let demands = !function.component.spec.objects.is_empty() || job.hardware.is_some();
+        let demands = !function.component.spec.objects.is_empty() || job.hardware.is_some() || job.prefers.is_some();
         demands || (refers && self.others.get().is_some())
     }
 
@@ -195,11 +249,13 @@ impl Functions {
             Input::Payload(payload) => payload.body.len() as u64,
             Input::Part(_) => 0,
         };
-        let request = Request {
+        let demanded = job.hardware.clone().map(Hardware);
+        let mut preferred = job.prefers.clone().map(Hardware);
+        let mut request = Request {
             run: gate.mean_run(),
             origin: Some(origin(&here, bytes, &data)),
             home: job.home.clone().or_else(|| main_object(&job).and_then(|name| self.home(name))),
-            hardware: job.hardware.clone().map(Hardware).into_iter().collect(),
+            hardware: demanded.iter().chain(&preferred).cloned().collect(),
             ..Request::default()
         };
         let (mut left_out, mut refused) = (BTreeSet::new(), None);
@@ -207,6 +263,11 @@ impl Functions {
             let (_, planned, _) = self.planned(&here, request.clone(), &data, self.load().1, &left_out);
             let node = match planned {
                 Ok(plan) => plan.node().clone(),
+                // To prefer something is no reason not to run.
+                Err(_) if preferred.take().is_some() => {
+                    request.hardware = demanded.iter().cloned().collect();
+                    continue;
+                }
                 Err(refusal) => {
                     return self.counted(Err(refused.unwrap_or_else(|| here.refused(&function.to_string(), &refusal))));
                 }
@@ -317,6 +378,18 @@ impl Functions {
         }
         Ok(data)
     }
+}
+
+/// The mean of each class, and under the empty name that of all.
+fn means(runs: impl Iterator<Item = (BTreeSet<Hardware>, Duration)>) -> Vec<(String, Duration)> {
+    let mut sums: BTreeMap<String, (Duration, u32)> = BTreeMap::new();
+    for (classes, run) in runs {
+        for class in classes.iter().map(|class| class.0.to_string()).chain([String::new()]) {
+            let (sum, count) = sums.entry(class).or_default();
+            (*sum, *count) = (sum.saturating_add(run), *count + 1);
+        }
+    }
+    sums.into_iter().map(|(class, (sum, count))| (class, sum / count)).collect()
 }
 
 /// Where these objects are. One that is not there is nowhere.

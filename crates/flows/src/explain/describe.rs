@@ -110,6 +110,7 @@ pub(super) fn notes(node: &Node) -> String {
     }
     notes.extend(node.placing.affinity.as_ref().map(|expr| format!("close to {}", shown(expr))));
     notes.extend(node.placing.hardware.as_ref().map(|class| format!("on {class}")));
+    notes.extend(node.placing.prefers.as_ref().map(|class| format!("best on {class}")));
     notes.extend(node.placing.node.as_ref().map(|name| format!("at node {name}")));
     if !node.retry.is_empty() {
         notes.push("retried".to_owned());

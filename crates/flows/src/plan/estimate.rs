@@ -70,7 +70,7 @@ fn fill_graph(graph: &mut Graph, plan: &Plan, functions: &BTreeMap<String, Funct
         let (items, bytes) =
             given.fold((0, 0), |(items, bytes), (i, b)| (u64::max(items, i), u64::saturating_add(bytes, b)));
         let node = &graph.nodes[index];
-        let from = Given { items, bytes, hardware: node.placing.hardware.as_deref(), plan, functions };
+        let from = Given { items, bytes, hardware: node.placing.class(), plan, functions };
         graph.nodes[index].estimate = from.work(&node.work);
     }
 }

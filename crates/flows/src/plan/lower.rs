@@ -68,6 +68,7 @@ impl Lowering<'_> {
                 affinity: node.affinity.clone(),
                 near_data: false,
                 hardware: node.hardware.clone(),
+                prefers: None,
                 node: None,
                 slo: node.slo.clone(),
             },

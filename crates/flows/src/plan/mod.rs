@@ -146,12 +146,21 @@ pub struct Placing {
     pub affinity: Option<Expr>,
     /// Whether it should be close to the objects that its items or its input refer to.
     pub near_data: bool,
-    /// On which class of hardware.
+    /// On which class of hardware, if one is asked for.
     pub hardware: Option<String>,
+    /// On which class it is done best, if one was chosen; where there is none it is done anywhere.
+    pub prefers: Option<String>,
     /// On which node, if that was decided.
     pub node: Option<String>,
     /// What it promises.
     pub slo: Option<Slo>,
+}
+
+impl Placing {
+    /// The class of hardware that it is on, as far as is known.
+    pub(crate) fn class(&self) -> Option<&str> {
+        self.hardware.as_deref().or(self.prefers.as_deref())
+    }
 }
 
 /// What is done inside.

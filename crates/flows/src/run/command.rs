@@ -225,6 +225,8 @@ pub struct Call {
     pub near_data: bool,
     /// On which hardware.
     pub hardware: Option<String>,
+    /// On which hardware it is done best.
+    pub prefers: Option<String>,
     /// On which node, if that was planned.
     pub node: Option<String>,
 }

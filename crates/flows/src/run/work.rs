@@ -202,6 +202,7 @@ impl Machine<'_> {
             affinity: None,
             near_data: false,
             hardware: None,
+            prefers: None,
             node: None,
         };
         if let Owner::Task { step, .. } = owner
@@ -222,6 +223,7 @@ impl Machine<'_> {
         }
         call.near_data = placing.near_data;
         call.hardware.clone_from(&placing.hardware);
+        call.prefers.clone_from(&placing.prefers);
         call.node.clone_from(&placing.node);
         Ok(())
     }

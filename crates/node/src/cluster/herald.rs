@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use stride_cluster::NodeName;
 use stride_data::Objects;
 use stride_ids::Incarnation;
-use stride_runtime::Functions;
+use stride_runtime::{Functions, Ran};
 use stride_sim::{Clock, Tasks};
 use tokio::sync::watch;
 
@@ -23,7 +23,7 @@ use super::switchboard::{Switchboard, encoded, services};
 
 /// How often.
 const EVERY: Duration = Duration::from_millis(200);
-/// In every which report the caches are told, if they have changed.
+/// In every which report the caches are told, if they have changed, and how long functions run.
 const REPORTS_PER_SKETCH: u64 = 5;
 
 /// See the module.
@@ -59,6 +59,7 @@ impl Herald {
     /// Begins to tell those that have taken what they were told before.
     fn tell_all(self: &Arc<Self>, round: u64) {
         let others = self.switchboard.others();
+        let ran = if round.is_multiple_of(REPORTS_PER_SKETCH) { self.functions.ran() } else { Vec::new() };
         let mut told = self.told.lock();
         told.retain(|incarnation, _| others.iter().any(|(_, other)| other == incarnation));
         for (node, incarnation) in others {
@@ -67,14 +68,14 @@ impl Herald {
                 let caches = Some(self.objects.sketched());
                 let is_news =
                     told.caches.is_none() || (round.is_multiple_of(REPORTS_PER_SKETCH) && told.caches != caches);
-                self.tasks.spawn(self.clone().tell(node, incarnation, caches.filter(|_| is_news)));
+                self.tasks.spawn(self.clone().tell(node, incarnation, caches.filter(|_| is_news), ran.clone()));
             }
         }
     }
 
-    async fn tell(self: Arc<Self>, node: NodeName, incarnation: Incarnation, caches: Option<u64>) {
+    async fn tell(self: Arc<Self>, node: NodeName, incarnation: Incarnation, caches: Option<u64>, ran: Vec<Ran>) {
         let is_open = !self.leaving.load(Ordering::Relaxed);
-        let outcome = match self.functions.report(is_open, caches.is_some()) {
+        let outcome = match self.functions.report(is_open, caches.is_some(), ran) {
             Ok(report) => self.switchboard.call_node::<()>(&node, services::REPORT, encoded(&report)).await,
             Err(failure) => Err(failure),
         };

@@ -19,7 +19,7 @@ use stride_agents::{
     native::{Asked, NativeType, NativeTypes},
 };
 use stride_data::{BUCKETS, Objects, Put, Storage};
-use stride_flows::{Effect, Function, Signature};
+use stride_flows::{Effect, Function, Signature, plan::Hardware};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectKey, ObjectName, Payload};
 use stride_journal::{Journal, memory::MemoryJournal};
 use stride_maps::{Callee, Caller, Chain, FunctionName, Input, Part, Reply, Wishes};
@@ -198,6 +198,10 @@ impl Catalog for Functions {
     fn agent(&self, _: &Name, agent: &str, method: &str) -> Option<Signature> {
         let is_there = agent == "topic" && COUNTER.methods.iter().any(|(name, _)| *name == method);
         is_there.then(Signature::default)
+    }
+
+    fn hardware(&self) -> Vec<Hardware> {
+        Vec::new()
     }
 
     fn nodes<'a>(&'a self, _: &'a [ObjectName]) -> BoxFuture<'a, Result<Option<stride_placement::Input>, Failure>> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, until_shared},
+    cluster_placement::calls,
     support::{Node, Reply},
 };
 
@@ -92,4 +93,45 @@ async fn a_step_is_planned_onto_the_node_that_holds_the_object_that_it_is_close_
     Reply::of(c.post("/v1/flows", flow)).await.json_of(StatusCode::CREATED);
     let ended = Reply::of(c.post("/v1/flows/close/runs?wait_ms=60000", r#""hi""#)).await;
     assert_eq!(ended.json()["result"], "HI");
+}
+
+#[tokio::test]
+async fn a_step_runs_on_the_hardware_where_it_is_cheapest_and_elsewhere_when_that_is_gone() {
+    let cluster = Cluster::new();
+    let a = cluster.start_configured("a", "price_per_hour = 10.0\n");
+    let b = cluster.start_configured("b", "price_per_hour = 1.0\nhardware = [\"spot\"]\n");
+    until_shared(&a, 2).await;
+    a.deploy("counter").await;
+    let shout = json!({"do": {"call": {"function": "counter/shout"}}, "in": "input"});
+    let flow =
+        json!({"version": 1, "name": "loud", "graph": {"nodes": {"shout": shout}, "output": "shout"}}).to_string();
+    let plan = async |node: &Node, without: &str| {
+        Reply::of(node.post(&format!("/v1/flows?explain=text&without={without}"), flow.clone())).await.body
+    };
+    assert!(!plan(&a, "").await.contains("best on"), "nobody knows yet how long it takes");
+    for node in [&a, &b] {
+        assert_eq!(node.call("counter/shout", r#""hi""#).await.json(), "HI");
+    }
+    // A node says once a second how long functions take.
+    for node in [&a, &b] {
+        while !plan(node, "").await.contains("best on spot") {}
+        assert!(!plan(node, "choose_hardware").await.contains("best on"));
+    }
+    Reply::of(a.post("/v1/flows", flow.clone())).await.json_of(StatusCode::CREATED);
+    let before = calls(&b).await;
+    for number in 0..5 {
+        let run = Reply::of(a.post(&format!("/v1/flows/loud/runs?run=r{number}&wait_ms=60000"), r#""hi""#)).await;
+        assert_eq!(run.json_of(StatusCode::OK)["result"], "HI");
+    }
+    // A small share explores.
+    assert!(calls(&b).await >= before + 4);
+    b.kill();
+    let ended = loop {
+        let run = Reply::of(a.post("/v1/flows/loud/runs?run=alone&wait_ms=60000", r#""hi""#)).await;
+        // For a moment nobody has the cells of the node that died.
+        if run.status == StatusCode::OK && run.json()["state"] != "running" {
+            break run.json();
+        }
+    };
+    assert_eq!(ended["result"], "HI", "{ended}");
 }

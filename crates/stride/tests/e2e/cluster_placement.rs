@@ -160,7 +160,7 @@ async fn labels_are_kept_to_by_calls_and_maps_on_any_node_and_changes_count_at_o
 }
 
 /// How many calls a node has answered that ran there.
-async fn calls(node: &Node) -> u64 {
+pub(crate) async fn calls(node: &Node) -> u64 {
     let metrics = node.get("/metrics").await.body;
     let line = metrics.lines().find_map(|line| line.strip_prefix("stride_calls_total{outcome=\"succeeded\"} "));
     line.map_or(0, |count| count.parse().unwrap())

@@ -17,7 +17,7 @@ pub(super) fn run(plan: &mut Plan, functions: &BTreeMap<String, Function>) {
         if let Work::Each(each) = &mut node.work
             && let (Body::Chain(stages), Items::Expr(_)) = (&each.body, &each.items)
         {
-            let micros: u64 = stages.iter().map(|stage| of(stage, functions, node.placing.hardware.as_deref())).sum();
+            let micros: u64 = stages.iter().map(|stage| of(stage, functions, node.placing.class())).sum();
             let batch = (MICROS / micros.max(1)).clamp(1, ITEMS_MAX.min(u64::from(each.window)));
             each.batch = u32::try_from(batch).unwrap_or(1);
         }

@@ -90,6 +90,7 @@ impl Machine<'_> {
             affinity: None,
             near_data: false,
             hardware: None,
+            prefers: None,
             node: None,
         };
         if !calls {
