@@ -11,7 +11,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,29 +19,25 @@ use std::{
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use stride_agents::Engine;
-use stride_ids::{CallId, Code, Failure, Name, ObjectName, Payload};
+use stride_ids::{CallId, Failure, Name, ObjectName, Payload};
 use stride_maps::Input;
 use stride_placement::Load;
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::sync::Semaphore;
 
 use crate::{
-    component::{Component, Prepared, nearest},
+    chain::Chain,
+    component::{Component, nearest},
     failure::{from_guest, out_of_time},
+    gate::Gate,
     guest::{Reach, from_wit, to_wit},
     memo::{Memo, MemoKey},
     others::Others,
     placing::Job,
     purity::Purity,
     registry::Registry,
-    spares::{SPARES_MAX, Spares},
+    spares::SPARES_MAX,
     spec::FunctionSpec,
 };
-
-/// A call counts so much less for the mean than all before it.
-const RUNS_WEIGHED: u64 = 8;
 
 /// What a function is to do.
 #[derive(Clone, Debug)]
@@ -186,19 +182,6 @@ pub struct Functions {
 /// A function in one version: tenant, component and function, and the version.
 type GateKey = ((Name, Name, String), Arc<str>);
 
-/// The bound on the calls of one function in one version: so many run, so many more wait, the next is refused.
-pub(crate) struct Gate {
-    spec: FunctionSpec,
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    /// How long calls run, in nanoseconds: a mean in which the newest counts most.
-    mean_run: AtomicU64,
-    /// It ran since that was told last.
-    has_run: AtomicBool,
-    spares: Spares,
-    replacing: Arc<Semaphore>,
-}
-
 impl Functions {
     /// Calls the functions of a registry; `engine` is where their asks go.
     pub fn new(registry: Arc<Registry>, engine: Arc<Engine>) -> Self {
@@ -303,7 +286,7 @@ impl Functions {
             succeeded: self.succeeded.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             running: count(Gate::running),
-            waiting: count(|gate| gate.waiting.load(Ordering::Relaxed)),
+            waiting: count(Gate::waiting),
         }
     }
 
@@ -337,7 +320,7 @@ impl Functions {
     pub(crate) fn load(&self) -> (Load, u32) {
         let (mut load, mut accepted_max) = (Load::default(), 0_usize);
         for gate in self.gates.read().values() {
-            let accepted = u32::try_from(gate.running() + gate.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+            let accepted = u32::try_from(gate.running() + gate.waiting()).unwrap_or(u32::MAX);
             load.accepted = load.accepted.saturating_add(accepted);
             load.work = load.work.saturating_add(gate.mean_run().saturating_mul(accepted));
             accepted_max = accepted_max.saturating_add(gate.spec.concurrency).saturating_add(gate.spec.queue);
@@ -388,9 +371,8 @@ impl Functions {
         let payload = from_wit(answer.map_err(from_guest)?);
         payload.check_size("reply")?;
         let run = host.clock.now() - started;
-        gate.note_run(run);
-        gate.has_run.store(true, Ordering::Relaxed);
-        chain.keep(Used { component: component.clone(), gate: gate.clone(), prepared });
+        gate.note_own_run(run);
+        chain.keep(component, gate, prepared);
         Ok(Called { call, payload, queue: Duration::ZERO, start: started - began, run, is_memoised: false, node: None })
     }
 
@@ -412,121 +394,5 @@ impl Functions {
         // Of other versions those are left that somebody still calls.
         gates.retain(|other, gate| other.0 != key.0 || Arc::strong_count(gate) > 1);
         gates.entry(key).or_insert_with(|| Arc::new(Gate::new(function.spec(), self.spares.clone()))).clone()
-    }
-}
-
-impl Gate {
-    /// All functions of a host share the room for spares.
-    fn new(spec: FunctionSpec, spares: Arc<Semaphore>) -> Self {
-        let places = Arc::new(Semaphore::new(spec.concurrency));
-        let replacing = Arc::new(Semaphore::new(1));
-        let (waiting, mean_run) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let has_run = AtomicBool::new(false);
-        Self { places, waiting, mean_run, has_run, spares: Spares::new(spares), replacing, spec }
-    }
-
-    /// How long calls run, as far as is known.
-    pub(crate) fn mean_run(&self) -> Duration {
-        Duration::from_nanos(self.mean_run.load(Ordering::Relaxed))
-    }
-
-    /// Of two calls that end at the same time one may not be counted, which changes a mean by little.
-    pub(crate) fn note_run(&self, run: Duration) {
-        let run = u64::try_from(run.as_nanos()).unwrap_or(u64::MAX);
-        let mean = match self.mean_run.load(Ordering::Relaxed) {
-            0 => run,
-            mean => mean - mean / RUNS_WEIGHED + run / RUNS_WEIGHED,
-        };
-        self.mean_run.store(mean, Ordering::Relaxed);
-    }
-
-    /// Whether it ran since this was asked last.
-    pub(crate) fn has_run(&self) -> bool {
-        self.has_run.swap(false, Ordering::Relaxed)
-    }
-
-    fn running(&self) -> usize {
-        self.spec.concurrency.saturating_sub(self.places.available_permits())
-    }
-
-    async fn enter(&self, function: &str) -> Result<OwnedSemaphorePermit, Failure> {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return Ok(place);
-        }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.spec.queue {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            let FunctionSpec { concurrency, queue, .. } = self.spec;
-            let message = format!("`{function}` has {concurrency} calls running and {queue} waiting; try again");
-            return Err(Failure::new(Code::Overloaded, message));
-        }
-        let _waiting = LeaveOnDrop(&self.waiting);
-        let place = self.places.clone().acquire_owned().await;
-        Ok(place.expect("a gate's places are never closed"))
-    }
-}
-
-/// Calls of pure functions, one after the other. Those of one component share an instance as long as they follow each other
-/// and their author says that it may be used again.
-#[derive(Default)]
-pub struct Chain {
-    /// What answered last.
-    last: Option<Used>,
-}
-
-/// An instance that has answered.
-struct Used {
-    component: Arc<Component>,
-    gate: Arc<Gate>,
-    prepared: Box<Prepared>,
-}
-
-impl Chain {
-    /// The instance of the call before, if the next one may have it.
-    fn take(&mut self, component: &Arc<Component>, gate: &Gate) -> Option<Box<Prepared>> {
-        let fits = |used: &mut Used| {
-            let is_same = Arc::ptr_eq(&used.component, component);
-            is_same && gate.spec.reuse && used.gate.spec.memory_bytes == gate.spec.memory_bytes
-        };
-        let used = self.last.take_if(fits);
-        self.end();
-        used.map(|used| used.prepared)
-    }
-
-    fn keep(&mut self, used: Used) {
-        let may_be_used_again = used.gate.spec.reuse;
-        self.last = Some(used);
-        if !may_be_used_again {
-            self.end();
-        }
-    }
-
-    fn end(&mut self) {
-        let Some(Used { component, gate, prepared }) = self.last.take() else { return };
-        // One at a time: callers who are faster than the replacement do it on their own time.
-        if let Ok(turn) = gate.replacing.clone().try_acquire_owned()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(replace(gate, component, prepared, turn));
-        }
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Clears away a used instance and makes one for the next call, if one is missing.
-async fn replace(gate: Arc<Gate>, component: Arc<Component>, used: Box<Prepared>, _turn: OwnedSemaphorePermit) {
-    drop(used);
-    gate.spares.refill(component, gate.spec.memory_bytes).await;
-}
-
-struct LeaveOnDrop<'a>(&'a AtomicUsize);
-
-impl Drop for LeaveOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

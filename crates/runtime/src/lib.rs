@@ -11,11 +11,14 @@
 
 mod bindings;
 mod bodies;
+mod chain;
+mod classes;
 mod code;
 mod component;
 mod explain;
 mod failure;
 mod functions;
+mod gate;
 mod grant;
 mod guest;
 mod here;
@@ -33,10 +36,11 @@ mod spares;
 mod spec;
 mod warming;
 
+pub use chain::Chain;
 pub use code::content_hash;
 pub use component::{Component, ExportedAgent, ExportedMethod, Exports};
 pub use explain::{DataName, Datum, Explained, Work};
-pub use functions::{Call, Called, Chain, Function, FunctionStats, Functions};
+pub use functions::{Call, Called, Function, FunctionStats, Functions};
 pub use grant::ObjectGrant;
 pub use here::Site;
 pub use host::{Host, Settings};

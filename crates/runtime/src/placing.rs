@@ -5,11 +5,7 @@
 //! labels allow it here.
 //! Not here: the decision (see `placement`).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -18,12 +14,13 @@ use stride_data::{Error, Locality};
 use stride_ids::{BucketName, Code, Failure, Name, ObjectName, Payload};
 use stride_maps::{Input, Part};
 use stride_placement::{
-    Hardware, Holding, Input as Known, Label, Labels, NodeId, Origin, Plan, Price, Reference, Refusal, Request, plan,
+    Hardware, Holding, Input as Known, Label, Labels, NodeId, Origin, Plan, Reference, Refusal, Request, plan,
 };
 
 use crate::{
     explain::Datum,
-    functions::{Called, Ended, Function, Functions, Gate},
+    functions::{Called, Ended, Function, Functions},
+    gate::Gate,
     here::{Here, LINK_RATE, datum},
     others::{Elsewhere, Errand, Others, Ran, Report, pairs},
     spec::ComponentSpec,
@@ -33,9 +30,6 @@ use crate::{
 const HOP: Duration = Duration::from_micros(200);
 /// How many bytes are fetched in that time. Where less is, nobody looks.
 const HOP_BYTES: u64 = LINK_RATE.0 / 5_000;
-
-/// Of how many functions one report tells how long they run.
-const RAN_MAX: usize = 256;
 
 /// One call.
 #[derive(Clone, Debug)]
@@ -99,49 +93,6 @@ impl Functions {
         })
     }
 
-    /// How long functions run on this node that ran since this was asked last.
-    pub fn ran(&self) -> Vec<Ran> {
-        let gates = self.gates.read();
-        let news = gates.iter().filter(|(_, gate)| gate.has_run());
-        let ran = news.map(|(((tenant, component, function), _), gate)| Ran {
-            tenant: tenant.clone(),
-            function: format!("{component}/{function}"),
-            run: gate.mean_run(),
-        });
-        ran.take(RAN_MAX).collect()
-    }
-
-    /// How long a function runs on each class of hardware, in the mean of the nodes that have it and where it ran. The empty class is
-    /// any node.
-    pub fn runs_by_class(&self, function: &Function) -> Vec<(String, Duration)> {
-        let name = function.to_string();
-        let own = Some(self.gate(function).mean_run()).filter(|run| !run.is_zero());
-        let own = self.registry.host().here().ok().zip(own).map(|(here, run)| (here.site.hardware.clone(), run));
-        let others = self.others.get().map(|others| others.ran(&function.component.tenant, &name));
-        means(own.into_iter().chain(others.into_iter().flatten()))
-    }
-
-    /// The classes of hardware that some nodes have and others do not, with the mean price of those that do; the empty class is any node. None if
-    /// all nodes are the same.
-    pub fn classes(&self) -> Vec<(String, Price)> {
-        let Ok(here) = self.registry.host().here() else { return Vec::new() };
-        let known = self.known(&here, &[], u32::MAX, &BTreeSet::new());
-        let nodes = || known.nodes().map(|(_, node)| node);
-        let of = |class: Option<&Hardware>| {
-            let with = nodes().filter(|node| class.is_none_or(|class| node.hardware.contains(class)));
-            let prices: Vec<u64> = with.map(|node| node.price.0).collect();
-            (prices.len(), Price(prices.iter().sum::<u64>() / prices.len().max(1) as u64))
-        };
-        let (count, price) = of(None);
-        let classes: BTreeSet<&Hardware> = nodes().flat_map(|node| &node.hardware).collect();
-        let some = classes.into_iter().map(|class| (class, of(Some(class)))).filter(|(_, (with, _))| *with < count);
-        let mut all: Vec<_> = some.map(|(class, (_, price))| (class.0.to_string(), price)).collect();
-        if !all.is_empty() {
-            all.push((String::new(), price));
-        }
-        all
-    }
-
     /// Takes what another node says of itself.
     pub fn heard(&self, report: Report) {
         if let Some(others) = self.others.get() {
@@ -198,7 +149,13 @@ impl Functions {
     }
 
     /// All that is known: of this node as it is, of the others as they said.
-    fn known(&self, here: &Here<'_>, data: &[Datum], accepted_max: u32, left_out: &BTreeSet<NodeId>) -> Known {
+    pub(crate) fn known(
+        &self,
+        here: &Here<'_>,
+        data: &[Datum],
+        accepted_max: u32,
+        left_out: &BTreeSet<NodeId>,
+    ) -> Known {
         let (mut known, id) = (Known::default(), &here.site.node);
         if !left_out.contains(id) {
             known.set_node(id.clone(), here.site.node(self.load().0, accepted_max));
@@ -378,18 +335,6 @@ impl Functions {
         }
         Ok(data)
     }
-}
-
-/// The mean of each class, and under the empty name that of all.
-fn means(runs: impl Iterator<Item = (BTreeSet<Hardware>, Duration)>) -> Vec<(String, Duration)> {
-    let mut sums: BTreeMap<String, (Duration, u32)> = BTreeMap::new();
-    for (classes, run) in runs {
-        for class in classes.iter().map(|class| class.0.to_string()).chain([String::new()]) {
-            let (sum, count) = sums.entry(class).or_default();
-            (*sum, *count) = (sum.saturating_add(run), *count + 1);
-        }
-    }
-    sums.into_iter().map(|(class, (sum, count))| (class, sum / count)).collect()
 }
 
 /// Where these objects are. One that is not there is nowhere.
