@@ -105,30 +105,27 @@ impl RowKey {
 
     /// Its key as bytes, in a store of these cells.
     pub fn encode(&self, layout: &Layout) -> Vec<u8> {
-        self.encode_in(self.cell(layout))
-    }
-
-    /// The same if it is known which cell's row it is.
-    pub(crate) fn encode_in(&self, cell: CellId) -> Vec<u8> {
         let with = |mut key: Vec<u8>, rest: &[u8]| {
             key.extend_from_slice(rest);
             key
         };
         match self {
-            Self::Header(agent) => with(headers_of(cell, &agent.tenant, &agent.kind), agent.key.as_str().as_bytes()),
-            Self::Map(agent, rest) => with(rows_of(MAP, cell, agent), rest.as_bytes()),
-            Self::Reply(agent, rest) => with(rows_of(REPLY, cell, agent), rest.as_bytes()),
-            Self::Timer(agent, name) => with(rows_of(TIMER, cell, agent), name.as_bytes()),
-            Self::Inbox(agent, id) => with(rows_of(INBOX, cell, agent), &message_id(*id)),
-            Self::Parked(agent, id) => with(rows_of(PARKED, cell, agent), &message_id(*id)),
-            Self::Refused(agent) => rows_of(REFUSED, cell, agent),
+            Self::Header(agent) => {
+                with(headers_of(layout.cell(agent), &agent.tenant, &agent.kind), agent.key.as_str().as_bytes())
+            }
+            Self::Map(agent, rest) => with(rows_of(MAP, layout, agent), rest.as_bytes()),
+            Self::Reply(agent, rest) => with(rows_of(REPLY, layout, agent), rest.as_bytes()),
+            Self::Timer(agent, name) => with(rows_of(TIMER, layout, agent), name.as_bytes()),
+            Self::Inbox(agent, id) => with(rows_of(INBOX, layout, agent), &message_id(*id)),
+            Self::Parked(agent, id) => with(rows_of(PARKED, layout, agent), &message_id(*id)),
+            Self::Refused(agent) => rows_of(REFUSED, layout, agent),
             Self::Due(at, agent, name) => {
-                let mut key = with(prefix(cell, DUE), &at.to_be_bytes());
+                let mut key = with(prefix(layout.cell(agent), DUE), &at.to_be_bytes());
                 push_agent(&mut key, agent);
                 with(key, name.as_bytes())
             }
-            Self::Outbox(_, id) => with(prefix(cell, OUTBOX), &message_id(*id)),
-            Self::Received { from, .. } => with(prefix(cell, RECEIVED), &from.0.to_be_bytes()),
+            Self::Outbox(cell, id) => with(prefix(*cell, OUTBOX), &message_id(*id)),
+            Self::Received { by, from } => with(prefix(*by, RECEIVED), &from.0.to_be_bytes()),
         }
     }
 
@@ -167,9 +164,9 @@ impl Rows<'_> {
     pub(crate) fn prefix(self, layout: &Layout) -> Vec<u8> {
         match self {
             Self::Headers(cell) => prefix(cell, HEADER),
-            Self::TimersOf(agent) => rows_of(TIMER, layout.cell(agent), agent),
-            Self::InboxOf(agent) => rows_of(INBOX, layout.cell(agent), agent),
-            Self::ParkedOf(agent) => rows_of(PARKED, layout.cell(agent), agent),
+            Self::TimersOf(agent) => rows_of(TIMER, layout, agent),
+            Self::InboxOf(agent) => rows_of(INBOX, layout, agent),
+            Self::ParkedOf(agent) => rows_of(PARKED, layout, agent),
             Self::Replies(cell) => prefix(cell, REPLY),
             Self::Inboxes(cell) => prefix(cell, INBOX),
             Self::Parked(cell) => prefix(cell, PARKED),
@@ -185,8 +182,7 @@ impl Rows<'_> {
 
 /// What the rows of one agent begin with, but for its header and for when its timers are due.
 pub(crate) fn prefixes_of(agent: &Address, layout: &Layout) -> [Vec<u8>; 6] {
-    let cell = layout.cell(agent);
-    [MAP, REPLY, TIMER, INBOX, PARKED, REFUSED].map(|tag| rows_of(tag, cell, agent))
+    [MAP, REPLY, TIMER, INBOX, PARKED, REFUSED].map(|tag| rows_of(tag, layout, agent))
 }
 
 /// Where the store keeps what it was created with. It lies behind all cells, of which there are fewer than 65,535.
@@ -223,17 +219,17 @@ pub(crate) fn headers_of(cell: CellId, tenant: &Name, kind: &Name) -> Vec<u8> {
 
 /// What the map entries of an agent begin with; the entry's key follows.
 pub(crate) fn map_of(agent: &Address, layout: &Layout) -> Vec<u8> {
-    rows_of(MAP, layout.cell(agent), agent)
+    rows_of(MAP, layout, agent)
 }
 
-fn rows_of(tag: u8, cell: CellId, agent: &Address) -> Vec<u8> {
-    let mut key = prefix(cell, tag);
+fn rows_of(tag: u8, layout: &Layout, agent: &Address) -> Vec<u8> {
+    let mut key = prefix(layout.cell(agent), tag);
     push_agent(&mut key, agent);
     key
 }
 
 fn prefix(cell: CellId, tag: u8) -> Vec<u8> {
-    let mut key = Vec::with_capacity(96);
+    let mut key = Vec::with_capacity(64);
     key.extend_from_slice(&cell.0.to_be_bytes());
     key.push(tag);
     key

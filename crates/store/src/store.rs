@@ -151,15 +151,12 @@ impl Store {
 
     /// Makes writes visible to reads at once, in memory only. Called in journal order per cell.
     pub fn stage(&self, cell: CellId, seq: Seq, writes: Vec<Write>) {
-        let encode = |Write { row, value }: Write| {
-            debug_assert_eq!(row.cell(&self.layout), cell, "a record changes rows of its own cell only");
-            (row.encode_in(cell), value)
-        };
-        let encoded: Vec<_> = writes.into_iter().map(encode).collect();
+        let encoded: Vec<_> = writes.into_iter().map(|write| (write.row.encode(&self.layout), write.value)).collect();
         let (stored, short_lived) = self.short_lived(&encoded);
         let mut staged = self.staged.write();
         let is_same_tree = staged.stored == stored;
         for (key, value) in encoded {
+            debug_assert_eq!(key::cell_of(&key), Some(cell), "a record changes rows of its own cell only");
             if value.is_none() && is_same_tree && short_lived.contains(&key) && staged.is_new(&key) {
                 staged.delete_new(key, self.changes.is_some());
             } else {

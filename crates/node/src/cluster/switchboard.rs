@@ -33,7 +33,7 @@ pub(super) mod services {
     /// Run a function.
     pub(crate) const RUN: Service = Service(16);
     /// How busy a node is, and what it has in its caches.
-    pub(crate) const REPORT: Service = Service(17);
+    pub(crate) const REPORT: Service = Service(21);
     /// Bring bytes into the caches that will be wanted.
     pub(crate) const WARM: Service = Service(18);
     /// List agents, with the cells that they are of.
