@@ -99,6 +99,10 @@ impl Afar for Calls {
     ) -> BoxFuture<'a, Result<Option<Bytes>, Failure>> {
         Box::pin(self.functions.send_work(tenant, parts, work))
     }
+
+    fn may_work<'a>(&'a self, tenant: &'a Name, parts: &'a [Part]) -> BoxFuture<'a, Result<bool, Failure>> {
+        Box::pin(self.functions.may_work(tenant, parts))
+    }
 }
 
 impl stride_triggers::Caller for Calls {

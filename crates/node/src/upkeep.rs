@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use stride_agents::Engine;
 use stride_data::{Objects, Swept};
 use stride_gateway::Gateway;
+use stride_ids::Failure;
 use stride_runtime::Functions;
 use stride_sim::Clock;
 use stride_triggers::Triggers;
@@ -31,22 +32,13 @@ pub(crate) async fn take_up(
     gateway: Arc<Gateway>,
     control: Arc<Control>,
     clock: Clock,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) {
-    let mut failing = false;
-    loop {
-        match gateway.maps.take_up(control.tenants()).await.and_then(|()| gateway.runs.take_up()) {
-            Ok(()) => failing = false,
-            Err(failure) if !failing => {
-                failing = true;
-                tracing::error!(%failure, "maps and runs that nobody works on cannot be found; it is tried again");
-            }
-            Err(_) => {}
-        }
-        if clock.timeout(TAKE_UP_EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
-            return;
-        }
-    }
+    let pass = || {
+        let (gateway, tenants) = (gateway.clone(), control.tenants());
+        async move { gateway.maps.take_up(tenants).await.and_then(|()| gateway.runs.take_up()) }
+    };
+    again("maps and runs that nobody works on cannot be found", pass, clock, stopped).await;
 }
 
 /// Looks after triggers until the node stops, in the same way.
@@ -54,15 +46,27 @@ pub(crate) async fn look_after(
     triggers: Arc<Triggers>,
     control: Arc<Control>,
     clock: Clock,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) {
+    let pass = || {
+        let (triggers, tenants) = (triggers.clone(), control.tenants());
+        async move { triggers.look_after(tenants).await }
+    };
+    again("not all triggers can be looked after", pass, clock, stopped).await;
+}
+
+/// Makes one pass after another, with a pause, until the node stops.
+async fn again<F>(trouble: &'static str, pass: impl Fn() -> F, clock: Clock, mut stopped: watch::Receiver<bool>)
+where
+    F: Future<Output = Result<(), Failure>>,
+{
     let mut failing = false;
     loop {
-        match triggers.look_after(control.tenants()).await {
+        match pass().await {
             Ok(()) => failing = false,
             Err(failure) if !failing => {
                 failing = true;
-                tracing::error!(%failure, "not all triggers can be looked after; it is tried again");
+                tracing::error!(%failure, "{trouble}; it is tried again");
             }
             Err(_) => {}
         }

@@ -1,6 +1,6 @@
 //! Calls whose data is on another node: they are done there, so that what comes out of the work travels and not the lines.
 //!
-//! Always true: what was sent is done where it came to and never sent on; only what reads lines is sent, which is pure, so that it
+//! Always true: what was sent is done where it came to and never sent on, and only if that node finds itself that labels allow it; only what reads lines is sent, which is pure, so that it
 //! may be done again here if nobody knows whether it was done there.
 
 use std::sync::{Arc, atomic::Ordering};
@@ -27,6 +27,12 @@ pub trait Afar: Send + Sync + 'static {
         parts: &'a [Part],
         work: Bytes,
     ) -> BoxFuture<'a, Result<Option<Bytes>, Failure>>;
+
+    /// Whether labels allow work on these parts on this node. Whoever sent it knows only what was so a moment ago.
+    ///
+    /// # Errors
+    /// If that cannot be looked at.
+    fn may_work<'a>(&'a self, tenant: &'a Name, parts: &'a [Part]) -> BoxFuture<'a, Result<bool, Failure>>;
 }
 
 /// A call on its way.
@@ -42,8 +48,7 @@ pub(crate) async fn send(shared: &Shared, run: &Address, call: &Call) -> Result<
     if !reads_lines || !call.near_data {
         return Ok(None);
     }
-    let parts = call.items.iter().map(|item| read::part(&run.tenant, &item.value));
-    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let parts = parts_of(run, call)?;
     let work = serde_json::to_vec(&Sent { run: run.clone(), call }).map_err(|e| unreadable(&e))?;
     let Some(answer) = shared.surroundings()?.afar.send(&run.tenant, &parts, work.into()).await? else {
         return Ok(None);
@@ -59,9 +64,17 @@ pub(crate) async fn work(shared: &Arc<Shared>, work: &[u8]) -> Result<Bytes, Fai
     let Ok(_room) = shared.room.try_acquire() else {
         return Err(Failure::new(Code::Overloaded, "this node has enough to do for flows"));
     };
+    if !shared.surroundings()?.afar.may_work(&run.tenant, &parts_of(&run, &call)?).await? {
+        return Err(Failure::new(Code::Overloaded, "labels do not allow this node to read that"));
+    }
     let event = Calls::new(shared, &run).call(&call).await?;
     shared.calls_taken.fetch_add(1, Ordering::Relaxed);
     serde_json::to_vec(&event).map(Bytes::from).map_err(|e| unreadable(&e))
+}
+
+/// What a call reads the lines of.
+fn parts_of(run: &Address, call: &Call) -> Result<Vec<Part>, Failure> {
+    call.items.iter().map(|item| read::part(&run.tenant, &item.value)).collect()
 }
 
 fn unreadable(e: &serde_json::Error) -> Failure {

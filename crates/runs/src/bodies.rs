@@ -85,10 +85,13 @@ impl Body for RunBody {
         Box::pin(async move {
             let Self { shared, seen } = self;
             let (run, answer) = handle(shared, turn, std::mem::take(seen), method, &input).await?;
-            if run.head.ended_ms.is_some() {
+            let has_ended = run.head.ended_ms.is_some();
+            let (turn, now_seen) = run.end()?;
+            *seen = now_seen;
+            if has_ended {
                 shared.ended.notify_waiters();
             }
-            let address = run.turn.address();
+            let address = turn.address();
             match method {
                 FORGET => shared.forget(address),
                 OUT | PAGE | PLAN | STATUS => {}
@@ -96,8 +99,6 @@ impl Body for RunBody {
                 TOOK if shared.is_active(address) => {}
                 _ => shared.touch(address),
             }
-            let (turn, now_seen) = run.end()?;
-            *seen = now_seen;
             Ok((turn, answer))
         })
     }

@@ -269,9 +269,7 @@ impl Functions {
     /// `capability_denied` if the labels of data do not allow it anywhere; what the work fails with.
     pub async fn send_work(&self, tenant: &Name, parts: &[Part], work: Bytes) -> Result<Option<Bytes>, Failure> {
         let here = self.registry.host().here()?;
-        let mut buckets: Vec<BucketName> = parts.iter().map(|part| part.object.bucket.clone()).collect();
-        buckets.dedup();
-        let labelled = here.references(tenant, &ComponentSpec::default(), &buckets).await?;
+        let labelled = buckets_of(&here, tenant, parts).await?;
         let mut data: Vec<Datum> = labelled.into_iter().map(Datum::unknown).collect();
         for part in parts {
             data.push(here.part(part).await?);
@@ -296,6 +294,16 @@ impl Functions {
             }
             left_out.insert(node);
         }
+    }
+
+    /// Whether labels allow work on parts of objects on this node.
+    ///
+    /// # Errors
+    /// If the labels cannot be looked at.
+    pub async fn may_work(&self, tenant: &Name, parts: &[Part]) -> Result<bool, Failure> {
+        let here = self.registry.host().here()?;
+        let labelled = buckets_of(&here, tenant, parts).await?;
+        Ok(labelled.iter().all(|bucket| bucket.labels.missing_from(&here.site.labels).is_none()))
     }
 
     /// Runs what another node has sent, or says that nothing has begun.
@@ -335,6 +343,12 @@ impl Functions {
         }
         Ok(data)
     }
+}
+
+/// The buckets that parts are of, with their labels.
+async fn buckets_of(here: &Here<'_>, tenant: &Name, parts: &[Part]) -> Result<Vec<Reference>, Failure> {
+    let buckets: BTreeSet<BucketName> = parts.iter().map(|part| part.object.bucket.clone()).collect();
+    here.references(tenant, &ComponentSpec::default(), &buckets.into_iter().collect::<Vec<_>>()).await
 }
 
 /// Where these objects are. One that is not there is nowhere.

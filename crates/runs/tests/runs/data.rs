@@ -39,9 +39,11 @@ async fn the_lines_of_objects_are_the_same_whether_they_come_to_the_code_or_it_t
 }
 
 #[tokio::test]
-async fn calls_that_read_lines_are_done_where_those_are_and_here_if_that_node_has_enough_to_do() {
+async fn calls_that_read_lines_are_done_where_those_are_and_here_if_that_node_may_not_or_has_enough_to_do() {
     let node = world().await;
     let busy = world_with(Settings { commands_max: 0, ..settings() }).await;
+    let elsewhere = world().await;
+    *elsewhere.functions.forbidden.lock() = Some("logs".into());
     let text = log(60_000);
     let expected = text.lines().filter(|line| line.starts_with("GET")).count();
     node.put("logs/a", text).await;
@@ -52,14 +54,15 @@ async fn calls_that_read_lines_are_done_where_those_are_and_here_if_that_node_ha
         "count": {"do": {"reduce": {"associative": true, "body": {"function": "t/pure-sum"}}}, "in": "ones"},
     });
     node.deploy(nodes, "count").await;
-    for (run, other) in [("there", &node), ("refused", &busy)] {
+    for (run, other) in [("there", &node), ("refused", &busy), ("forbidden", &elsewhere)] {
         *node.functions.other.lock() = Some(other.runs.clone());
         node.begin(run, json!(null)).await;
         assert_eq!(node.end(run).await.result, Some(json!(expected)), "{run}");
     }
     let RunStats { calls_sent, calls_taken, .. } = node.runs.stats();
     assert!(calls_sent > 0 && calls_sent == calls_taken, "{calls_sent} {calls_taken}");
-    assert_eq!(node.functions.sent.load(Ordering::Relaxed), 2 * calls_sent);
+    assert_eq!(node.functions.sent.load(Ordering::Relaxed), 3 * calls_sent);
+    assert_eq!(elsewhere.runs.stats().calls_taken, 0);
     // What was sent is read as what it is, or refused.
     let wrong = node.runs.work(b"{}").await.unwrap_err();
     assert_eq!(wrong.code, stride_ids::Code::Internal);

@@ -66,6 +66,8 @@ pub(crate) struct Functions {
     /// The node that has the data of all calls, if there is one, and what was sent there.
     pub(crate) other: Mutex<Option<Runs>>,
     pub(crate) sent: AtomicU64,
+    /// The bucket whose labels do not allow work here.
+    pub(crate) forbidden: Mutex<Option<String>>,
     objects: OnceLock<Weak<Objects>>,
 }
 
@@ -104,6 +106,12 @@ impl Afar for Calls {
                 answer => answer.map(Some),
             }
         })
+    }
+
+    fn may_work<'a>(&'a self, _: &'a Name, parts: &'a [Part]) -> BoxFuture<'a, Result<bool, Failure>> {
+        let forbidden = self.0.forbidden.lock().clone();
+        let may = parts.iter().all(|part| forbidden.as_deref() != Some(part.object.bucket.as_str()));
+        async move { Ok(may) }.boxed()
     }
 }
 

@@ -162,7 +162,8 @@ async fn an_agent_close_to_an_object_is_where_the_object_is_brought_first() {
         let key = format!("big{number}");
         let put = a.request(Method::PUT, &format!("/v1/objects/data/{key}")).body(vec![number; 4 << 20]);
         Reply::of(put).await.json_of(StatusCode::CREATED);
-        // A node that has just started has not heard of the others yet, and cells may still be on their way.
+        // A node that has just started has not heard of the others yet, cells may still be on their way, and a home that was sent work a
+        // moment ago counts as busy until it says that it is not.
         let agent = loop {
             let agent = b.ask(&format!("counter/{key}"), "add", "1").await.headers["stride-node"].clone();
             let explained = explained(&c, &format!("faulty/echo&data=data/{key}")).await;
@@ -177,7 +178,7 @@ async fn an_agent_close_to_an_object_is_where_the_object_is_brought_first() {
         at_home += usize::from(reply.headers["stride-node"] == agent);
         homes.insert(agent.to_str().unwrap().to_owned());
     }
-    // What the plan puts first is what is done, but a small share explores, and a busy machine has its reasons.
-    assert!(at_home > 0, "{homes:?}");
+    // A small share explores.
+    assert!(at_home >= 4, "{at_home} of 6");
     assert!(homes.len() > 1, "objects have their own homes: {homes:?}");
 }
