@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use stride_ids::CellId;
 use stride_journal::{
     Journal,
     contract::{self, Backend},
@@ -10,7 +11,7 @@ use stride_journal::{
 };
 use stride_sim::{
     Chance,
-    disk::{Disk, RealDisk, SimDisk},
+    disk::{Disk, Operation, RealDisk, SimDisk},
 };
 
 struct Memory(MemoryJournal);
@@ -69,4 +70,27 @@ async fn the_embedded_journal_keeps_the_contract_on_one_tokio_thread() {
 fn the_embedded_journal_keeps_the_contract_without_threads_and_with_segments_that_roll() {
     let fresh = || Embedded::on(SimDisk::new(Chance::seeded(1)), small(Threads::None));
     futures::executor::block_on(contract::all(fresh));
+}
+
+#[tokio::test]
+async fn callers_share_groups_also_after_one_was_alone_for_long_and_all_run_on_one_thread() {
+    const RECORDS: usize = 400;
+    let (disk, dir) = (SimDisk::new(Chance::seeded(1)), tempfile::tempdir().expect("a temporary directory"));
+    let settings = Settings { cells: 4, segment_bytes: 1 << 20, threads: Threads::Own };
+    let journal = EmbeddedJournal::open(Arc::new(disk.clone()), dir.path(), settings, Chance::seeded(1)).expect("open");
+    let syncs = || disk.trace().iter().filter(|operation| matches!(operation, Operation::Sync(_))).count();
+    let epochs = [CellId(0), CellId(1)].map(|cell| (cell, journal.open_one(cell).expect("a cell").epoch));
+    let append = async |(cell, epoch)| {
+        for _ in 0..RECORDS {
+            journal.append(cell, epoch, "record".into()).expect("room").await.expect("durable");
+        }
+    };
+    let before = syncs();
+    append(epochs[0]).await;
+    let alone = syncs() - before;
+    assert!(alone >= RECORDS, "each record of one caller is a group of its own: {alone}");
+    let before = syncs();
+    futures::future::join(append(epochs[0]), append(epochs[1])).await;
+    let both = syncs() - before;
+    assert!(both < RECORDS * 3 / 2, "{both} groups for {} records of two callers", 2 * RECORDS);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::world;
+use crate::world::{name, tenant, world};
 
 #[tokio::test]
 async fn a_run_goes_on_after_a_restart_and_a_call_without_an_answer_is_made_again() {
@@ -69,4 +69,28 @@ async fn a_fan_out_goes_on_where_it_was() {
     assert_eq!(world.end("r").await.result, Some(json!(2_000 * 2_001 / 2 + 2_000)));
     let again = world.functions.calls.load(std::sync::atomic::Ordering::Relaxed);
     assert!(again < 1_100, "{again} calls after the restart: what had an answer is not done again");
+}
+
+#[tokio::test]
+async fn a_run_with_more_rows_than_are_kept_in_memory_comes_to_the_same_also_after_a_restart() {
+    const ITEMS: u64 = 600;
+    let world = world().await;
+    let each = json!({"map": {"items": {"$range": [1, ITEMS, 1]}, "body": {"function": "t/inc"}, "window": 400}});
+    world.deploy(json!({"all": {"do": each, "in": "input"}}), "all").await;
+    // All but the first few, with whose answers the window fills.
+    world.functions.stuck.lock().extend((9..=ITEMS).map(|item| item.to_string()));
+    world.begin("r", json!(null)).await;
+    let run = stride_ids::Address {
+        tenant: tenant(),
+        kind: name(stride_runs::KIND),
+        key: stride_ids::AgentKey::new("f/r").unwrap(),
+    };
+    while world.engine.state(&run, "x/", None, 1_000).await.unwrap().entries.len() < 300 {
+        tokio::task::yield_now().await;
+    }
+    let world = world.restarted().await;
+    let expected: Vec<u64> = (2..=ITEMS + 1).collect();
+    assert_eq!(world.end("r").await.result, Some(json!(expected)));
+    let left = world.engine.state(&run, "x/", None, 1_000).await.unwrap().entries;
+    assert!(left.is_empty(), "{left:?}");
 }
