@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use bytes::Bytes;
 use stride_agents::Turn;
-use stride_flows::Rows;
+use stride_flows::{Rows, run::Row};
 use stride_ids::Failure;
 
 use crate::{head::PLAN, inside::BEGUN};
@@ -12,6 +11,8 @@ use crate::{head::PLAN, inside::BEGUN};
 /// A run keeps so many rows in memory at most, with so many bytes: one event looks at dozens of them, and at many that are not there.
 const ROWS_MAX: usize = 256;
 const BYTES_MAX: usize = 256 << 10;
+/// A value takes about so many times the memory of its JSON.
+const OF_JSON: usize = 4;
 
 /// What is known of the rows of a run without looking.
 #[derive(Default)]
@@ -26,9 +27,9 @@ pub(crate) enum Known {
 /// All rows of a run.
 #[derive(Default)]
 pub(crate) struct All {
-    now: BTreeMap<String, Bytes>,
+    now: BTreeMap<String, Row>,
     /// What those were that this turn changed.
-    before: BTreeMap<String, Option<Bytes>>,
+    before: BTreeMap<String, Option<Row>>,
 }
 
 impl Known {
@@ -42,8 +43,8 @@ impl Known {
         let Self::All(All { now, before }) = self else { return Ok(()) };
         for (key, before) in std::mem::take(before) {
             match (now.get(&key), before) {
-                (Some(now), Some(before)) if *now == before => {}
-                (Some(now), _) => turn.set(key, now.clone())?,
+                (Some(now), Some(before)) if now.bytes()? == before.bytes()? => {}
+                (Some(now), _) => turn.set(key, now.bytes()?.clone())?,
                 (None, Some(_)) => turn.delete(key)?,
                 (None, None) => {}
             }
@@ -59,23 +60,24 @@ impl Known {
         }
     }
 
-    /// How much memory that takes, in bytes.
+    /// How much memory that takes, in bytes, about.
     pub(crate) fn bytes(&self) -> usize {
-        if let Self::All(all) = self { all.bytes() } else { 0 }
+        if let Self::All(all) = self { all.bytes() * OF_JSON } else { 0 }
     }
 }
 
 impl All {
+    /// How long those are that were written.
     fn bytes(&self) -> usize {
-        self.now.iter().map(|(key, value)| key.len() + value.len()).sum()
+        self.now.iter().map(|(key, row)| key.len() + row.len_kept()).sum()
     }
 
     fn is_large(&self) -> bool {
         self.now.len() > ROWS_MAX || self.bytes() > BYTES_MAX
     }
 
-    fn put(&mut self, key: &str, value: Bytes) {
-        let before = self.now.insert(key.to_owned(), value);
+    fn put(&mut self, key: &str, row: Row) {
+        let before = self.now.insert(key.to_owned(), row);
         self.before.entry(key.to_owned()).or_insert(before);
     }
 
@@ -85,13 +87,13 @@ impl All {
         }
     }
 
-    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(String, Bytes)> {
+    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(String, Row)> {
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
         let found = self.now.range::<str, _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
-        found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect()
+        found.take(limit).map(|(key, row)| (key.clone(), row.clone())).collect()
     }
 }
 
@@ -108,7 +110,8 @@ impl<'a> TurnRows<'a> {
             *known = if rows.len() > ROWS_MAX {
                 Known::TooMany
             } else {
-                let now = rows.into_iter().filter(|(key, _)| is_machines(key)).collect();
+                let machines = rows.into_iter().filter(|(key, _)| is_machines(key));
+                let now = machines.map(|(key, bytes)| (key, Row::kept(bytes))).collect();
                 Known::All(All { now, ..All::default() }).kept()
             };
         }
@@ -122,17 +125,17 @@ fn is_machines(key: &str) -> bool {
 }
 
 impl Rows for TurnRows<'_> {
-    fn get(&self, key: &str) -> Result<Option<Bytes>, Failure> {
+    fn get(&self, key: &str) -> Result<Option<Row>, Failure> {
         match &self.known {
             Known::All(all) => Ok(all.now.get(key).cloned()),
-            _ => Ok(self.turn.get(key)?),
+            _ => Ok(self.turn.get(key)?.map(Row::kept)),
         }
     }
 
-    fn put(&mut self, key: &str, value: Bytes) -> Result<(), Failure> {
+    fn put(&mut self, key: &str, row: Row) -> Result<(), Failure> {
         match self.known {
-            Known::All(all) => all.put(key, value),
-            _ => self.turn.set(key.to_owned(), value)?,
+            Known::All(all) => all.put(key, row),
+            _ => self.turn.set(key.to_owned(), row.bytes()?.clone())?,
         }
         Ok(())
     }
@@ -145,10 +148,13 @@ impl Rows for TurnRows<'_> {
         Ok(())
     }
 
-    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Bytes)>, Failure> {
+    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, Failure> {
         match &self.known {
             Known::All(all) => Ok(all.scan(prefix, after, limit)),
-            _ => Ok(self.turn.scan(prefix, after, limit)?),
+            _ => {
+                let rows = self.turn.scan(prefix, after, limit)?.into_iter();
+                Ok(rows.map(|(key, bytes)| (key, Row::kept(bytes))).collect())
+            }
         }
     }
 }

@@ -393,8 +393,8 @@ impl<'a> Machine<'a> {
         }
         save(self.rows, &seen, &())?;
         let mut waiting = None;
-        super::rows::for_all(self.rows, "w/", |_, key, bytes| {
-            let waits = serde_json::from_slice::<String>(bytes).is_ok_and(|wanted| wanted == name);
+        super::rows::for_all(self.rows, "w/", |_, key, row| {
+            let waits = row.value::<String>(key)? == name;
             waiting = waits.then(|| key[2..].to_owned());
             Ok(!waits)
         })?;
@@ -409,15 +409,14 @@ impl<'a> Machine<'a> {
             return Err(Failure::new(Code::Overloaded, what));
         }
         self.header.seq += 1;
-        save(self.rows, &super::rows::numbered("e", self.header.seq), &(name, payload))
+        save(self.rows, &super::rows::numbered("e", self.header.seq), &(name.to_owned(), payload))
     }
 
     /// The oldest event of this name that came before anybody waited for it.
     pub(super) fn early_event(&mut self, name: &str) -> Result<Option<Value>, Failure> {
         let mut found = None;
-        super::rows::for_all(self.rows, "e/", |rows, key, bytes| {
-            let (known, payload): (String, Value) =
-                serde_json::from_slice(bytes).map_err(|e| super::rows::broken(key, &e.to_string()))?;
+        super::rows::for_all(self.rows, "e/", |rows, key, row| {
+            let (known, payload): (String, Value) = row.value(key)?;
             if known == name {
                 found = Some(payload);
                 rows.delete(key)?;

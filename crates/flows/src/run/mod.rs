@@ -17,6 +17,7 @@ mod machine;
 mod moving;
 mod reduce;
 mod rounds;
+mod row;
 mod rows;
 mod task;
 mod undo;
@@ -29,6 +30,7 @@ use stride_ids::{Code, Failure};
 pub use command::{Call, Command, Content, Error, Event, Item, Message, Outcome, ReadFrom};
 pub use execution::{Execution, Need};
 pub use moving::move_to;
+pub use row::Row;
 pub use rows::{Rows, State};
 
 use crate::plan::{Measure, Measures, Plan};
@@ -49,13 +51,12 @@ pub fn advance(plan: &Plan, rows: &mut dyn Rows, now_ms: u64, event: Event) -> R
 /// All that is out, after a crash: commands without an answer, and timers. Whoever finds that one of them is done says so as before.
 pub fn outstanding(rows: &mut dyn Rows) -> Result<Vec<Command>, Failure> {
     let mut commands = Vec::new();
-    for_all(rows, "x/", |_, key, bytes| {
-        let job: Job = serde_json::from_slice(bytes).map_err(|e| rows::broken(key, &e.to_string()))?;
-        commands.push(job.command);
+    for_all(rows, "x/", |_, key, row| {
+        commands.push(row.value::<Job>(key)?.command);
         Ok(true)
     })?;
-    for_all(rows, "t/", |_, key, bytes| {
-        let timer: Timer = serde_json::from_slice(bytes).map_err(|e| rows::broken(key, &e.to_string()))?;
+    for_all(rows, "t/", |_, key, row| {
+        let timer: Timer = row.value(key)?;
         commands.push(Command::Timer { timer: key[2..].to_owned(), at_ms: timer.at_ms });
         Ok(true)
     })?;
@@ -76,9 +77,8 @@ pub fn outstanding_after(rows: &dyn Rows, after: Option<&str>, bytes_max: usize)
         let page = rows.scan("x/", after.as_deref(), OUTSTANDING_PAGE)?;
         let is_last = page.len() < OUTSTANDING_PAGE;
         for (key, row) in page {
-            let job: Job = serde_json::from_slice(&row).map_err(|e| rows::broken(&key, &e.to_string()))?;
-            commands.push(job.command);
-            bytes += row.len();
+            commands.push(row.value::<Job>(&key)?.command);
+            bytes += row.bytes()?.len();
             if bytes >= bytes_max {
                 return Ok(commands);
             }
@@ -103,12 +103,12 @@ pub fn page(rows: &dyn Rows, prefix: &str, number: u64) -> Result<Vec<Value>, Fa
 /// What waits for a moment or an event, so many at most.
 pub fn waits(rows: &dyn Rows, limit: usize) -> Result<Vec<Wait>, Failure> {
     let mut all = Vec::new();
-    for (key, bytes) in rows.scan("w/", None, limit)? {
-        let name: String = serde_json::from_slice(&bytes).map_err(|e| rows::broken(&key, &e.to_string()))?;
+    for (key, row) in rows.scan("w/", None, limit)? {
+        let name: String = row.value(&key)?;
         all.push(Wait::Event { step: key[2..].to_owned(), name });
     }
-    for (key, bytes) in rows.scan("t/", None, limit.saturating_sub(all.len()))? {
-        let timer: Timer = serde_json::from_slice(&bytes).map_err(|e| rows::broken(&key, &e.to_string()))?;
+    for (key, row) in rows.scan("t/", None, limit.saturating_sub(all.len()))? {
+        let timer: Timer = row.value(&key)?;
         if let rows::Due::Wait { step } = timer.what {
             all.push(Wait::Timer { step, at_ms: timer.at_ms });
         }
@@ -143,9 +143,8 @@ pub fn state(rows: &dyn Rows) -> Result<Option<State>, Failure> {
 /// What a run's nodes took so far, for whoever explains the plan.
 pub fn measures(rows: &mut dyn Rows) -> Result<Measures, Failure> {
     let mut all = Measures::new();
-    for_all(rows, "m/", |_, key, bytes| {
-        let measure: Measure = serde_json::from_slice(bytes).map_err(|e| rows::broken(key, &e.to_string()))?;
-        all.insert(key[2..].to_owned(), measure);
+    for_all(rows, "m/", |_, key, row| {
+        all.insert(key[2..].to_owned(), row.value::<Measure>(key)?);
         Ok(true)
     })?;
     Ok(all)
@@ -156,8 +155,8 @@ pub fn values(rows: &dyn Rows, after: Option<&str>, limit: usize) -> Result<Vec<
     let after = after.map(|name| format!("v//{name}"));
     let page = rows.scan("v//", after.as_deref(), limit)?;
     page.into_iter()
-        .map(|(key, bytes)| {
-            let value = match serde_json::from_slice(&bytes).map_err(|e| rows::broken(&key, &e.to_string()))? {
+        .map(|(key, row)| {
+            let value = match row.value(&key)? {
                 Stored::Json(value) => value,
                 Stored::Pages(pages) => json!({ "items": pages.items, "bytes": pages.bytes, "object": pages.object }),
             };

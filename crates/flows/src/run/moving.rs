@@ -10,7 +10,8 @@ use stride_ids::{Code, Failure};
 use super::{
     command::{Command, Event},
     machine::{Machine, Todo},
-    rows::{Frame, Rows, State, Task, Undo, broken, for_all, save},
+    row::Content,
+    rows::{Frame, Rows, State, Task, Undo, for_all, save},
 };
 use crate::plan::{Body, Graph, Measure, Node, Plan, Port, Work};
 
@@ -108,11 +109,10 @@ struct Found {
 
 impl Found {
     fn read(rows: &mut dyn Rows) -> Result<Self, Failure> {
-        fn all<T: serde::de::DeserializeOwned>(rows: &mut dyn Rows, family: &str) -> Result<Vec<(String, T)>, Failure> {
+        fn all<T: Content>(rows: &mut dyn Rows, family: &str) -> Result<Vec<(String, T)>, Failure> {
             let mut all = Vec::new();
-            for_all(rows, family, |_, key, bytes| {
-                let row = serde_json::from_slice(bytes).map_err(|e| broken(key, &e.to_string()))?;
-                all.push((key.to_owned(), row));
+            for_all(rows, family, |_, key, row| {
+                all.push((key.to_owned(), row.value(key)?));
                 Ok(true)
             })?;
             Ok(all)
@@ -204,10 +204,9 @@ impl Found {
 /// What nodes took goes with them.
 fn rename_measures(places: &Places, rows: &mut dyn Rows) -> Result<(), Failure> {
     let mut measures: Vec<(String, Measure)> = Vec::new();
-    for_all(rows, "m/", |rows, key, bytes| {
-        let measure = serde_json::from_slice(bytes).map_err(|e| broken(key, &e.to_string()))?;
+    for_all(rows, "m/", |rows, key, row| {
+        measures.push((key[2..].to_owned(), row.value(key)?));
         rows.delete(key)?;
-        measures.push((key[2..].to_owned(), measure));
         Ok(true)
     })?;
     for (node, measure) in measures {

@@ -97,11 +97,10 @@ impl Machine<'_> {
 
     fn level_done(&mut self, step: &str, task: Task, level: u64) -> Result<(), Failure> {
         let mut by_key: BTreeMap<Option<String>, Vec<Value>> = BTreeMap::new();
-        for_all(self.rows, &format!("p/{step}/r/"), |rows, row, bytes| {
-            let (key, value): Group =
-                serde_json::from_slice(bytes).map_err(|e| super::rows::broken(row, &e.to_string()))?;
+        for_all(self.rows, &format!("p/{step}/r/"), |rows, at, row| {
+            let (key, value): Group = row.value(at)?;
             by_key.entry(key).or_default().push(value);
-            rows.delete(row)?;
+            rows.delete(at)?;
             Ok(true)
         })?;
         let mut again = Vec::new();
@@ -118,9 +117,8 @@ impl Machine<'_> {
 
     fn folded(&mut self, step: &str, task: Task) -> Result<(), Failure> {
         let mut all: BTreeMap<Option<String>, Value> = BTreeMap::new();
-        for_all(self.rows, &format!("p/{step}/k/"), |_, row, bytes| {
-            let (key, value): Group =
-                serde_json::from_slice(bytes).map_err(|e| super::rows::broken(row, &e.to_string()))?;
+        for_all(self.rows, &format!("p/{step}/k/"), |_, at, row| {
+            let (key, value): Group = row.value(at)?;
             all.insert(key, value);
             Ok(true)
         })?;

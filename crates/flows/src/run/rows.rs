@@ -11,23 +11,25 @@
 //! ```
 //! Numbers in names are 16 hex digits, so rows lie in their order.
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stride_ids::{Code, Failure};
+use stride_ids::Failure;
 
-use super::command::{Command, Error};
+use super::{
+    command::{Command, Error},
+    row::{Content, Row, broken},
+};
 
 /// Where the rows of a run are kept. One `advance` reads what it wrote itself; whoever implements this makes all of it durable at once.
 pub trait Rows {
     /// A row.
-    fn get(&self, key: &str) -> Result<Option<Bytes>, Failure>;
+    fn get(&self, key: &str) -> Result<Option<Row>, Failure>;
     /// Writes a row.
-    fn put(&mut self, key: &str, value: Bytes) -> Result<(), Failure>;
+    fn put(&mut self, key: &str, row: Row) -> Result<(), Failure>;
     /// Removes a row, if it is there.
     fn delete(&mut self, key: &str) -> Result<(), Failure>;
     /// Rows whose keys begin with `prefix`, behind `after`, in order, so many at most.
-    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Bytes)>, Failure>;
+    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, Failure>;
 }
 
 /// A value at rest.
@@ -212,35 +214,29 @@ pub(super) fn numbered(prefix: &str, number: u64) -> String {
     format!("{prefix}/{number:016x}")
 }
 
-pub(super) fn load<T: DeserializeOwned>(rows: &dyn Rows, key: &str) -> Result<Option<T>, Failure> {
-    let Some(bytes) = rows.get(key)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| broken(key, &e.to_string()))
+pub(super) fn load<T: Content>(rows: &dyn Rows, key: &str) -> Result<Option<T>, Failure> {
+    rows.get(key)?.map(|row| row.value(key)).transpose()
 }
 
-pub(super) fn need<T: DeserializeOwned>(rows: &dyn Rows, key: &str) -> Result<T, Failure> {
+pub(super) fn need<T: Content>(rows: &dyn Rows, key: &str) -> Result<T, Failure> {
     load(rows, key)?.ok_or_else(|| broken(key, "it is not there"))
 }
 
-pub(super) fn save<T: Serialize>(rows: &mut dyn Rows, key: &str, value: &T) -> Result<(), Failure> {
-    let bytes = serde_json::to_vec(value).map_err(|e| broken(key, &e.to_string()))?;
-    rows.put(key, bytes.into())
-}
-
-pub(super) fn broken(key: &str, why: &str) -> Failure {
-    Failure::new(Code::Internal, format!("the row `{key}` of a flow's run cannot be used: {why}"))
+pub(super) fn save<T: Content>(rows: &mut dyn Rows, key: &str, value: &T) -> Result<(), Failure> {
+    rows.put(key, Row::of(value.clone()))
 }
 
 /// Does something with every row under a prefix, a few at a time.
 pub(super) fn for_all(
     rows: &mut dyn Rows,
     prefix: &str,
-    mut act: impl FnMut(&mut dyn Rows, &str, &[u8]) -> Result<bool, Failure>,
+    mut act: impl FnMut(&mut dyn Rows, &str, &Row) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let mut after: Option<String> = None;
     loop {
         let page = rows.scan(prefix, after.as_deref(), 256)?;
-        for (key, bytes) in &page {
-            if !act(rows, key, bytes)? {
+        for (key, row) in &page {
+            if !act(rows, key, row)? {
                 return Ok(());
             }
         }

@@ -6,7 +6,7 @@ use stride_ids::Failure;
 use super::{
     command::Error,
     machine::{Given, Machine, Todo},
-    rows::{Frame, Job, Owner, Stored, Task, Undo, broken, for_all, load, need, save},
+    rows::{Frame, Job, Owner, Stored, Task, Undo, for_all, load, need, save},
     values::UNDO,
 };
 
@@ -72,8 +72,8 @@ impl Machine<'_> {
 
     fn last_undo(&mut self, id: &str) -> Result<Option<(String, Undo)>, Failure> {
         let (mut found, below) = (None, format!("{id}/"));
-        for_all(self.rows, "c/", |_, key, bytes| {
-            let undo: Undo = serde_json::from_slice(bytes).map_err(|e| broken(key, &e.to_string()))?;
+        for_all(self.rows, "c/", |_, key, row| {
+            let undo: Undo = row.value(key)?;
             if undo.frame == id || undo.frame.starts_with(&below) {
                 found = Some((key.to_owned(), undo));
             }

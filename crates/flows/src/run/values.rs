@@ -172,15 +172,15 @@ impl Machine<'_> {
             }
             prefix.clear();
             prefix.extend([family, "/", id, "/"]);
-            for_all(self.rows, &prefix, |rows, key, bytes| {
+            for_all(self.rows, &prefix, |rows, key, row| {
                 // What undoes something is never cancelled: it might have done half of it.
                 if !id.starts_with(UNDO) && key[family.len() + 1..].starts_with(UNDO) {
                     return Ok(true);
                 }
                 match family {
                     "x" => {
-                        let job: Option<Job> = serde_json::from_slice(bytes).ok();
-                        gone.extend(job.and_then(|job| Some(Command::Cancel { step: job.command.step()?.to_owned() })));
+                        let job: Job = row.value(key)?;
+                        gone.extend(job.command.step().map(|step| Command::Cancel { step: step.to_owned() }));
                     }
                     "t" => gone.push(Command::ClearTimer { timer: key[2..].to_owned() }),
                     _ => {}

@@ -5,11 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 use stride_flows::{
     Plan,
-    run::{Command, Content, Error, Event, Execution, Message, Need, Rows, advance, outstanding},
+    run::{Command, Content, Error, Event, Execution, Message, Need, Row, Rows, advance, outstanding},
 };
 use stride_ids::Failure;
 
@@ -17,27 +16,28 @@ use super::{PARTS, ask, call, lines};
 
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
-    pub(crate) rows: BTreeMap<String, Bytes>,
+    pub(crate) rows: BTreeMap<String, Row>,
     pub(crate) read: Cell<usize>,
     pub(crate) written: usize,
 }
 
 impl Rows for Memory {
-    fn get(&self, key: &str) -> Result<Option<Bytes>, Failure> {
+    fn get(&self, key: &str) -> Result<Option<Row>, Failure> {
         let row = self.rows.get(key).cloned();
-        self.read.set(self.read.get() + row.as_ref().map_or(0, Bytes::len));
+        let len = row.as_ref().map(Row::bytes).transpose()?.map_or(0, |bytes| bytes.len());
+        self.read.set(self.read.get() + len);
         Ok(row)
     }
-    fn put(&mut self, key: &str, value: Bytes) -> Result<(), Failure> {
-        self.written += value.len();
-        self.rows.insert(key.to_owned(), value);
+    fn put(&mut self, key: &str, row: Row) -> Result<(), Failure> {
+        self.written += row.bytes()?.len();
+        self.rows.insert(key.to_owned(), row);
         Ok(())
     }
     fn delete(&mut self, key: &str) -> Result<(), Failure> {
         self.rows.remove(key);
         Ok(())
     }
-    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Bytes)>, Failure> {
+    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, Failure> {
         let from = after.map_or_else(|| prefix.to_owned(), |after| format!("{after}\0"));
         Ok(self
             .rows
@@ -46,6 +46,13 @@ impl Rows for Memory {
             .take(limit)
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect())
+    }
+}
+
+impl Memory {
+    /// All rows as they are kept.
+    pub(crate) fn kept(&self) -> BTreeMap<String, Vec<u8>> {
+        self.rows.iter().map(|(key, row)| (key.clone(), row.bytes().unwrap().to_vec())).collect()
     }
 }
 
@@ -154,6 +161,7 @@ impl World {
 
     /// Forgets all that is not in rows, and finds the same again.
     fn crash(&mut self) {
+        self.rows.rows = self.rows.kept().into_iter().map(|(key, bytes)| (key, Row::kept(bytes.into()))).collect();
         let (mut out, mut timers) = (BTreeSet::new(), BTreeMap::new());
         for command in outstanding(&mut self.rows).unwrap() {
             match command {
@@ -270,10 +278,7 @@ impl World {
                 let value = match content {
                     Content::Value(value) => value,
                     Content::Pages { prefix, pages } => (0..pages)
-                        .flat_map(|page| {
-                            serde_json::from_slice::<Vec<Value>>(&self.rows.rows[&format!("{prefix}/{page:016x}")])
-                                .unwrap()
-                        })
+                        .flat_map(|page| stride_flows::run::page(&self.rows, &prefix, page).unwrap())
                         .collect(),
                 };
                 let key = to.map_or_else(|| format!("big-{step}"), |(_, key)| key);

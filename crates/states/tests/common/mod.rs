@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 use stride_flows::{
     Catalog, Command, Draft, Event, Function, Known, Passes, Problems, Rows, Signature, advance,
-    run::{Error, Execution, Need},
+    run::{Error, Execution, Need, Row},
 };
 use stride_ids::Failure;
 use stride_states::{Resources, read};
@@ -47,21 +46,21 @@ impl Catalog for Shop {
 }
 
 #[derive(Default)]
-struct Memory(BTreeMap<String, Bytes>);
+struct Memory(BTreeMap<String, Row>);
 
 impl Rows for Memory {
-    fn get(&self, key: &str) -> Result<Option<Bytes>, Failure> {
+    fn get(&self, key: &str) -> Result<Option<Row>, Failure> {
         Ok(self.0.get(key).cloned())
     }
-    fn put(&mut self, key: &str, value: Bytes) -> Result<(), Failure> {
-        self.0.insert(key.to_owned(), value);
+    fn put(&mut self, key: &str, row: Row) -> Result<(), Failure> {
+        self.0.insert(key.to_owned(), row);
         Ok(())
     }
     fn delete(&mut self, key: &str) -> Result<(), Failure> {
         self.0.remove(key);
         Ok(())
     }
-    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Bytes)>, Failure> {
+    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Row)>, Failure> {
         let from = after.map_or_else(|| prefix.to_owned(), |after| format!("{after}\0"));
         let rows = self.0.range(from..).take_while(|(key, _)| key.starts_with(prefix)).take(limit);
         Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Items of one call that have no outcome yet, kept while some of them are tried again, and for a graph until it is done.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Batch {
     /// What is still to be done, with its place in the batch.
     items: Vec<(usize, Item)>,
