@@ -25,6 +25,10 @@ const STEPS: u32 = 200;
 /// How many items a fan-out has, and how many bytes a bare commit: what the record of a step has, about.
 const ITEMS: u32 = 10_000;
 const RECORD_LEN: usize = 1_024;
+/// How long a function works that does something, and what is called to find out how many rounds that takes.
+const WORK: Duration = Duration::from_micros(100);
+const PROBE: u32 = 1_000_000;
+const PROBES: usize = 21;
 /// How long a run may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -36,7 +40,7 @@ pub(crate) async fn measure(clock: &Clock, figures: &mut Figures, tiny: bool) ->
     deploy(&format!("http://{}", node.address()), "echo").await?;
     let bench = Bench { clock, runs: node.runs(), functions: node.functions(), tenant: Name::default_tenant(), tiny };
     bench.steps(figures, dir.path()).await?;
-    bench.chain(figures, dir.path()).await?;
+    bench.chains(figures, dir.path()).await?;
     bench.fan_out(figures).await?;
     node.drain().await;
     Ok(())
@@ -96,29 +100,43 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Five pure calls, one behind the other, against the same five without a flow.
-    async fn chain(&self, figures: &mut Figures, dir: &Path) -> anyhow::Result<()> {
-        let call = |before: &str| json!({"do": {"call": {"function": "echo/echo"}}, "in": before});
+    /// Five pure calls, one behind the other, against the same five without a flow: of functions that do nothing, and of some that work a little.
+    async fn chains(&self, figures: &mut Figures, dir: &Path) -> anyhow::Result<()> {
+        let text = json!("x".repeat(1_000));
+        self.chain(figures, dir, ("nothing", "echo"), &text, "five pure functions that do nothing, in process").await?;
+        let rounds = self.rounds().await?;
+        self.chain(figures, dir, ("work", "work"), &rounds, "five pure functions of 0.1 ms, in process").await
+    }
+
+    async fn chain(
+        &self,
+        figures: &mut Figures,
+        dir: &Path,
+        (name, function): (&str, &str),
+        input: &Value,
+        what: &str,
+    ) -> anyhow::Result<()> {
+        let unfused_name = format!("{name}-unfused");
+        let call = |before: &str| json!({"do": {"call": {"function": format!("echo/{function}")}}, "in": before});
         let nodes = json!({"a": call("input"), "b": call("a"), "c": call("b"), "d": call("c"), "e": call("d")});
-        self.deploy("chain", nodes.clone(), "e", &[]).await?;
-        self.deploy("unfused", nodes, "e", &["fuse"]).await?;
-        let mut log = BareLog::create(&dir.join("bare-chain"))?;
+        self.deploy(name, nodes.clone(), "e", &[]).await?;
+        self.deploy(&unfused_name, nodes, "e", &["fuse"]).await?;
+        let mut log = BareLog::create(&dir.join(format!("bare-{name}")))?;
         let [mut bare, mut direct, mut chain, mut unfused] = [(); 4].map(|()| Latencies::new());
-        let input = json!("x".repeat(1_000));
         for _ in 0..self.times(RUNS) * 5 {
             log.time(self.clock, &[b'x'; RECORD_LEN], 1, &mut bare)?;
             let began = self.clock.now();
             for _ in 0..5 {
-                self.call(&input).await?;
+                self.call(function, input).await?;
             }
             direct.add(self.clock.now() - began);
-            chain.add(self.run("chain", &input).await?.0);
-            unfused.add(self.run("unfused", &input).await?.0);
+            chain.add(self.run(name, input).await?.0);
+            unfused.add(self.run(&unfused_name, input).await?.0);
         }
-        figures.latency("five pure functions in process, one after the other", &direct, None);
+        figures.latency(what, &direct, None);
         let against =
             Against { baseline: "five functions", ratio: ratio(chain.p50(), direct.p50()), goal: "p50 <= 1.5x" };
-        figures.latency("run of a chain of those, from start to durable result", &chain, Some(against));
+        figures.latency("  run of a chain of those, from start to durable result", &chain, Some(against));
         let floor = direct.p50() + bare.p50();
         let against = Against { baseline: "five functions + bare append", ratio: ratio(chain.p50(), floor), goal: "" };
         figures.latency("  the same against one commit more", &chain, Some(against));
@@ -126,10 +144,21 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn call(&self, input: &Value) -> anyhow::Result<()> {
+    /// How many rounds a function works that takes 0.1 ms.
+    async fn rounds(&self) -> anyhow::Result<Value> {
+        let mut took = Latencies::new();
+        for _ in 0..PROBES {
+            let began = self.clock.now();
+            self.call("work", &json!(PROBE)).await?;
+            took.add(self.clock.now() - began);
+        }
+        Ok(json!((f64::from(PROBE) * ratio(WORK, took.p50())) as u64))
+    }
+
+    async fn call(&self, function: &str, input: &Value) -> anyhow::Result<()> {
         let (tenant, component) = (self.tenant.clone(), Name::new("echo")?);
         let input = Payload::json(input.to_string());
-        let call = Call { tenant, component, function: "echo".into(), input, data: Vec::new(), trace: None };
+        let call = Call { tenant, component, function: function.into(), input, data: Vec::new(), trace: None };
         self.functions.call(call).await?;
         Ok(())
     }
