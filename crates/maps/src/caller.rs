@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use stride_ids::{BucketName, Failure, Name, ObjectName, Payload};
+use stride_ids::{Address, BucketName, Failure, Name, ObjectName, Payload};
 
 use crate::{
     part::Input,
@@ -68,6 +68,8 @@ pub trait Callee: Send + Sync + 'static {
 pub struct Wishes {
     /// Close to these objects. One that is not there is no reason to be anywhere.
     pub near: Vec<ObjectName>,
+    /// As if it were called by this agent: on the agent's node, if that has time for it.
+    pub beside: Option<Address>,
     /// Only on a node that has this class of hardware.
     pub hardware: Option<Name>,
     /// Best on a node that has this class.

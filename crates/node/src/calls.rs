@@ -152,9 +152,9 @@ impl Callee for Pinned {
     }
 
     fn call(&self, input: Input, wishes: Wishes) -> BoxFuture<'_, Result<Reply, Failure>> {
-        let Wishes { near: data, hardware, prefers, node } = wishes;
+        let Wishes { near: data, beside, hardware, prefers, node } = wishes;
         let (home, keeps_to) = (node.map(NodeId), self.keeps_to.lock().clone());
-        let job = Job { input, data, hardware, prefers, home, keeps_to, trace: None };
+        let job = Job { input, data, beside, hardware, prefers, home, keeps_to, trace: None };
         Box::pin(async move {
             let called = self.functions.call_found(&self.function, job).await?;
             Ok(Reply { payload: called.payload, is_memoised: called.is_memoised })

@@ -9,7 +9,7 @@ use stride_flows::{
     run::{Call, Execution, Message, Need},
     value::ObjectRef,
 };
-use stride_ids::{Address, Code, Failure, Name};
+use stride_ids::{Address, AgentKey, Code, Failure, Name};
 use stride_maps::{Callee, FunctionName, Input, Wishes};
 use stride_sim::Backoff;
 
@@ -153,14 +153,18 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// Where a call would best run. What it should be close to is only advice: an agent is where its cell is, which nobody moves for it.
+/// Where a call would best run. What it should be close to is only advice, also if it says nothing that can be.
 fn wishes(tenant: &Name, call: &Call) -> Result<Wishes, Failure> {
-    let object = call.affinity.as_deref().and_then(|affinity| affinity.strip_prefix("object:")?.split_once('/'));
-    let near = object.and_then(|(bucket, key)| store::name(tenant, bucket, key).ok()).into_iter().collect();
+    let close_to = |what: &str| call.affinity.as_deref()?.strip_prefix(what)?.split_once('/');
+    let near = close_to("object:").and_then(|(bucket, key)| store::name(tenant, bucket, key).ok());
+    let beside = close_to("agent:").and_then(|(kind, key)| {
+        Some(Address { tenant: tenant.clone(), kind: Name::new(kind).ok()?, key: AgentKey::new(key).ok()? })
+    });
     let hardware = call.hardware.as_deref().map(Name::new).transpose();
     let prefers = call.prefers.as_deref().and_then(|class| Name::new(class).ok());
     let node = call.node.as_deref().and_then(|node| Name::new(node).ok());
-    Ok(Wishes { near, hardware: hardware.map_err(|e| impossible(e.to_string()))?, prefers, node })
+    let near = near.into_iter().collect();
+    Ok(Wishes { near, beside, hardware: hardware.map_err(|e| impossible(e.to_string()))?, prefers, node })
 }
 
 async fn find(surroundings: &Surroundings, tenant: &Name, name: &str) -> Result<Arc<dyn Callee>, Failure> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use stride_agents::NotDone;
 use stride_data::{Error, Locality};
-use stride_ids::{BucketName, Code, Failure, Name, ObjectName, Payload};
+use stride_ids::{Address, BucketName, Code, Failure, Name, ObjectName, Payload};
 use stride_maps::{Input, Part};
 use stride_placement::{
     Hardware, Holding, Input as Known, Label, Labels, NodeId, Origin, Plan, Reference, Refusal, Request, plan,
@@ -38,6 +38,8 @@ pub struct Job {
     pub input: Input,
     /// Objects that it will read. One that is not there is no reason to be anywhere.
     pub data: Vec<ObjectName>,
+    /// The agent that it is planned for as if that called it. Where that is, it costs nothing to begin.
+    pub beside: Option<Address>,
     /// The class of hardware that a node has to have for it.
     pub hardware: Option<Name>,
     /// The class of hardware that it is to run on if a node has it and takes it.
@@ -56,6 +58,7 @@ impl Job {
         Self {
             input: Input::Payload(payload),
             data: Vec::new(),
+            beside: None,
             hardware: None,
             prefers: None,
             home: None,
@@ -111,6 +114,11 @@ impl Functions {
     /// it.
     pub(crate) fn home(&self, object: &ObjectName) -> Option<NodeId> {
         self.others.get()?.elsewhere.home(object.cell(self.engine.cell_count()))
+    }
+
+    /// The node with an agent's cell.
+    fn node_of(&self, agent: &Address) -> Option<NodeId> {
+        self.others.get()?.elsewhere.home(self.engine.cell_id(agent))
     }
 
     /// On how many nodes calls may run.
@@ -189,6 +197,7 @@ impl Functions {
     /// Whether it is worth a plan: a call that refers to nothing runs where it is asked.
     pub(crate) fn is_placed(&self, function: &Function, job: &Job) -> bool {
         let refers = !job.data.is_empty() || !job.keeps_to.is_empty() || matches!(job.input, Input::Part(_));
+        let refers = refers || job.beside.is_some();
         let demands = !function.component.spec.objects.is_empty() || job.hardware.is_some() || job.prefers.is_some();
         demands || (refers && self.others.get().is_some())
     }
@@ -206,11 +215,13 @@ impl Functions {
             Input::Payload(payload) => payload.body.len() as u64,
             Input::Part(_) => 0,
         };
+        let asked_at = job.beside.as_ref().and_then(|agent| self.node_of(agent));
+        let asked_at = asked_at.unwrap_or_else(|| here.site.node.clone());
         let demanded = job.hardware.clone().map(Hardware);
         let mut preferred = job.prefers.clone().map(Hardware);
         let mut request = Request {
             run: gate.mean_run(),
-            origin: Some(origin(&here, bytes, &data)),
+            origin: Some(Origin { node: asked_at, ..origin(&here, bytes, &data) }),
             home: job.home.clone().or_else(|| main_object(&job).and_then(|name| self.home(name))),
             hardware: demanded.iter().chain(&preferred).cloned().collect(),
             ..Request::default()

@@ -135,3 +135,40 @@ async fn a_step_runs_on_the_hardware_where_it_is_cheapest_and_elsewhere_when_tha
     };
     assert_eq!(ended["result"], "HI", "{ended}");
 }
+
+#[tokio::test]
+async fn a_step_runs_on_the_node_of_the_agent_that_it_is_close_to_and_elsewhere_when_that_is_gone() {
+    const RUNS: u64 = 24;
+    let cluster = Cluster::new();
+    let (a, b) = (cluster.start("a"), cluster.start("b"));
+    until_shared(&a, 2).await;
+    a.deploy("counter").await;
+    let home = a.ask("counter/alice", "get", "null").await.headers["stride-node"].to_str().unwrap().to_owned();
+    let is_home = a.get("/healthz").await.headers["stride-node"] == *home;
+    let (near, far) = if is_home { (a, b) } else { (b, a) };
+    for (node, other) in [(&near, &far), (&far, &near)] {
+        let other = other.get("/healthz").await.headers["stride-node"].to_str().unwrap().to_owned();
+        while !node.get("/v1/explain?of=counter/shout").await.body.contains(&format!("\"node\":\"{other}\"")) {}
+    }
+    let shout =
+        json!({"do": {"call": {"function": "counter/shout"}}, "in": "input", "affinity": "agent:counter/alice"});
+    let flow =
+        json!({"version": 1, "name": "beside", "graph": {"nodes": {"shout": shout}, "output": "shout"}}).to_string();
+    Reply::of(far.post("/v1/flows", flow)).await.json_of(StatusCode::CREATED);
+    // Runs are agents themselves, about as many on each node.
+    for number in 0..RUNS {
+        let run = Reply::of(far.post(&format!("/v1/flows/beside/runs?run=r{number}&wait_ms=60000"), r#""hi""#)).await;
+        assert_eq!(run.json_of(StatusCode::OK)["result"], "HI");
+    }
+    let ran = (calls(&near).await, calls(&far).await);
+    assert!(ran.0 >= RUNS * 5 / 6, "{ran:?}: all but a small share that explores");
+    near.kill();
+    let ended = loop {
+        let run = Reply::of(far.post("/v1/flows/beside/runs?run=alone&wait_ms=60000", r#""hi""#)).await;
+        // For a moment nobody has the cells of the node that died.
+        if run.status == StatusCode::OK && run.json()["state"] != "running" {
+            break run.json();
+        }
+    };
+    assert_eq!(ended["result"], "HI", "{ended}");
+}
