@@ -160,3 +160,31 @@ impl Drop for Waiting<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+    use stride_ids::{BucketName, Name, ObjectKey, ObjectName};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_is_counted_by_what_it_reads_until_it_runs_or_gives_up() {
+        let spec = FunctionSpec { concurrency: 1, ..FunctionSpec::default() };
+        let gate = Gate::new(spec, Arc::new(Semaphore::new(0)));
+        let (bucket, key) = (BucketName::new("data").unwrap(), ObjectKey::new("hot").unwrap());
+        let hot = ObjectName { tenant: Name::default_tenant(), bucket, key };
+        let (reads, none) = (Reads { objects: [hot].into(), ..Reads::default() }, Reads::default());
+        let place = gate.enter("f", &reads).await.unwrap();
+        assert_eq!(gate.waiting_to_read(), [], "it runs");
+        let (mut first, mut second) = (Box::pin(gate.enter("f", &reads)), Box::pin(gate.enter("f", &reads)));
+        let mut third = Box::pin(gate.enter("f", &none));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
+        assert_eq!((gate.waiting_to_read(), gate.waiting()), (vec![(reads.clone(), 2)], 3));
+        drop(second);
+        assert_eq!((gate.waiting_to_read(), gate.waiting()), (vec![(reads.clone(), 1)], 2));
+        drop(place);
+        let _place = first.await.unwrap();
+        assert_eq!((gate.waiting_to_read(), gate.waiting()), (vec![], 1));
+    }
+}

@@ -65,7 +65,7 @@ async fn what_much_work_waits_for_is_copied_ahead_but_not_to_where_labels_forbid
 
     // Nobody knows yet how long it runs, so all of it goes to where the bytes are, and waits there. The hottest may not be copied.
     let mut calls = JoinSet::new();
-    begin(&mut calls, &a, labelled, 8);
+    begin(&mut calls, &a, labelled, 16);
     for (here, there) in asked_here.into_iter().zip(asked_there) {
         begin(&mut calls, &a, here, 5);
         begin(&mut calls, &b, there, 5);
@@ -75,9 +75,9 @@ async fn what_much_work_waits_for_is_copied_ahead_but_not_to_where_labels_forbid
         until_known(&a, &other, brought).await;
     }
     let (ordered, bytes) =
-        (metric(&a, "stride_copies_ordered_total").await, metric(&b, "stride_ahead_bytes_total").await);
+        (metric(&a, "stride_object_copies_ordered_total").await, metric(&b, "stride_object_ahead_bytes_total").await);
     assert!((2.0..=4.0).contains(&ordered), "each is ordered once: {ordered}");
     assert!(bytes >= 2.0 * SIZE as f64, "{bytes}");
-    assert_eq!(metric(&b, "stride_copies_ordered_total").await, 0.0, "nothing waits there");
-    assert_eq!((cached(&b, labelled).await, metric(&b, "stride_ahead_chunks_dropped_total").await), (0, 0.0));
+    assert_eq!(metric(&b, "stride_object_copies_ordered_total").await, 0.0, "nothing waits there");
+    assert_eq!((cached(&b, labelled).await, metric(&b, "stride_object_ahead_chunks_dropped_total").await), (0, 0.0));
 }
