@@ -59,7 +59,7 @@ impl Reads {
     }
 }
 
-/// An object that work waits for which needs the same of a node.
+/// An object, and the work that waits to read it and needs these of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hot {
     object: ObjectName,
@@ -140,24 +140,26 @@ impl Functions {
     /// If it cannot be looked up what there is of the objects.
     pub async fn copy_ahead(&self) -> Result<(), Failure> {
         let Some(others) = self.others.get().filter(|others| others.count() > 0) else { return Ok(()) };
-        let (here, mut demands, mut objects, mut data) = (self.registry.host().here()?, vec![], vec![], vec![]);
-        for hot in hottest(self.waiting_to_read()) {
-            let found = objects_of(&here, slice::from_ref(&hot.object)).await?.pop();
+        let here = self.registry.host().here()?;
+        let (mut hot, mut data) = (Vec::new(), Vec::new());
+        for one in hottest(self.waiting_to_read()) {
+            let found = objects_of(&here, slice::from_ref(&one.object)).await?.pop();
+            // Less comes in the time that a call takes to another node.
             if let Some(datum) = found.filter(|datum| datum.reference.size.0 > HOP_BYTES) {
-                demands.push(hot.demand(&datum.reference));
-                objects.push(hot.object);
+                hot.push(one);
                 data.push(datum);
             }
         }
+        let demands: Vec<Demand> = hot.iter().zip(&data).map(|(hot, datum)| hot.demand(&datum.reference)).collect();
         if demands.is_empty() {
             return Ok(());
         }
         let known = self.known(&here, &data, self.load().1, &BTreeSet::new());
         let now = self.registry.host().clock.now();
         let copies = self.copies.orders.lock().next(known, &demands, &here.site.node, now);
-        let found = |copy: &Copy| objects.iter().zip(&data).find(|(_, datum)| datum.reference.datum == copy.datum);
+        let found = |copy: &Copy| hot.iter().zip(&data).find(|(_, datum)| datum.reference.datum == copy.datum);
         let orders = copies.iter().filter_map(|copy| Some((found(copy)?, copy)));
-        join_all(orders.map(|((object, datum), copy)| self.order(others, copy, object, datum))).await;
+        join_all(orders.map(|((hot, datum), copy)| self.order(others, copy, &hot.object, datum))).await;
         Ok(())
     }
 
