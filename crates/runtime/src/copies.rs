@@ -38,8 +38,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reads {
     pub(crate) objects: BTreeSet<ObjectName>,
-    labels: Labels,
-    hardware: BTreeSet<Hardware>,
+    pub(crate) labels: Labels,
+    pub(crate) hardware: BTreeSet<Hardware>,
 }
 
 impl Reads {

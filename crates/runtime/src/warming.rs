@@ -52,13 +52,12 @@ impl Functions {
     /// Brings pieces of objects into this node's caches, the first ones first, as many as fit. How many bytes came.
     pub async fn warm(&self, pieces: Vec<Piece>) -> u64 {
         let asked = pieces.len() as u64;
-        let (here, bytes) = match self.warming.places.try_acquire() {
+        let (brought, fetched) = match self.warming.places.try_acquire() {
             Ok(_place) => self.bring(pieces).await,
             Err(_) => (0, 0),
         };
-        self.warming.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.warming.dropped.fetch_add(asked - here, Ordering::Relaxed);
-        bytes
+        self.warming.dropped.fetch_add(asked - brought, Ordering::Relaxed);
+        fetched
     }
 
     /// How many of the pieces are here now, and how many bytes came for that.
@@ -74,6 +73,7 @@ impl Functions {
             match here.fetch(&piece).await {
                 Ok(bytes) => {
                     (brought, fetched) = (brought + 1, fetched + bytes);
+                    self.warming.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
                     host.clock.sleep(Duration::from_millis(bytes * 1_000 / RATE)).await;
                 }
                 Err(failure) => tracing::debug!(object = %piece.object, piece.chunk, %failure, "not brought ahead"),
