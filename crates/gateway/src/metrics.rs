@@ -95,6 +95,9 @@ impl Gateway {
             metrics::counter!("stride_memo_total", "outcome" => outcome).absolute(count);
         }
         metrics::gauge!("stride_memo_bytes").set(calls.memo_bytes as f64);
+        metrics::counter!("stride_object_copies_ordered_total").absolute(calls.copies_ordered);
+        metrics::counter!("stride_object_ahead_bytes_total").absolute(calls.ahead_bytes);
+        metrics::counter!("stride_object_ahead_chunks_dropped_total").absolute(calls.ahead_dropped);
         let maps = self.maps.stats();
         for (outcome, count) in [("done", maps.done), ("failed", maps.failed)] {
             metrics::counter!("stride_map_items_total", "outcome" => outcome).absolute(count);

@@ -39,7 +39,7 @@ use crate::{
     flows::Deployed,
     hardware,
     identity::Identity,
-    upkeep::{look_after, maintain, sweep, take_up},
+    upkeep::{copy_ahead, look_after, maintain, sweep, take_up},
 };
 
 /// So many rows of a cell may have changed for a snapshot to be made of those alone.
@@ -60,6 +60,7 @@ pub struct Node {
     s3: Option<JoinHandle<io::Result<()>>>,
     mapping: JoinHandle<()>,
     triggering: JoinHandle<()>,
+    copying: JoinHandle<()>,
     sweeping: JoinHandle<()>,
     maintenance: JoinHandle<()>,
 }
@@ -182,6 +183,7 @@ impl Node {
         });
         let mapping = tokio::spawn(take_up(gateway.clone(), control.clone(), clock.clone(), stopped.clone()));
         let triggering = tokio::spawn(look_after(gateway.triggers.clone(), control, clock.clone(), stopped.clone()));
+        let copying = tokio::spawn(copy_ahead(functions.clone(), clock.clone(), stopped.clone()));
         let sweeping = tokio::spawn(sweep(objects, clock.clone(), stopped.clone()));
         let maintenance = tokio::spawn(maintain(engine.clone(), functions, clock.clone(), stopped));
         Ok(Self {
@@ -196,6 +198,7 @@ impl Node {
             s3,
             mapping,
             triggering,
+            copying,
             sweeping,
             maintenance,
         })
@@ -254,6 +257,8 @@ impl Node {
             member.leave().await;
         }
         self.stop.send_replace(true);
+        // Not waited for: it may be asking a node that does not answer.
+        self.copying.abort();
         self.gateway.maps.stop();
         self.gateway.runs.stop();
         self.gateway.triggers.stop();

@@ -1,5 +1,5 @@
-//! What goes on beside all requests, from the start of a node to its end: state goes to the store, maps, runs and triggers are worked on, chunks that nobody needs are
-//! removed. A pass that fails is tried again, and said once until one succeeds.
+//! What goes on beside all requests, from the start of a node to its end: state goes to the store, maps, runs and triggers are worked on, other nodes fetch what much
+//! work waits for here, chunks that nobody needs are removed. A pass that fails is tried again, and said once until one succeeds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +22,8 @@ const PASSES_PER_CHECKPOINT: u32 = 20;
 const PASSES_PER_RELEASE: u32 = 4;
 /// How often maps are looked for that agents have begun, and triggers for which something waits.
 const TAKE_UP_EVERY: Duration = Duration::from_millis(250);
+/// How often it is looked which objects much work waits for. Nodes tell what they have in their caches as often.
+const COPY_EVERY: Duration = Duration::from_secs(1);
 /// How often chunks that no object needs any more are looked for, if there may be some.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// How long after an upload has found no space: what was in the midst of being written has ended then.
@@ -38,7 +40,7 @@ pub(crate) async fn take_up(
         let (gateway, tenants) = (gateway.clone(), control.tenants());
         async move { gateway.maps.take_up(tenants).await.and_then(|()| gateway.runs.take_up()) }
     };
-    again("maps and runs that nobody works on cannot be found", pass, clock, stopped).await;
+    again("maps and runs that nobody works on cannot be found", TAKE_UP_EVERY, pass, clock, stopped).await;
 }
 
 /// Looks after triggers until the node stops, in the same way.
@@ -52,12 +54,26 @@ pub(crate) async fn look_after(
         let (triggers, tenants) = (triggers.clone(), control.tenants());
         async move { triggers.look_after(tenants).await }
     };
-    again("not all triggers can be looked after", pass, clock, stopped).await;
+    again("not all triggers can be looked after", TAKE_UP_EVERY, pass, clock, stopped).await;
+}
+
+/// Has other nodes fetch what much work waits for here, until the node stops.
+pub(crate) async fn copy_ahead(functions: Arc<Functions>, clock: Clock, stopped: watch::Receiver<bool>) {
+    let pass = || {
+        let functions = functions.clone();
+        async move { functions.copy_ahead().await }
+    };
+    again("what much work waits for cannot be copied ahead", COPY_EVERY, pass, clock, stopped).await;
 }
 
 /// Makes one pass after another, with a pause, until the node stops.
-async fn again<F>(trouble: &'static str, pass: impl Fn() -> F, clock: Clock, mut stopped: watch::Receiver<bool>)
-where
+async fn again<F>(
+    trouble: &'static str,
+    every: Duration,
+    pass: impl Fn() -> F,
+    clock: Clock,
+    mut stopped: watch::Receiver<bool>,
+) where
     F: Future<Output = Result<(), Failure>>,
 {
     let mut failing = false;
@@ -70,7 +86,7 @@ where
             }
             Err(_) => {}
         }
-        if clock.timeout(TAKE_UP_EVERY, stopped.wait_for(|stop| *stop)).await.is_ok() {
+        if clock.timeout(every, stopped.wait_for(|stop| *stop)).await.is_ok() {
             return;
         }
     }

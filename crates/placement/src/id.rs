@@ -133,7 +133,7 @@ impl fmt::Display for Label {
 }
 
 /// What a datum demands, or what a node carries. A node may carry several values of one key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Labels(BTreeSet<Label>);
 
 impl Labels {

@@ -1,6 +1,6 @@
 //! Replication: which hot data is copied to which nodes, so that what waits for it can run in more places.
 //!
-//! Always true: a copy is only made where the labels of the datum allow it; at most [`COPIES_MAX`] at a time, one to a
+//! Always true: a copy is only made where labels and hardware let the work run that waits for it; at most [`COPIES_MAX`] at a time, one to a
 //! node; and only if the work that waits is done sooner by [`PAYS_MIN`] times what the copying takes.
 //! Not here: the first copy, which the work brings with it (see `plan`), and dropping copies, which caches do by themselves.
 
@@ -9,7 +9,7 @@ use std::{cmp::Reverse, collections::BTreeSet, num::NonZeroU64, time::Duration};
 use bytesize::ByteSize;
 
 use crate::{
-    id::{DatumId, Labels, NodeId},
+    id::{DatumId, Hardware, Labels, NodeId},
     input::{Input, Node},
     time,
 };
@@ -28,8 +28,10 @@ pub struct Demand {
     pub datum: DatumId,
     /// How large that is.
     pub size: ByteSize,
-    /// What a node must carry to hold it.
+    /// What a node must carry to hold it, and for the work.
     pub labels: Labels,
+    /// What the work cannot run without.
+    pub hardware: BTreeSet<Hardware>,
     /// How long the waiting work will run, summed up.
     pub waiting: Duration,
 }
@@ -70,11 +72,10 @@ fn best_copy(input: &Input, demand: &Demand, taken: &BTreeSet<NodeId>) -> Option
     let whole = |id| input.holding(&demand.datum, id).missing_of(demand.size).0 == 0;
     let holders = input.holders(&demand.datum).filter(|(id, _)| whole(id));
     let holders = Crew::of(holders.filter_map(|(id, _)| input.node(id)))?;
-    let candidates = input.nodes().filter(|(id, _)| !taken.contains(id) && !whole(id));
+    let may_run =
+        |node: &Node| demand.labels.missing_from(&node.labels).is_none() && demand.hardware.is_subset(&node.hardware);
+    let candidates = input.nodes().filter(|(id, node)| !taken.contains(id) && !whole(id) && may_run(node));
     let copies = candidates.filter_map(|(id, node)| {
-        if demand.labels.missing_from(&node.labels).is_some() {
-            return None;
-        }
         let moves = input.holding(&demand.datum, id).missing_of(demand.size);
         let takes = time::at_rate(node.link.waiting.0.saturating_add(moves.0), NonZeroU64::new(node.link.rate.0)?);
         // No more work can go over than waits for this datum, however idle the node is.

@@ -17,11 +17,14 @@ mod machine;
 mod planner;
 mod workload;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 
-use crate::Demand;
+use crate::{Demand, Reference};
 use machine::Machine;
 use planner::Planner;
 use workload::Workload;
@@ -190,8 +193,8 @@ fn demands(machines: &[Machine], now: Duration, workload: &Workload) -> Vec<Dema
         *waiting.entry(datum).or_default() += workload.settings().run_mean;
     }
     let demand = |(datum, waiting)| {
-        let reference = workload.reference(datum);
-        Demand { datum: reference.datum, size: reference.size, labels: reference.labels, waiting }
+        let Reference { datum, size, labels } = workload.reference(datum);
+        Demand { datum, size, labels, hardware: BTreeSet::new(), waiting }
     };
     waiting.into_iter().map(demand).collect()
 }

@@ -122,16 +122,23 @@ proptest! {
     }
 
     #[test]
-    fn no_copy_is_made_where_a_label_forbids_it_and_none_that_takes_longer_than_it_saves(
-        input in input(), wanted in vec((0..DATA, number(), labels(), time()), 0..4),
+    fn no_copy_is_made_where_a_label_or_hardware_forbids_the_work_and_none_that_takes_longer_than_it_saves(
+        input in input(), wanted in vec((0..DATA, number(), labels(), hardware(), time()), 0..4),
     ) {
-        let demand = |(i, size, labels, waiting)| Demand { datum: datum_id(i), size: ByteSize(size), labels, waiting };
+        let demand = |(i, size, labels, hardware, waiting): (_, _, _, Vec<Hardware>, _)| {
+            let hardware = hardware.into_iter().collect();
+            Demand { datum: datum_id(i), size: ByteSize(size), labels, hardware, waiting }
+        };
         let demands: Vec<Demand> = wanted.into_iter().map(demand).collect();
         let copies = replicate(&input, &demands);
         prop_assert!(copies.len() <= COPIES_MAX);
         for copy in &copies {
-            let carried: Vec<_> = input.node(&copy.to).unwrap().labels.iter().collect();
-            let asked = |d: &&Demand| d.datum == copy.datum && d.labels.iter().all(|label| carried.contains(&label));
+            let node = input.node(&copy.to).unwrap();
+            let carried: Vec<_> = node.labels.iter().collect();
+            let may_run = |d: &Demand| {
+                d.labels.iter().all(|label| carried.contains(&label)) && d.hardware.is_subset(&node.hardware)
+            };
+            let asked = |d: &&Demand| d.datum == copy.datum && may_run(d);
             prop_assert!(demands.iter().any(|d| asked(&d)));
             prop_assert!(copy.saves > copy.takes.saturating_mul(PAYS_MIN));
             prop_assert_eq!(copies.iter().filter(|c| c.to == copy.to).count(), 1);

@@ -48,7 +48,9 @@ fn play(script: &str) -> String {
             }
             Some("demand") => {
                 let Reference { datum, size, labels } = parse_reference(words.next().unwrap());
-                demands.push(Demand { datum, size, labels, waiting: parse_time(words.next().unwrap()) });
+                let waiting = parse_time(words.next().unwrap());
+                let hardware = words.map(hardware).collect();
+                demands.push(Demand { datum, size, labels, hardware, waiting });
                 String::new()
             }
             Some("new") => {

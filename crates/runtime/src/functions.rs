@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use crate::{
     chain::Chain,
     component::{Component, nearest},
+    copies::{Copies, Reads},
     failure::{from_guest, out_of_time},
     gate::Gate,
     guest::{Reach, from_wit, to_wit},
@@ -37,6 +38,7 @@ use crate::{
     registry::Registry,
     spares::SPARES_MAX,
     spec::FunctionSpec,
+    warming::Warming,
 };
 
 /// What a function is to do.
@@ -162,6 +164,12 @@ pub struct FunctionStats {
     pub memo_misses: u64,
     /// How many bytes of answers are kept.
     pub memo_bytes: u64,
+    /// Copies of objects that other nodes were asked to make, because much work waits for them here.
+    pub copies_ordered: u64,
+    /// How many bytes were fetched before anybody asked for them here.
+    pub ahead_bytes: u64,
+    /// Chunks that were to be fetched so and were not: labels do not allow it, there was no room, or they are gone.
+    pub ahead_dropped: u64,
 }
 
 /// Calls functions.
@@ -173,8 +181,10 @@ pub struct Functions {
     memo: Memo,
     /// The other nodes, in a cluster.
     pub(crate) others: OnceLock<Others>,
-    /// Held while bytes are brought ahead.
-    pub(crate) warming: tokio::sync::Mutex<()>,
+    /// What was ordered of them.
+    pub(crate) copies: Copies,
+    /// What they ordered here.
+    pub(crate) warming: Warming,
     succeeded: AtomicU64,
     failed: AtomicU64,
 }
@@ -192,7 +202,8 @@ impl Functions {
             spares: Arc::new(Semaphore::new(SPARES_MAX as usize)),
             memo: Memo::new(),
             others: OnceLock::new(),
-            warming: tokio::sync::Mutex::default(),
+            copies: Copies::default(),
+            warming: Warming::new(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
@@ -214,14 +225,14 @@ impl Functions {
             // On the heap, so that calls without data do not carry it.
             return Box::pin(self.place_and_call(function, &gate, job)).await;
         }
-        let ended = self.call_here(function, &gate, job.input, job.trace).await;
+        let ended = self.call_here(function, &gate, job.input, job.trace, &Reads::default()).await;
         self.counted(ended.map_err(Ended::into_failure))
     }
 
     /// Calls a pure function as the next of a chain, on this node.
     pub async fn call_next(&self, function: &Function, input: Payload, chain: &mut Chain) -> Result<Called, Failure> {
         let gate = self.gate(function);
-        let ended = self.call_in(function, &gate, input, None, chain).await;
+        let ended = self.call_in(function, &gate, input, None, &Reads::default(), chain).await;
         self.counted(ended.map_err(Ended::into_failure))
     }
 
@@ -232,12 +243,13 @@ impl Functions {
         gate: &Arc<Gate>,
         input: Input,
         trace: Option<String>,
+        reads: &Reads,
     ) -> Result<Called, Ended> {
         let input = match input {
             Input::Payload(payload) => payload,
             part @ Input::Part(_) => Box::pin(self.read(function, part)).await.map_err(Ended::Failed)?,
         };
-        self.call_in(function, gate, input, trace, &mut Chain::default()).await
+        self.call_in(function, gate, input, trace, reads, &mut Chain::default()).await
     }
 
     async fn call_in(
@@ -246,11 +258,12 @@ impl Functions {
         gate: &Arc<Gate>,
         input: Payload,
         trace: Option<String>,
+        reads: &Reads,
         chain: &mut Chain,
     ) -> Result<Called, Ended> {
         input.check_size("request").map_err(Ended::NotBegun)?;
         if !function.is_memoised() {
-            return self.run_in_turn(function, gate, input, trace, chain).await;
+            return self.run_in_turn(function, gate, input, trace, reads, chain).await;
         }
         let key = MemoKey::of(function, &input);
         if let Some(payload) = self.memo.get(&key) {
@@ -258,7 +271,7 @@ impl Functions {
             let (queue, start, run) = Default::default();
             return Ok(Called { call, payload, queue, start, run, is_memoised: true, node: None });
         }
-        let called = self.run_in_turn(function, gate, input, trace, chain).await?;
+        let called = self.run_in_turn(function, gate, input, trace, reads, chain).await?;
         self.memo.keep(key, &called.payload);
         Ok(called)
     }
@@ -278,10 +291,14 @@ impl Functions {
         let gates = self.gates.read();
         let count = |counted: fn(&Gate) -> usize| gates.values().map(|gate| counted(gate)).sum::<usize>() as u64;
         let (memo_hits, memo_misses, memo_bytes) = self.memo.stats();
+        let (ahead_bytes, ahead_dropped) = self.warming.stats();
         FunctionStats {
             memo_hits,
             memo_misses,
             memo_bytes,
+            copies_ordered: self.copies.ordered(),
+            ahead_bytes,
+            ahead_dropped,
             guest_memory_bytes: self.registry.host().memory_taken(),
             succeeded: self.succeeded.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
@@ -335,11 +352,12 @@ impl Functions {
         gate: &Arc<Gate>,
         input: Payload,
         trace: Option<String>,
+        reads: &Reads,
         chain: &mut Chain,
     ) -> Result<Called, Ended> {
         let clock = &function.component.host.clock;
         let began = clock.now();
-        let _place = gate.enter(&function.name).await.map_err(Ended::NotBegun)?;
+        let _place = gate.enter(&function.name, reads).await.map_err(Ended::NotBegun)?;
         let queue = clock.now() - began;
         let run = self.run(function, gate, input, trace, chain);
         match clock.timeout(gate.spec.timeout, run).await {

@@ -1,6 +1,7 @@
 //! What stands before the calls of one function: how many run, how many wait, and how long they take.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -8,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use stride_ids::{Code, Failure};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{spares::Spares, spec::FunctionSpec};
+use crate::{copies::Reads, spares::Spares, spec::FunctionSpec};
 
 /// A call counts so much less for the mean than all before it.
 const RUNS_WEIGHED: u64 = 8;
@@ -44,6 +46,8 @@ pub(crate) struct Gate {
     pub(crate) replacing: Arc<Semaphore>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// How many of those that wait read what.
+    waiting_to_read: Mutex<BTreeMap<Reads, u32>>,
     /// How long calls run, on whichever node.
     run: Mean,
     /// How long they run here.
@@ -62,6 +66,7 @@ impl Gate {
             replacing: Arc::new(Semaphore::new(1)),
             places,
             waiting: AtomicUsize::new(0),
+            waiting_to_read: Mutex::default(),
             run: Mean::default(),
             own_run: Mean::default(),
             has_run: AtomicBool::new(false),
@@ -103,8 +108,13 @@ impl Gate {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits for a place.
-    pub(crate) async fn enter(&self, function: &str) -> Result<OwnedSemaphorePermit, Failure> {
+    /// What the calls read that wait, and how many of them read that.
+    pub(crate) fn waiting_to_read(&self) -> Vec<(Reads, u32)> {
+        self.waiting_to_read.lock().iter().map(|(reads, count)| (reads.clone(), *count)).collect()
+    }
+
+    /// Waits for a place, with a call that reads that.
+    pub(crate) async fn enter(&self, function: &str, reads: &Reads) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Ok(place);
         }
@@ -114,16 +124,67 @@ impl Gate {
             let message = format!("`{function}` has {concurrency} calls running and {queue} waiting; try again");
             return Err(Failure::new(Code::Overloaded, message));
         }
-        let _waiting = LeaveOnDrop(&self.waiting);
+        let _waiting = Waiting::begin(self, reads);
         let place = self.places.clone().acquire_owned().await;
         Ok(place.expect("a gate's places are never closed"))
     }
 }
 
-struct LeaveOnDrop<'a>(&'a AtomicUsize);
+/// A call that waits, and is counted until this is dropped.
+struct Waiting<'a> {
+    gate: &'a Gate,
+    reads: &'a Reads,
+}
 
-impl Drop for LeaveOnDrop<'_> {
+impl<'a> Waiting<'a> {
+    fn begin(gate: &'a Gate, reads: &'a Reads) -> Self {
+        if !reads.objects.is_empty() {
+            *gate.waiting_to_read.lock().entry(reads.clone()).or_default() += 1;
+        }
+        Self { gate, reads }
+    }
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.gate.waiting.fetch_sub(1, Ordering::Relaxed);
+        if self.reads.objects.is_empty() {
+            return;
+        }
+        let mut waiting = self.gate.waiting_to_read.lock();
+        if let Some(count) = waiting.get_mut(self.reads) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(self.reads);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+    use stride_ids::{BucketName, Name, ObjectKey, ObjectName};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_is_counted_by_what_it_reads_until_it_runs_or_gives_up() {
+        let spec = FunctionSpec { concurrency: 1, ..FunctionSpec::default() };
+        let gate = Gate::new(spec, Arc::new(Semaphore::new(0)));
+        let (bucket, key) = (BucketName::new("data").unwrap(), ObjectKey::new("hot").unwrap());
+        let hot = ObjectName { tenant: Name::default_tenant(), bucket, key };
+        let (reads, none) = (Reads { objects: [hot].into(), ..Reads::default() }, Reads::default());
+        let place = gate.enter("f", &reads).await.unwrap();
+        assert_eq!(gate.waiting_to_read(), [], "it runs");
+        let (mut first, mut second) = (Box::pin(gate.enter("f", &reads)), Box::pin(gate.enter("f", &reads)));
+        let mut third = Box::pin(gate.enter("f", &none));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
+        assert_eq!((gate.waiting_to_read(), gate.waiting()), (vec![(reads.clone(), 2)], 3));
+        drop(second);
+        assert_eq!((gate.waiting_to_read(), gate.waiting()), (vec![(reads.clone(), 1)], 2));
+        drop(place);
+        let _place = first.await.unwrap();
+        assert_eq!((gate.waiting_to_read(), gate.waiting()), (vec![], 1));
     }
 }

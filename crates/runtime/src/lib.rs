@@ -15,6 +15,7 @@ mod chain;
 mod classes;
 mod code;
 mod component;
+mod copies;
 mod explain;
 mod failure;
 mod functions;

@@ -16,8 +16,8 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use stride_agents::NotDone;
-use stride_data::Sketch;
-use stride_ids::{CellId, Name};
+use stride_data::{Piece, Sketch};
+use stride_ids::{CellId, Failure, Name, ObjectName};
 use stride_maps::Input;
 use stride_placement::{
     Hardware, Holding, Input as Known, Label, Labels, Link, Load, Node, NodeId, Price, Reference, Request,
@@ -40,6 +40,9 @@ pub trait Elsewhere: Send + Sync + 'static {
     /// above.
     fn work<'a>(&'a self, node: &'a NodeId, work: Bytes) -> BoxFuture<'a, Result<Bytes, NotDone>>;
 
+    /// Asks a node to bring these into its caches, which it does in its own time, as far as it can.
+    fn warm<'a>(&'a self, node: &'a NodeId, pieces: Vec<Piece>) -> BoxFuture<'a, Result<(), Failure>>;
+
     /// Which node has a cell, as far as is known.
     fn home(&self, cell: CellId) -> Option<NodeId>;
 }
@@ -57,8 +60,12 @@ pub struct Errand {
     pub version: String,
     /// What it gets.
     pub input: Input,
+    /// Objects that it will read, beside its input.
+    pub data: Vec<ObjectName>,
     /// What the node has to carry, whatever the function itself demands: keys and values.
     pub labels: BTreeSet<(String, String)>,
+    /// The class of hardware that the node was to have.
+    pub hardware: Option<Name>,
     /// The trace that the call is part of.
     pub trace: Option<String>,
 }
@@ -186,6 +193,13 @@ impl Others {
         }
     }
 
+    /// Which chunks of a datum a node did not say that it has.
+    pub(crate) fn missing(&self, id: &NodeId, datum: &Datum) -> Vec<u64> {
+        let picture = self.picture.lock();
+        let has = |print| picture.sketches.get(id).is_some_and(|sketch| sketch.has(print));
+        (0..).zip(&datum.chunks).filter(|(_, (print, _))| !has(*print)).map(|(chunk, _)| chunk).collect()
+    }
+
     /// What will be true of a node that work was sent to, until it says more.
     pub(crate) fn sent(&self, id: &NodeId, run: Duration, data: &[Datum]) {
         let mut picture = self.picture.lock();
@@ -244,6 +258,10 @@ mod tests {
 
         fn work<'a>(&'a self, _: &'a NodeId, _: Bytes) -> BoxFuture<'a, Result<Bytes, NotDone>> {
             Box::pin(async { Err(NotDone::NotHere) })
+        }
+
+        fn warm<'a>(&'a self, _: &'a NodeId, _: Vec<Piece>) -> BoxFuture<'a, Result<(), Failure>> {
+            Box::pin(async { Ok(()) })
         }
 
         fn home(&self, _: CellId) -> Option<NodeId> {

@@ -18,6 +18,7 @@ use stride_placement::{
 };
 
 use crate::{
+    copies::Reads,
     explain::Datum,
     functions::{Called, Ended, Function, Functions},
     gate::Gate,
@@ -29,7 +30,7 @@ use crate::{
 /// How long it takes until a call has begun on another node, beside its bytes.
 const HOP: Duration = Duration::from_micros(200);
 /// How many bytes are fetched in that time. Where less is, nobody looks.
-const HOP_BYTES: u64 = LINK_RATE.0 / 5_000;
+pub(crate) const HOP_BYTES: u64 = LINK_RATE.0 / 5_000;
 
 /// One call.
 #[derive(Clone, Debug)]
@@ -219,6 +220,8 @@ impl Functions {
         let asked_at = asked_at.unwrap_or_else(|| here.site.node.clone());
         let demanded = job.hardware.clone().map(Hardware);
         let mut preferred = job.prefers.clone().map(Hardware);
+        let labels = data.iter().map(|datum| &datum.reference.labels);
+        let reads = Reads::of(&job.input, &job.data, labels, demanded.iter().cloned().collect());
         let mut request = Request {
             run: gate.mean_run(),
             origin: Some(Origin { node: asked_at, ..origin(&here, bytes, &data) }),
@@ -241,7 +244,7 @@ impl Functions {
                 }
             };
             if node == here.site.node {
-                match self.call_here(function, gate, job.input.clone(), job.trace.clone()).await {
+                match self.call_here(function, gate, job.input.clone(), job.trace.clone(), &reads).await {
                     Ok(called) => return self.counted(Ok(called)),
                     Err(Ended::Failed(failure)) => return self.counted(Err(failure)),
                     Err(Ended::NotBegun(failure)) => refused = Some(failure),
@@ -328,11 +331,13 @@ impl Functions {
         let Ok(demands) = demands else { return Err(NotDone::NotHere) };
         // Labels may have changed since it was sent, and of the function's own data only this node's look counts.
         let own = here.references(&component.tenant, &component.spec, &[]).await?;
-        let mut all = own.iter().map(|reference| &reference.labels).chain([&demands]);
-        if all.any(|labels| labels.missing_from(&here.site.labels).is_some()) {
+        let all = || own.iter().map(|reference| &reference.labels).chain([&demands]);
+        if all().any(|labels| labels.missing_from(&here.site.labels).is_some()) {
             return Err(NotDone::NotHere);
         }
-        let outcome = match self.call_here(function, &self.gate(function), errand.input, errand.trace).await {
+        let Errand { input, data, hardware, trace, .. } = errand;
+        let reads = Reads::of(&input, &data, all(), hardware.map(Hardware).into_iter().collect());
+        let outcome = match self.call_here(function, &self.gate(function), input, trace, &reads).await {
             Ok(called) => Ok(called),
             Err(Ended::Failed(failure)) => Err(failure),
             Err(Ended::NotBegun(_)) => return Err(NotDone::NotHere),
@@ -363,7 +368,7 @@ async fn buckets_of(here: &Here<'_>, tenant: &Name, parts: &[Part]) -> Result<Ve
 }
 
 /// Where these objects are. One that is not there is nowhere.
-async fn objects_of(here: &Here<'_>, objects: &[ObjectName]) -> Result<Vec<Datum>, Failure> {
+pub(crate) async fn objects_of(here: &Here<'_>, objects: &[ObjectName]) -> Result<Vec<Datum>, Failure> {
     let mut data = Vec::new();
     for name in objects {
         match here.object(name).await {
@@ -404,7 +409,9 @@ fn errand(function: &Function, job: &Job, data: &[Datum]) -> Errand {
         function: function.name.clone(),
         version: component.version.to_string(),
         input: job.input.clone(),
+        data: job.data.clone(),
         labels: data.iter().flat_map(|datum| pairs(&datum.reference.labels)).collect(),
+        hardware: job.hardware.clone(),
         trace: job.trace.clone(),
     }
 }

@@ -117,7 +117,7 @@ impl Inside {
         let (pieces, functions): (Vec<Piece>, _) = (decoded(body)?, self.calls.functions.clone());
         tokio::spawn(async move {
             let bytes = functions.warm(pieces).await;
-            tracing::debug!(bytes, "brought ahead what another node has used");
+            tracing::debug!(bytes, "brought ahead what another node has used, or has waiting");
         });
         Ok(())
     }

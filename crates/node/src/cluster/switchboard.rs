@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, Listed, NotDone, Parcel, Tell, Told};
 use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, standings};
+use stride_data::Piece;
 use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
 use stride_ids::{AgentKey, CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Layout, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
@@ -31,7 +32,7 @@ pub(super) mod services {
     /// Something has changed in the tables.
     pub(crate) const LOOK: Service = Service(7);
     /// Run a function.
-    pub(crate) const RUN: Service = Service(16);
+    pub(crate) const RUN: Service = Service(22);
     /// How busy a node is, and what it has in its caches.
     pub(crate) const REPORT: Service = Service(21);
     /// Bring bytes into the caches that will be wanted.
@@ -293,6 +294,10 @@ impl stride_runtime::Elsewhere for Switchboard {
 
     fn work<'a>(&'a self, node: &'a NodeId, work: Bytes) -> BoxFuture<'a, Result<Bytes, NotDone>> {
         Box::pin(self.sent(node, services::WORK, work))
+    }
+
+    fn warm<'a>(&'a self, node: &'a NodeId, pieces: Vec<Piece>) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move { self.call_node(&NodeName(node.0.clone()), services::WARM, encoded(&pieces)).await })
     }
 
     fn home(&self, cell: CellId) -> Option<NodeId> {

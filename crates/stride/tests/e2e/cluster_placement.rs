@@ -16,7 +16,7 @@ use crate::{
     support::{Node, Reply},
 };
 
-const EU: &str = "[labels]\nregion = \"eu\"\n";
+pub(crate) const EU: &str = "[labels]\nregion = \"eu\"\n";
 /// May read what is in `patients`.
 const READS_PATIENTS: &str = "name = \"faulty\"\n[capabilities]\nobjects = [\"patients/*:read\"]";
 const BIG: usize = 8 << 20;
@@ -28,26 +28,26 @@ async fn three(cluster: &Cluster) -> [Node; 3] {
     nodes
 }
 
-async fn name(node: &Node) -> String {
+pub(crate) async fn name(node: &Node) -> String {
     node.get("/healthz").await.headers["stride-node"].to_str().unwrap().to_owned()
 }
 
-async fn put(node: &Node, name: &str, bytes: Vec<u8>) {
+pub(crate) async fn put(node: &Node, name: &str, bytes: Vec<u8>) {
     let put = node.request(Method::PUT, &format!("/v1/objects/{name}")).body(bytes);
     Reply::of(put).await.json_of(StatusCode::CREATED);
 }
 
-async fn label(node: &Node, bucket: &str, labels: Value) {
+pub(crate) async fn label(node: &Node, bucket: &str, labels: Value) {
     let asked = json!({ "labels": labels }).to_string();
     Reply::of(node.request(Method::PUT, &format!("/v1/objects/{bucket}")).body(asked)).await.json();
 }
 
-async fn explained(node: &Node, query: &str) -> Value {
+pub(crate) async fn explained(node: &Node, query: &str) -> Value {
     node.get(&format!("/v1/explain?{query}")).await.json()
 }
 
 /// Waits until a node knows that another has all bytes of an object.
-async fn until_known(asked: &Node, holder: &str, object: &str) {
+pub(crate) async fn until_known(asked: &Node, holder: &str, object: &str) {
     let has_all = |plan: &Value| {
         let mut candidates = plan["candidates"].as_array().unwrap().iter();
         candidates.rfind(|one| one["node"] == holder).is_some_and(|one| one["here_bytes"] == plan["referenced_bytes"])

@@ -12,6 +12,7 @@ mod cluster;
 mod cluster_flows;
 mod cluster_init;
 mod cluster_placement;
+mod copies;
 mod crashes;
 mod deploy_files;
 mod docs;
