@@ -28,7 +28,7 @@ mod steps;
 mod tables;
 
 pub use assign::{Change, Why, assign};
-pub use beat::{Beat, Cells, Ended};
+pub use beat::{Beat, Cells, Ended, Takeover};
 pub use home::home_of;
 pub use lease::Lease;
 pub use map::{Map, Place};

@@ -41,6 +41,13 @@ pub struct NodeSpec {
     pub release: String,
 }
 
+impl NodeSpec {
+    /// Which of these labels it does not carry.
+    pub fn lacks<'a>(&'a self, labels: &'a BTreeMap<String, String>) -> impl Iterator<Item = (&'a String, &'a String)> {
+        labels.iter().filter(|(name, value)| self.labels.get(*name) != Some(*value))
+    }
+}
+
 /// How much a node has to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -52,8 +59,9 @@ pub struct Load {
     pub cells: Vec<CellLoad>,
 }
 
-/// How much there is in a cell, and to do in it. What its owner does not know yet stays as the owner before said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much there is in a cell, and to do in it, and where its agents' data may be. What its owner does not know yet stays as the owner
+/// before said.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellLoad {
     /// Which cell.
     pub cell: CellId,
@@ -61,6 +69,9 @@ pub struct CellLoad {
     pub bytes: Option<u64>,
     /// How busy its turns keep a core, in thousandths, over the last minute or so.
     pub busy: Option<u32>,
+    /// What a node has to carry for its agents to reach the data that they use. Its owner knows that all the time, because it begins with
+    /// what the owner before said (see [`Takeover`](crate::Takeover)).
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Load {

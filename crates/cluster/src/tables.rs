@@ -139,6 +139,8 @@ pub struct CellRow {
     pub bytes: u64,
     /// How busy its turns keep a core, in thousandths, as its owner said last.
     pub busy: u32,
+    /// What a node has to carry for its agents to reach the data that they use, as its owner said last.
+    pub labels: BTreeMap<String, String>,
     /// In which database its tail is.
     pub database: DatabaseId,
     /// Where its tail is to be, if it is to be elsewhere.
