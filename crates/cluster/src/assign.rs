@@ -80,7 +80,7 @@ impl fmt::Display for Why {
 pub fn assign(world: &World, moves_max: usize) -> Vec<Change> {
     let Some(mut plan) = Plan::of(world) else { return Vec::new() };
     plan.place_homeless(world);
-    let moved = plan.bring_home(moves_max);
+    let moved = plan.bring_to_labels(moves_max);
     plan.even_out(moves_max - moved);
     plan.changes(world)
 }
@@ -108,9 +108,9 @@ impl Node<'_> {
 
 struct Plan<'a> {
     nodes: Vec<Node<'a>>,
-    /// By how full they are.
-    order: BTreeSet<(u64, usize)>,
     domains: Domains,
+    /// The nodes of each domain, by how full they are.
+    orders: Vec<BTreeSet<(u64, usize)>>,
     weights: Vec<u64>,
     /// Who has which cell, and why.
     homes: Vec<Option<(usize, Option<Why>)>>,
@@ -133,10 +133,12 @@ impl<'a> Plan<'a> {
         }
         let node =
             |spec: &&'a NodeSpec| Node { spec, cores: u64::from(spec.cores.max(1)), load: 0, movable: BTreeSet::new() };
+        let domains = Domains::new(&world.cells, &open);
+        let order = |domain| (0..open.len()).filter(|at| domains.has(domain, *at)).map(|at| (0, at)).collect();
         let mut plan = Self {
             nodes: open.iter().map(node).collect(),
-            order: (0..open.len()).map(|at| (0, at)).collect(),
-            domains: Domains::new(&world.cells, &open),
+            orders: domains.all().map(order).collect(),
+            domains,
             weights: weights(world),
             homes: vec![None; world.cells.len()],
             homeless: Vec::new(),
@@ -190,14 +192,18 @@ impl<'a> Plan<'a> {
 
     fn set_load(&mut self, at: usize, load: u64) {
         let node = &mut self.nodes[at];
-        self.order.remove(&(node.fill(node.load), at));
+        let (before, now) = (node.fill(node.load), node.fill(load));
         node.load = load;
-        self.order.insert((node.fill(load), at));
+        for order in &mut self.orders {
+            if order.remove(&(before, at)) {
+                order.insert((now, at));
+            }
+        }
     }
 
     /// The nodes that the cells of a domain may be on, the emptiest first.
     fn members(&self, domain: Domain) -> impl DoubleEndedIterator<Item = usize> {
-        self.order.iter().map(|(_, at)| *at).filter(move |at| self.domains.has(domain, *at))
+        self.orders[domain.0].iter().map(|(_, at)| *at)
     }
 
     fn emptiest(&self, cell: CellId) -> Option<usize> {
@@ -215,7 +221,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Brings cells that are outside of their domain into it, the heaviest first, and says how many that were.
-    fn bring_home(&mut self, moves_max: usize) -> usize {
+    fn bring_to_labels(&mut self, moves_max: usize) -> usize {
         let mut strays = self.strays();
         strays.sort_unstable();
         strays.truncate(moves_max);

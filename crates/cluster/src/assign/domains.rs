@@ -9,9 +9,9 @@ use stride_ids::CellId;
 
 use crate::{NodeSpec, tables::CellRow};
 
-/// Nodes that some cells may be on.
+/// Nodes that some cells may be on, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Domain(usize);
+pub(super) struct Domain(pub(super) usize);
 
 /// The domains of all cells. Where nothing is demanded there is one.
 pub(super) struct Domains {
