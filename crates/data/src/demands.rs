@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use stride_ids::CellId;
+use stride_sim::Clock;
 
 /// How many labels of a cell are remembered.
 const LABELS_MAX: usize = 16;
@@ -22,39 +23,40 @@ const KEPT: Duration = Duration::from_secs(60 * 60);
 const HELD: Duration = Duration::from_secs(5 * 60);
 
 /// What the data of each cell's agents demands.
-#[derive(Default)]
-pub struct Demands(Mutex<BTreeMap<CellId, Demand>>);
+pub struct Demands {
+    clock: Clock,
+    cells: Mutex<BTreeMap<CellId, Demand>>,
+}
 
 /// By the name of a label: its value, and when it was demanded last.
 #[derive(Default)]
 struct Demand(HashMap<String, (String, Duration)>);
 
 impl Demands {
-    /// An agent of a cell uses data, or wants to, that demands these labels.
-    pub fn note<'a>(&self, cell: CellId, labels: impl IntoIterator<Item = (&'a str, &'a str)>, now: Duration) {
-        let mut cells = self.0.lock();
-        for (name, value) in labels {
-            cells.entry(cell).or_default().note(name, value, now);
-        }
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, cells: Mutex::default() }
     }
 
-    /// What is to be taken for demanded just now of a cell that comes, and nothing else.
-    pub fn begin(&self, cell: CellId, labels: BTreeMap<String, String>, now: Duration) {
+    /// An agent of a cell uses data that demands a label, or is refused it.
+    pub fn note(&self, cell: CellId, name: &str, value: &str) {
+        self.cells.lock().entry(cell).or_default().note(name, value, self.clock.now());
+    }
+
+    /// A cell comes, and with it what its owner before said. It counts as if it had been demanded just now, and nothing else is known: not
+    /// what was so when the cell was here before.
+    pub fn begin(&self, cell: CellId, labels: BTreeMap<String, String>) {
+        let now = self.clock.now();
         let labels = labels.into_iter().map(|(name, value)| (name, (value, now)));
-        self.0.lock().insert(cell, Demand(labels.collect()));
+        self.cells.lock().insert(cell, Demand(labels.collect()));
     }
 
     /// What the data of a cell demands.
-    pub fn of(&self, cell: CellId, now: Duration) -> BTreeMap<String, String> {
-        let mut cells = self.0.lock();
+    pub fn of(&self, cell: CellId) -> BTreeMap<String, String> {
+        let mut cells = self.cells.lock();
         let Some(Demand(labels)) = cells.get_mut(&cell) else { return BTreeMap::new() };
+        let now = self.clock.now();
         labels.retain(|_, (_, at)| now.saturating_sub(*at) < KEPT);
         labels.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect()
-    }
-
-    /// A cell has left.
-    pub fn forget(&self, cell: CellId) {
-        self.0.lock().remove(&cell);
     }
 }
 
@@ -82,59 +84,73 @@ mod tests {
 
     const CELL: CellId = CellId(3);
 
-    fn at(minutes: u64) -> Duration {
+    /// Nothing is known yet, and a clock that stands.
+    fn demands() -> (Demands, Clock) {
+        let clock = Clock::manual();
+        (Demands::new(clock.clone()), clock)
+    }
+
+    fn minutes(minutes: u64) -> Duration {
         Duration::from_secs(minutes * 60)
     }
 
-    fn of(demands: &Demands, minutes: u64) -> Vec<String> {
-        demands.of(CELL, at(minutes)).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    fn known(demands: &Demands) -> Vec<String> {
+        demands.of(CELL).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
     #[test]
     fn what_is_demanded_is_known_for_an_hour_and_of_that_cell_only() {
-        let demands = Demands::default();
-        demands.note(CELL, [("region", "eu"), ("disk", "gold")], at(0));
-        demands.note(CELL, [("region", "eu")], at(20));
-        demands.note(CellId(4), [("region", "us")], at(20));
-        assert_eq!(of(&demands, 59), ["disk=gold", "region=eu"]);
-        assert_eq!(of(&demands, 60), ["region=eu"]);
-        assert_eq!(of(&demands, 80), Vec::<String>::new());
+        let (demands, clock) = demands();
+        demands.note(CELL, "region", "eu");
+        demands.note(CELL, "disk", "gold");
+        clock.advance(minutes(20));
+        demands.note(CELL, "region", "eu");
+        demands.note(CellId(4), "region", "us");
+        clock.advance(minutes(39));
+        assert_eq!(known(&demands), ["disk=gold", "region=eu"]);
+        clock.advance(minutes(1));
+        assert_eq!(known(&demands), ["region=eu"]);
+        clock.advance(minutes(20));
+        assert_eq!(known(&demands), Vec::<String>::new());
     }
 
     #[test]
     fn a_value_that_is_used_keeps_its_place_and_one_that_is_not_gives_way() {
-        let demands = Demands::default();
-        for minute in 0..30 {
-            demands.note(CELL, [("region", "eu")], at(minute));
-            demands.note(CELL, [("region", "us")], at(minute));
-            assert_eq!(of(&demands, minute), ["region=eu"]);
+        let (demands, clock) = demands();
+        for _ in 0..30 {
+            demands.note(CELL, "region", "eu");
+            demands.note(CELL, "region", "us");
+            assert_eq!(known(&demands), ["region=eu"]);
+            clock.advance(minutes(1));
         }
-        demands.note(CELL, [("region", "us")], at(33));
-        assert_eq!(of(&demands, 33), ["region=eu"]);
-        demands.note(CELL, [("region", "us")], at(34));
-        assert_eq!(of(&demands, 34), ["region=us"]);
+        clock.advance(minutes(3));
+        demands.note(CELL, "region", "us");
+        assert_eq!(known(&demands), ["region=eu"]);
+        clock.advance(minutes(1));
+        demands.note(CELL, "region", "us");
+        assert_eq!(known(&demands), ["region=us"]);
     }
 
     #[test]
-    fn a_cell_that_comes_begins_with_what_it_brings_and_one_that_leaves_is_forgotten() {
-        let demands = Demands::default();
-        demands.note(CELL, [("disk", "gold")], at(0));
-        demands.begin(CELL, [("region".to_owned(), "eu".to_owned())].into(), at(10));
-        assert_eq!(of(&demands, 69), ["region=eu"]);
-        demands.forget(CELL);
-        assert_eq!(of(&demands, 10), Vec::<String>::new());
+    fn a_cell_that_comes_begins_with_what_it_brings() {
+        let (demands, clock) = demands();
+        demands.note(CELL, "disk", "gold");
+        clock.advance(minutes(10));
+        demands.begin(CELL, [("region".to_owned(), "eu".to_owned())].into());
+        clock.advance(minutes(59));
+        assert_eq!(known(&demands), ["region=eu"]);
     }
 
     #[test]
     fn of_too_many_labels_those_that_were_demanded_last_are_known() {
-        let demands = Demands::default();
-        let names: Vec<String> = (0..40).map(|nth| format!("label-{nth:02}")).collect();
-        for name in &names {
-            demands.note(CELL, [(name.as_str(), "x")], at(1));
-            demands.note(CELL, [("region", "eu")], at(2));
+        let (demands, clock) = demands();
+        for number in 0..40 {
+            demands.note(CELL, &format!("label-{number:02}"), "x");
+            clock.advance(minutes(1));
+            demands.note(CELL, "region", "eu");
         }
-        let known = demands.of(CELL, at(2));
+        let known = demands.of(CELL);
         assert_eq!(known.len(), LABELS_MAX);
-        assert!(known.contains_key("region") && known.contains_key("label-39"), "{known:?}");
+        assert!(["region", "label-39", "label-25"].iter().all(|name| known.contains_key(*name)), "{known:?}");
     }
 }

@@ -143,7 +143,7 @@ impl Objects {
             full: Notify::new(),
             known_labels: KnownLabels::default(),
             warmth: Warmth::default(),
-            demands: Demands::default(),
+            demands: Demands::new(clock.clone()),
             uploads: Arc::new(Semaphore::new(settings.uploads_max)),
             readers: Arc::new(Semaphore::new(settings.readers_max)),
             settings,

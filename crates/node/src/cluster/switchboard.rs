@@ -8,7 +8,7 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, Listed, NotDone, Parcel, Tell, Told};
-use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, standings};
+use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, World, standings};
 use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
 use stride_ids::{AgentKey, CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Layout, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
@@ -351,9 +351,10 @@ impl Others for Switchboard {
                 epoch: row.epoch.0,
                 bytes: row.bytes,
                 busy: row.busy,
+                nodes: standings(&world).into_iter().map(|standing| share(standing, &row.labels, &world)).collect(),
+                labels: row.labels,
                 database: row.database.0,
                 moves_to: row.moves_to.map(|to| to.0),
-                nodes: standings(&world).into_iter().map(share).collect(),
             })
         })
     }
@@ -395,8 +396,12 @@ impl Switchboard {
     }
 }
 
-fn share(Standing { node, is_open, cores, cells, bytes, busy, fill }: Standing) -> NodeShare {
-    NodeShare { node: node.to_string(), open: is_open, cores, cells, bytes, busy, fill }
+/// What a node has, and what it lacks of these labels.
+fn share(standing: Standing, labels: &BTreeMap<String, String>, world: &World) -> NodeShare {
+    let Standing { node, is_open, cores, cells, bytes, busy, fill } = standing;
+    let lacking = world.nodes.get(&node).into_iter().flat_map(|row| row.spec.lacks(labels));
+    let lacks = lacking.map(|(name, value)| (name.clone(), value.clone())).collect();
+    NodeShare { node: node.to_string(), open: is_open, cores, cells, bytes, busy, fill, lacks }
 }
 
 fn other_node(row: &NodeRow, cells: u32) -> OtherNode {
