@@ -8,7 +8,7 @@
 //! for. Who was declared dead ends its lease, waits for what is on its way, drops all its cells, and only then joins again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use self::{pass::Pass, retries::Retries};
-use crate::{Error, Lease, Load, Map, NodeName, NodeSpec, Tables};
+use crate::{Error, Labels, Lease, Load, Map, NodeName, NodeSpec, Tables};
 
 mod pass;
 mod retries;
@@ -74,7 +74,7 @@ pub struct Takeover {
     /// At which nobody who lives has it.
     pub epoch: Epoch,
     /// What its owner before said that its agents' data demands: true until this one knows better.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 /// Why a beat ended.

@@ -1,6 +1,10 @@
 //! What a node says of itself, and what the others see of it.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use stride_ids::{CellId, Incarnation, Name};
@@ -15,6 +19,9 @@ impl fmt::Display for NodeName {
         self.0.fmt(f)
     }
 }
+
+/// Labels that data demands, by name and value. Other than a node, data in several buckets may have two values of a name.
+pub type Labels = BTreeSet<(String, String)>;
 
 /// What a node says when it joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +50,8 @@ pub struct NodeSpec {
 
 impl NodeSpec {
     /// Which of these labels it does not carry.
-    pub fn lacks<'a>(&'a self, labels: &'a BTreeMap<String, String>) -> impl Iterator<Item = (&'a String, &'a String)> {
-        labels.iter().filter(|(name, value)| self.labels.get(*name) != Some(*value))
+    pub fn lacks<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a (String, String)> {
+        labels.iter().filter(|(name, value)| self.labels.get(name) != Some(value))
     }
 }
 
@@ -71,7 +78,7 @@ pub struct CellLoad {
     pub busy: Option<u32>,
     /// What a node has to carry for its agents to reach the data that they use. Its owner knows that all the time, because it begins with
     /// what the owner before said (see [`Takeover`](crate::Takeover)).
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 impl Load {

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::BoxFuture;
+use serde::{Serialize, de::DeserializeOwned};
 use stride_ids::{CellId, DatabaseId, Epoch, Incarnation, Name};
 use stride_journal::postgres::{Connection, Connector, Trouble};
 use tokio::sync::Mutex;
@@ -69,7 +70,7 @@ FROM stride.nodes";
 
 const CELLS: &str = "
 SELECT c.cell, c.epoch, c.holder, w.node, w.why, w.pin, coalesce(w.bytes, 0), coalesce(w.busy, 0), c.database, c.moves_to,
-    coalesce(w.labels, '{}')::text
+    coalesce(w.labels, '[]')::text
 FROM stride.cells c LEFT JOIN stride.wanted w USING (cell) ORDER BY c.cell";
 
 /// Who judges has to have been heard just now: a statement that was held up together with everybody's beats judges nobody.
@@ -461,11 +462,11 @@ fn node_row(row: &Row) -> Result<NodeRow, Error> {
 }
 
 /// Labels as they are kept.
-fn labels_json(labels: &BTreeMap<String, String>) -> Result<String, Error> {
+fn labels_json<T: Serialize>(labels: &T) -> Result<String, Error> {
     serde_json::to_string(labels).map_err(|e| Error::Unfit(format!("labels: {e}")))
 }
 
-fn labels(json: &str) -> Result<BTreeMap<String, String>, Error> {
+fn labels<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     serde_json::from_str(json).map_err(|e| Error::Unfit(format!("labels that are none: {e}")))
 }
 

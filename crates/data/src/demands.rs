@@ -1,12 +1,11 @@
 //! Which labels the data demands that the agents of each cell use: where the cell has to be for them to reach it.
 //!
-//! Always true: of a cell at most [`LABELS_MAX`] labels are known, each with one value, as a node has one. A value that agents use
-//! keeps its place, whatever others of the cell ask for; so a cell with agents whose data may not be together does not go to and fro.
-//! What nobody used for an hour is forgotten, and a value that nobody used for a while makes room for another one.
+//! Always true: of a cell at most [`LABELS_MAX`] labels are known, those that were demanded last. What nobody used for an hour is forgotten,
+//! and a value that nobody used for a while gives way to another one of the same name, because the labels of a bucket may be changed.
 //! Not here: what labels mean (see `placement`), and who brings the cell there (see `node` and `cluster`).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -19,8 +18,11 @@ const LABELS_MAX: usize = 16;
 /// How long a label is remembered after it was demanded. Long, because a cell that nothing binds may be moved, and whoever uses the data
 /// after that is refused until it is back.
 const KEPT: Duration = Duration::from_secs(60 * 60);
-/// How long a value is kept although another one is demanded. Short enough for buckets whose labels were changed.
-const HELD: Duration = Duration::from_secs(5 * 60);
+/// The same for a value after which another one of the same name was demanded.
+const KEPT_BESIDE_ANOTHER: Duration = Duration::from_secs(5 * 60);
+
+/// A name and a value.
+type Label = (String, String);
 
 /// What the data of each cell's agents demands.
 pub struct Demands {
@@ -28,9 +30,9 @@ pub struct Demands {
     cells: Mutex<BTreeMap<CellId, Demand>>,
 }
 
-/// By the name of a label: its value, and when it was demanded last.
+/// When each label was demanded last.
 #[derive(Default)]
-struct Demand(HashMap<String, (String, Duration)>);
+struct Demand(HashMap<Label, Duration>);
 
 impl Demands {
     pub(crate) fn new(clock: Clock) -> Self {
@@ -39,42 +41,45 @@ impl Demands {
 
     /// An agent of a cell uses data that demands a label, or is refused it.
     pub fn note(&self, cell: CellId, name: &str, value: &str) {
-        self.cells.lock().entry(cell).or_default().note(name, value, self.clock.now());
+        let label = (name.to_owned(), value.to_owned());
+        self.cells.lock().entry(cell).or_default().note(label, self.clock.now());
     }
 
     /// A cell comes, and with it what its owner before said. It counts as if it had been demanded just now, and nothing else is known: not
     /// what was so when the cell was here before.
-    pub fn begin(&self, cell: CellId, labels: BTreeMap<String, String>) {
+    pub fn begin(&self, cell: CellId, labels: BTreeSet<Label>) {
         let now = self.clock.now();
-        let labels = labels.into_iter().map(|(name, value)| (name, (value, now)));
-        self.cells.lock().insert(cell, Demand(labels.collect()));
+        self.cells.lock().insert(cell, Demand(labels.into_iter().map(|label| (label, now)).collect()));
     }
 
     /// What the data of a cell demands.
-    pub fn of(&self, cell: CellId) -> BTreeMap<String, String> {
+    pub fn of(&self, cell: CellId) -> BTreeSet<Label> {
         let mut cells = self.cells.lock();
-        let Some(Demand(labels)) = cells.get_mut(&cell) else { return BTreeMap::new() };
-        let now = self.clock.now();
-        labels.retain(|_, (_, at)| now.saturating_sub(*at) < KEPT);
-        labels.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect()
+        let Some(demand) = cells.get_mut(&cell) else { return BTreeSet::new() };
+        demand.forget_old(self.clock.now());
+        demand.0.keys().cloned().collect()
     }
 }
 
 impl Demand {
-    fn note(&mut self, name: &str, value: &str, now: Duration) {
-        if let Some((known, at)) = self.0.get_mut(name) {
-            if known == value {
-                *at = now;
-            } else if now.saturating_sub(*at) >= HELD {
-                (*known, *at) = (value.to_owned(), now);
-            }
-            return;
+    fn note(&mut self, label: Label, now: Duration) {
+        if self.0.len() >= LABELS_MAX && !self.0.contains_key(&label) {
+            let stalest = self.0.iter().min_by_key(|(label, at)| (**at, *label)).map(|(label, _)| label.clone());
+            self.0.retain(|label, _| Some(label) != stalest.as_ref());
         }
-        if self.0.len() >= LABELS_MAX {
-            let stalest = self.0.iter().min_by_key(|(name, (_, at))| (*at, *name)).map(|(name, _)| name.clone());
-            self.0.retain(|name, _| Some(name) != stalest.as_ref());
+        self.0.insert(label, now);
+    }
+
+    fn forget_old(&mut self, now: Duration) {
+        let mut newest: HashMap<String, Duration> = HashMap::new();
+        for ((name, _), at) in &self.0 {
+            let newest = newest.entry(name.clone()).or_default();
+            *newest = (*newest).max(*at);
         }
-        self.0.insert(name.to_owned(), (value.to_owned(), now));
+        self.0.retain(|(name, _), at| {
+            let kept = if newest.get(name) > Some(at) { KEPT_BESIDE_ANOTHER } else { KEPT };
+            now.saturating_sub(*at) < kept
+        });
     }
 }
 
@@ -115,20 +120,20 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_used_keeps_its_place_and_one_that_is_not_gives_way() {
+    fn a_value_that_is_used_stays_beside_another_and_one_that_is_not_gives_way() {
         let (demands, clock) = demands();
         for _ in 0..30 {
             demands.note(CELL, "region", "eu");
             demands.note(CELL, "region", "us");
-            assert_eq!(known(&demands), ["region=eu"]);
+            demands.note(CELL, "disk", "gold");
+            assert_eq!(known(&demands), ["disk=gold", "region=eu", "region=us"]);
             clock.advance(minutes(1));
         }
+        demands.note(CELL, "region", "us");
         clock.advance(minutes(3));
-        demands.note(CELL, "region", "us");
-        assert_eq!(known(&demands), ["region=eu"]);
+        assert_eq!(known(&demands), ["disk=gold", "region=eu", "region=us"]);
         clock.advance(minutes(1));
-        demands.note(CELL, "region", "us");
-        assert_eq!(known(&demands), ["region=us"]);
+        assert_eq!(known(&demands), ["disk=gold", "region=us"]);
     }
 
     #[test]
@@ -151,6 +156,9 @@ mod tests {
         }
         let known = demands.of(CELL);
         assert_eq!(known.len(), LABELS_MAX);
-        assert!(["region", "label-39", "label-25"].iter().all(|name| known.contains_key(*name)), "{known:?}");
+        assert!(
+            ["region", "label-39", "label-25"].iter().all(|name| known.iter().any(|(one, _)| one == name)),
+            "{known:?}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /v1/explain?of=COMPONENT/FUNCTION&data=BUCKET/KEY` and `?cell=N`: where work would run or a cell is, and why. JSON for
 //! programs; text for who asks for `text/plain`.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
 use axum::{
     Extension, Json,
@@ -194,7 +194,7 @@ fn cell_text(place: &CellPlace) -> String {
     let pin = pinned.as_ref().map(|node| format!("; pinned to {node}")).unwrap_or_default();
     let _ = writeln!(text, "it is to be owned by {}: {why}{pin}", name(wanted));
     if !labels.is_empty() {
-        let _ = writeln!(text, "its agents use data that demands {}; {}", pairs(labels), fits(place));
+        let _ = writeln!(text, "its agents use data that demands {}; {}", labels.join(", "), fits(place));
     }
     let goes = moves_to.map(|to| format!(", on its way to database {to}")).unwrap_or_default();
     let _ = writeln!(text, "its tail is in database {database}{goes}");
@@ -204,7 +204,7 @@ fn cell_text(place: &CellPlace) -> String {
             _ => "gets no cells, because it drains".to_owned(),
         };
         let (state, busy) = (ByteSize(*bytes), cores(*busy));
-        let lacks = if lacks.is_empty() { String::new() } else { format!("; lacks {}", pairs(lacks)) };
+        let lacks = if lacks.is_empty() { String::new() } else { format!("; lacks {}", lacks.join(", ")) };
         let _ =
             writeln!(text, "node: {node}: {cells} cells, {state} of state, {busy} of {has} cores busy; {fill}{lacks}");
     }
@@ -223,11 +223,7 @@ fn fits(CellPlace { owner, pinned, nodes, .. }: &CellPlace) -> String {
         count if fewest.is_some_and(|fewest| fewest < count) => "is not where it is to stay",
         _ => "no node that gets cells carries more of it",
     };
-    format!("{node} lacks {} and {why}", pairs(lacks))
-}
-
-fn pairs(labels: &BTreeMap<String, String>) -> String {
-    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+    format!("{node} lacks {} and {why}", lacks.join(", "))
 }
 
 /// Thousandths of a core.

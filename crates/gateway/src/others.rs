@@ -3,7 +3,7 @@
 //!
 //! Asks, tells and objects are not handled here: the engine takes them to wherever they belong.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -104,8 +104,8 @@ pub struct CellPlace {
     pub bytes: u64,
     /// How busy its turns keep a core, in thousandths, as its owner said last.
     pub busy: u32,
-    /// What a node has to carry for its agents to reach the data that they use, as its owner said last.
-    pub labels: BTreeMap<String, String>,
+    /// What a node has to carry for its agents to reach the data that they use, as its owner said last: `region=eu`.
+    pub labels: Vec<String>,
     /// In which database its tail is.
     pub database: u16,
     /// Where its tail is to be, if it is to be elsewhere.
@@ -132,7 +132,7 @@ pub struct NodeShare {
     /// What it has against its share: cells move if it is more than a tenth off 1, as far as their labels allow.
     pub fill: Option<f64>,
     /// What it does not carry of the labels that the cell demands.
-    pub lacks: BTreeMap<String, String>,
+    pub lacks: Vec<String>,
 }
 
 /// A request on its way between nodes.

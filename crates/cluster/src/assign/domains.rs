@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use stride_ids::CellId;
 
-use crate::{NodeSpec, tables::CellRow};
+use crate::{Labels, NodeSpec, tables::CellRow};
 
 /// Nodes that some cells may be on, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ impl Domains {
 }
 
 /// Which nodes lack the fewest of some labels.
-fn fit(labels: &BTreeMap<String, String>, nodes: &[&NodeSpec]) -> Vec<bool> {
+fn fit(labels: &Labels, nodes: &[&NodeSpec]) -> Vec<bool> {
     let lacking: Vec<usize> = nodes.iter().map(|node| node.lacks(labels).count()).collect();
     let fewest = lacking.iter().min();
     lacking.iter().map(|count| Some(count) == fewest).collect()

@@ -6,6 +6,7 @@ use stride_sim::Clock;
 
 use super::*;
 use crate::{
+    Labels,
     memory::samples::{name, spec},
     node::NodeRow,
     standing::standings,
@@ -251,7 +252,7 @@ fn ten_thousand_nodes_are_assigned_in_a_moment() {
         let cores: Vec<u32> = (0..nodes).map(|nth| 4 << (nth % 3)).collect();
         let mut world = world(&cores, &vec![1 << 20; cells]);
         let region = |nth: usize| labels::labels(&[("region", ["eu", "us", "asia"][nth % 3])]);
-        world.nodes.values_mut().enumerate().for_each(|(nth, row)| row.spec.labels = region(nth));
+        world.nodes.values_mut().enumerate().for_each(|(nth, row)| row.spec.labels = region(nth).into_iter().collect());
         world.cells.iter_mut().enumerate().for_each(|(nth, row)| row.labels = region(nth / 2));
         let timed = |world: &mut World| {
             let began = clock.now();
@@ -282,7 +283,7 @@ enum Event {
 }
 
 /// Some labels, also ones that contradict others or that nobody carries.
-fn some_labels(which: u8) -> BTreeMap<String, String> {
+fn some_labels(which: u8) -> Labels {
     let all = [("region", "eu"), ("region", "us"), ("disk", "gold"), ("disk", "none")];
     let chosen = all.iter().enumerate().filter(|(bit, _)| which & (1 << bit) != 0);
     labels::labels(&chosen.map(|(_, pair)| *pair).collect::<Vec<_>>())
@@ -316,7 +317,7 @@ fn happen(world: &mut World, event: &Event) {
             let nth =
                 world.nodes.keys().next_back().map_or(0, |last| last.0.as_str()[1..].parse::<usize>().unwrap() + 1);
             join(world, nth, *cores);
-            world.nodes.get_mut(&node(nth)).unwrap().spec.labels = some_labels(*labels);
+            world.nodes.get_mut(&node(nth)).unwrap().spec.labels = some_labels(*labels).into_iter().collect();
         }
         Event::Die(nth) => with(*nth, &|row| row.dead = true),
         Event::Drain(nth) => with(*nth, &|row| row.draining = true),

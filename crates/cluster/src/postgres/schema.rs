@@ -64,7 +64,7 @@ ALTER TABLE stride.control ADD COLUMN adopted text, ADD COLUMN closed text;
 ALTER TABLE stride.wanted ADD COLUMN busy int8 NOT NULL DEFAULT 0;
 ",
     r"
-ALTER TABLE stride.wanted ADD COLUMN labels jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE stride.wanted ADD COLUMN labels jsonb NOT NULL DEFAULT '[]';
 ",
 ];
 

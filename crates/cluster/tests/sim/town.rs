@@ -9,7 +9,7 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_cluster::{
-    Beat, CellLoad, Cells, Error, Lease, Load, NodeName, NodeSpec, Questions, Reads, Referee, Takeover, World,
+    Beat, CellLoad, Cells, Error, Labels, Lease, Load, NodeName, NodeSpec, Questions, Reads, Referee, Takeover, World,
     memory::{MemoryTables, Way},
 };
 use stride_ids::{CellId, DatabaseId, Epoch, Failure, Incarnation, Name};
@@ -33,7 +33,7 @@ pub(crate) struct Engine {
     chance: Chance,
     owned: Mutex<BTreeMap<CellId, Epoch>>,
     /// What the data of each cell's agents demands.
-    pub(crate) labels: Mutex<BTreeMap<CellId, BTreeMap<String, String>>>,
+    pub(crate) labels: Mutex<BTreeMap<CellId, Labels>>,
     lease: OnceLock<Arc<Lease>>,
     /// How long acquiring and releasing take at most.
     pub(crate) slow: Mutex<Duration>,

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use stride_cluster::{
-    CellLoad, CellRow, Change, Deployment, Error, Load, NodeName, NodeSpec, PostgresTables, Pulse, Tables, Why,
+    CellLoad, CellRow, Change, Deployment, Error, Labels, Load, NodeName, NodeSpec, PostgresTables, Pulse, Tables, Why,
     memory::MemoryTables,
 };
 use stride_ids::{CellId, DatabaseId, Epoch, Incarnation, Name};
@@ -64,12 +64,12 @@ fn spec(text: &str, bits: u64, home: Option<&str>) -> NodeSpec {
     }
 }
 
-fn eu() -> BTreeMap<String, String> {
-    BTreeMap::from([("region".into(), "eu \"1\"".into()), ("tier".into(), String::new())])
+fn demanded() -> Labels {
+    Labels::from([("region".into(), "eu \"1\"".into()), ("region".into(), "us".into()), ("tier".into(), String::new())])
 }
 
 fn pulse(bits: u64) -> Pulse {
-    let one = CellLoad { cell: CellId(1), bytes: Some(1 << 33), busy: Some(250), labels: eu() };
+    let one = CellLoad { cell: CellId(1), bytes: Some(1 << 33), busy: Some(250), labels: demanded() };
     let load = Load { agents: 5, queue: 2, cells: vec![one] };
     Pulse { incarnation: Incarnation::of_bits(bits), draining: false, bytes: 1 << 33, load, cells: 3, deployed: 1 }
 }
@@ -124,9 +124,9 @@ async fn beats_carry_the_load_and_tell_of_changes(shared: &Shared) {
         let row = b.world().await.unwrap().cells.swap_remove(1);
         (row.bytes, row.busy, row.labels)
     };
-    assert_eq!(said().await, (1 << 33, 250, eu()));
+    assert_eq!(said().await, (1 << 33, 250, demanded()));
     // Who has just taken it over knows nothing of it yet: it stays as it was said before. What its agents need is known all the time.
-    for labels in [eu(), BTreeMap::new()] {
+    for labels in [demanded(), Labels::new()] {
         let unknown = CellLoad { cell: CellId(1), bytes: None, busy: Some(20), labels: labels.clone() };
         let load = Load { cells: vec![unknown], ..Load::default() };
         a.beat(&Pulse { load, ..pulse(1) }).await.unwrap();
@@ -288,7 +288,7 @@ async fn tables_of_a_release_that_knew_no_labels_of_cells_are_brought_forward() 
     let before = a.world().await.unwrap().cells;
     let older = "ALTER TABLE stride.wanted DROP COLUMN labels; UPDATE stride.control_version SET version = 3";
     shared.server.as_ref().unwrap().psql("db0", older).unwrap();
-    let expected: Vec<_> = before.iter().map(|row| CellRow { labels: BTreeMap::new(), ..row.clone() }).collect();
+    let expected: Vec<_> = before.iter().map(|row| CellRow { labels: Labels::new(), ..row.clone() }).collect();
     assert_eq!(b.world().await.unwrap().cells, expected);
     c.beat(&pulse(1)).await.unwrap();
     assert_eq!(c.world().await.unwrap().cells, before);

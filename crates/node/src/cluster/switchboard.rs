@@ -8,7 +8,9 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, Listed, NotDone, Parcel, Tell, Told};
-use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, World, standings};
+use stride_cluster::{
+    Beat, Demand, Labels, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, World, standings,
+};
 use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
 use stride_ids::{AgentKey, CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Layout, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
@@ -352,7 +354,7 @@ impl Others for Switchboard {
                 bytes: row.bytes,
                 busy: row.busy,
                 nodes: standings(&world).into_iter().map(|standing| share(standing, &row.labels, &world)).collect(),
-                labels: row.labels,
+                labels: row.labels.iter().map(shown).collect(),
                 database: row.database.0,
                 moves_to: row.moves_to.map(|to| to.0),
             })
@@ -397,11 +399,15 @@ impl Switchboard {
 }
 
 /// What a node has, and what it lacks of these labels.
-fn share(standing: Standing, labels: &BTreeMap<String, String>, world: &World) -> NodeShare {
+fn share(standing: Standing, labels: &Labels, world: &World) -> NodeShare {
     let Standing { node, is_open, cores, cells, bytes, busy, fill } = standing;
     let lacking = world.nodes.get(&node).into_iter().flat_map(|row| row.spec.lacks(labels));
-    let lacks = lacking.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let lacks = lacking.map(shown).collect();
     NodeShare { node: node.to_string(), open: is_open, cores, cells, bytes, busy, fill, lacks }
+}
+
+fn shown((name, value): &(String, String)) -> String {
+    format!("{name}={value}")
 }
 
 fn other_node(row: &NodeRow, cells: u32) -> OtherNode {

@@ -2,11 +2,11 @@
 
 use super::*;
 
-pub(super) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(super) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn region(value: &str) -> BTreeMap<String, String> {
+fn region(value: &str) -> Labels {
     labels(&[("region", value)])
 }
 
@@ -14,7 +14,7 @@ fn region(value: &str) -> BTreeMap<String, String> {
 fn regions(values: &[&str], cells: usize) -> World {
     let mut world = world(&vec![4; values.len()], &vec![0; cells]);
     for (nth, value) in values.iter().enumerate() {
-        world.nodes.get_mut(&node(nth)).unwrap().spec.labels = region(value);
+        world.nodes.get_mut(&node(nth)).unwrap().spec.labels = region(value).into_iter().collect();
     }
     settle(&mut world);
     world
@@ -28,7 +28,7 @@ fn cells_of(world: &World, nth: usize) -> Vec<usize> {
     (0..world.cells.len()).filter(|cell| home(world, *cell) == node(nth)).collect()
 }
 
-fn demand(world: &mut World, cells: &[usize], labels: &BTreeMap<String, String>) {
+fn demand(world: &mut World, cells: &[usize], labels: &Labels) {
     cells.iter().for_each(|cell| world.cells[*cell].labels = labels.clone());
 }
 
@@ -42,7 +42,7 @@ fn a_cell_goes_to_a_node_that_carries_what_it_demands_and_nothing_else_moves() {
     assert_eq!(assign(&world, 0), [], "it counts as a move");
     settle(&mut world);
     assert_eq!(counts(&world), [17, 16, 15]);
-    demand(&mut world, &[there, astray], &BTreeMap::new());
+    demand(&mut world, &[there, astray], &Labels::new());
     assert_eq!(assign(&world, usize::MAX), [], "who demands nothing any more stays");
 }
 
@@ -64,9 +64,19 @@ fn what_no_node_carries_keeps_a_cell_from_nowhere_and_does_not_undo_the_rest() {
     settle(&mut world);
     assert_eq!(counts(&world), [6, 5, 5], "it is spread as the others are");
     let astray = cells_of(&world, 2)[0];
-    demand(&mut world, &[astray], &labels(&[("region", "eu"), ("disk", "gold")]));
+    demand(&mut world, &[astray], &labels(&[("region", "eu"), ("region", "mars"), ("disk", "gold")]));
     settle(&mut world);
     assert_eq!(home(&world, astray), node(0), "the most that there is");
+}
+
+#[test]
+fn a_cell_whose_agents_need_what_no_node_has_together_stays_where_some_of_them_are_served() {
+    let mut world = regions(&["eu", "us", "asia"], 48);
+    let some: Vec<usize> = (0..3).map(|nth| cells_of(&world, nth)[0]).collect();
+    demand(&mut world, &some, &labels(&[("region", "eu"), ("region", "us")]));
+    let changes = assign(&world, usize::MAX);
+    assert_eq!(changes.iter().map(|change| usize::from(change.cell.0)).collect::<Vec<_>>(), some[2..]);
+    settle(&mut world);
 }
 
 #[test]
@@ -111,7 +121,7 @@ fn cells_that_demand_the_same_are_evened_out_among_the_nodes_that_carry_it_and_s
     settle(&mut world);
     assert_eq!(counts(&world), [20, 20, 12, 12]);
     join(&mut world, 4, 4);
-    world.nodes.get_mut(&node(4)).unwrap().spec.labels = region("eu");
+    world.nodes.get_mut(&node(4)).unwrap().spec.labels = region("eu").into_iter().collect();
     settle(&mut world);
     assert!(counts(&world).iter().all(|count| (12..=14).contains(count)), "{:?}", counts(&world));
 }
@@ -121,7 +131,7 @@ fn a_round_brings_no_more_cells_to_their_labels_than_it_may_and_those_that_follo
     let mut world = regions(&["eu", "us"], 80);
     demand(&mut world, &(0..80).collect::<Vec<_>>(), &region("eu"));
     join(&mut world, 2, 4);
-    world.nodes.get_mut(&node(2)).unwrap().spec.labels = region("eu");
+    world.nodes.get_mut(&node(2)).unwrap().spec.labels = region("eu").into_iter().collect();
     let mut rounds = Vec::new();
     loop {
         let changes = assign(&world, 16);
