@@ -20,7 +20,7 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// Labels that data demands, by name and value. Other than a node, data in several buckets may have two values of a name.
+/// Labels that data demands, by name and value. Unlike a node, the data of several buckets may have two values of a name.
 pub type Labels = BTreeSet<(String, String)>;
 
 /// What a node says when it joins.

@@ -137,8 +137,8 @@ impl Pass {
         // One task for each database: one that is away holds up nobody else.
         let mut by_database: BTreeMap<DatabaseId, Vec<Takeover>> = BTreeMap::new();
         for (cell, epoch) in acquire {
-            let CellRow { database, labels, .. } =
-                self.world.cells.get(usize::from(cell.0)).cloned().unwrap_or_default();
+            let known = |row: &CellRow| (row.database, row.labels.clone());
+            let (database, labels) = self.world.cells.get(usize::from(cell.0)).map(known).unwrap_or_default();
             by_database.entry(database).or_default().push(Takeover { cell, epoch, labels });
         }
         for cells in by_database.into_values() {
