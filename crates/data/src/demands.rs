@@ -142,6 +142,7 @@ mod tests {
         demands.note(CELL, "disk", "gold");
         clock.advance(minutes(10));
         demands.begin(CELL, [("region".to_owned(), "eu".to_owned())].into());
+        assert_eq!(known(&demands), ["region=eu"], "and with nothing else");
         clock.advance(minutes(59));
         assert_eq!(known(&demands), ["region=eu"]);
     }
