@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use self::{pass::Pass, retries::Retries};
-use crate::{Error, Lease, Load, Map, NodeName, NodeSpec, Tables};
+use crate::{Error, Labels, Lease, Load, Map, NodeName, NodeSpec, Tables};
 
 mod pass;
 mod retries;
@@ -50,7 +50,7 @@ pub trait Cells: Send + Sync + 'static {
 
     /// Takes cells over that nobody who lives has, if they still have these epochs (see
     /// [`Journal::open_at`](stride_journal::Journal::open_at)). Those that somebody else has taken are passed over.
-    fn acquire(&self, cells: Vec<(CellId, Epoch)>) -> BoxFuture<'_, Result<(), Failure>>;
+    fn acquire(&self, cells: Vec<Takeover>) -> BoxFuture<'_, Result<(), Failure>>;
 
     /// Gives a cell up, and tells the node that is to have it, if there is one.
     fn release(&self, cell: CellId, to: Option<NodeName>) -> BoxFuture<'_, Result<(), Failure>>;
@@ -64,6 +64,17 @@ pub trait Cells: Send + Sync + 'static {
 
     /// How much there is to do.
     fn load(&self) -> Load;
+}
+
+/// A cell that is to be taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    /// The cell.
+    pub cell: CellId,
+    /// At which nobody who lives has it.
+    pub epoch: Epoch,
+    /// What its owner before said that its agents' data demands: true until this one knows better.
+    pub labels: Labels,
 }
 
 /// Why a beat ended.

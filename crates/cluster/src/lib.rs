@@ -28,11 +28,11 @@ mod steps;
 mod tables;
 
 pub use assign::{Change, Why, assign};
-pub use beat::{Beat, Cells, Ended};
+pub use beat::{Beat, Cells, Ended, Takeover};
 pub use home::home_of;
 pub use lease::Lease;
 pub use map::{Map, Place};
-pub use node::{CellLoad, Load, NodeName, NodeRow, NodeSpec};
+pub use node::{CellLoad, Labels, Load, NodeName, NodeRow, NodeSpec};
 pub use postgres::{PostgresTables, State};
 pub use reads::{Questions, Reads, Referee};
 pub use scale::{Demand, Scaler};

@@ -156,9 +156,10 @@ impl State {
         (row.draining, row.cells, row.agents) = (pulse.draining, pulse.cells, pulse.load.agents);
         (row.queue, row.bytes, row.deployed) = (pulse.load.queue, pulse.bytes, pulse.deployed);
         self.nodes_changed += u64::from(drains);
-        for CellLoad { cell, bytes, busy } in &pulse.load.cells {
+        for CellLoad { cell, bytes, busy, labels } in &pulse.load.cells {
             if let Some(row) = self.cells.get_mut(usize::from(cell.0)) {
                 (row.bytes, row.busy) = (bytes.unwrap_or(row.bytes), busy.unwrap_or(row.busy));
+                row.labels.clone_from(labels);
             }
         }
         Ok(News {

@@ -1,6 +1,10 @@
 //! What a node says of itself, and what the others see of it.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use stride_ids::{CellId, Incarnation, Name};
@@ -15,6 +19,9 @@ impl fmt::Display for NodeName {
         self.0.fmt(f)
     }
 }
+
+/// Labels that data demands, by name and value. Unlike a node, the data of several buckets may have two values of a name.
+pub type Labels = BTreeSet<(String, String)>;
 
 /// What a node says when it joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +48,13 @@ pub struct NodeSpec {
     pub release: String,
 }
 
+impl NodeSpec {
+    /// Which of these labels it does not carry.
+    pub fn lacks<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a (String, String)> {
+        labels.iter().filter(|(name, value)| self.labels.get(name) != Some(value))
+    }
+}
+
 /// How much a node has to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -52,8 +66,9 @@ pub struct Load {
     pub cells: Vec<CellLoad>,
 }
 
-/// How much there is in a cell, and to do in it. What its owner does not know yet stays as the owner before said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much there is in a cell, and to do in it, and where its agents' data may be. What its owner does not know yet stays as the owner
+/// before said.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellLoad {
     /// Which cell.
     pub cell: CellId,
@@ -61,6 +76,9 @@ pub struct CellLoad {
     pub bytes: Option<u64>,
     /// How busy its turns keep a core, in thousandths, over the last minute or so.
     pub busy: Option<u32>,
+    /// What a node has to carry for its agents to reach the data that they use. Its owner knows that all the time, because it begins with
+    /// what the owner before said (see [`Takeover`](crate::Takeover)).
+    pub labels: Labels,
 }
 
 impl Load {

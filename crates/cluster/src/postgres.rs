@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::BoxFuture;
+use serde::{Serialize, de::DeserializeOwned};
 use stride_ids::{CellId, DatabaseId, Epoch, Incarnation, Name};
 use stride_journal::postgres::{Connection, Connector, Trouble};
 use tokio::sync::Mutex;
@@ -57,9 +58,10 @@ FROM stride.control c";
 
 /// Only what has changed: a row that is written again as it was leaves one to clean up all the same.
 const SIZES: &str = "
-UPDATE stride.wanted w SET bytes = coalesce(s.bytes, w.bytes), busy = coalesce(s.busy, w.busy)
-FROM unnest($1::int4[], $2::int8[], $3::int8[]) AS s(cell, bytes, busy)
-WHERE w.cell = s.cell AND (coalesce(s.bytes, w.bytes), coalesce(s.busy, w.busy)) IS DISTINCT FROM (w.bytes, w.busy)";
+UPDATE stride.wanted w SET bytes = coalesce(s.bytes, w.bytes), busy = coalesce(s.busy, w.busy), labels = s.labels::jsonb
+FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::text[]) AS s(cell, bytes, busy, labels)
+WHERE w.cell = s.cell
+    AND (coalesce(s.bytes, w.bytes), coalesce(s.busy, w.busy), s.labels::jsonb) IS DISTINCT FROM (w.bytes, w.busy, w.labels)";
 
 const NODES: &str = "
 SELECT name, incarnation, home, http, peer, labels::text, price, cores, memory, release,
@@ -67,7 +69,8 @@ SELECT name, incarnation, home, http, peer, labels::text, price, cores, memory, 
 FROM stride.nodes";
 
 const CELLS: &str = "
-SELECT c.cell, c.epoch, c.holder, w.node, w.why, w.pin, coalesce(w.bytes, 0), coalesce(w.busy, 0), c.database, c.moves_to
+SELECT c.cell, c.epoch, c.holder, w.node, w.why, w.pin, coalesce(w.bytes, 0), coalesce(w.busy, 0), c.database, c.moves_to,
+    coalesce(w.labels, '[]')::text
 FROM stride.cells c LEFT JOIN stride.wanted w USING (cell) ORDER BY c.cell";
 
 /// Who judges has to have been heard just now: a statement that was held up together with everybody's beats judges nobody.
@@ -222,7 +225,7 @@ impl PostgresTables {
 impl Tables for PostgresTables {
     fn join<'a>(&'a self, spec: &'a NodeSpec, lease: Duration) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let labels = serde_json::to_string(&spec.labels).map_err(|e| Error::Unfit(format!("labels: {e}")))?;
+            let labels = labels_json(&spec.labels)?;
             let values: [&(dyn ToSql + Sync); 11] = [
                 &spec.name.0.as_str(),
                 &bits(spec.incarnation),
@@ -270,7 +273,8 @@ impl Tables for PostgresTables {
                 let cells: Vec<i32> = said.iter().map(|one| i32::from(one.cell.0)).collect();
                 let sizes: Vec<Option<i64>> = said.iter().map(|one| one.bytes.map(signed)).collect();
                 let busy: Vec<Option<i64>> = said.iter().map(|one| one.busy.map(i64::from)).collect();
-                self.query(SIZES, &[&cells, &sizes, &busy]).await?;
+                let labels = said.iter().map(|one| labels_json(&one.labels)).collect::<Result<Vec<_>, _>>()?;
+                self.query(SIZES, &[&cells, &sizes, &busy, &labels]).await?;
             }
             let [nodes, wanted, deployments, owners] = [1, 2, 3, 4].map(|at| number(&row, at));
             Ok(News { nodes, wanted, owners, deployments, now: Duration::from_micros(number(&row, 5)) })
@@ -420,6 +424,7 @@ fn cell_row(row: &Row) -> Result<CellRow, Error> {
         pin: node(5)?,
         bytes: number(row, 6),
         busy,
+        labels: labels(row.get(10))?,
         database: database(row.get(8)),
         moves_to,
     })
@@ -430,14 +435,13 @@ fn database(number: i32) -> DatabaseId {
 }
 
 fn node_row(row: &Row) -> Result<NodeRow, Error> {
-    let labels: &str = row.get(5);
     let spec = NodeSpec {
         name: NodeName(name(row.get(0))?),
         incarnation: Incarnation::of_bits(number(row, 1)),
         home: row.get(2),
         http: row.get(3),
         peer: row.get(4),
-        labels: serde_json::from_str(labels).map_err(|e| Error::Unfit(format!("the labels of a node: {e}")))?,
+        labels: labels(row.get(5))?,
         price: number(row, 6),
         cores: u32::try_from(number(row, 7)).unwrap_or(u32::MAX),
         memory_bytes: number(row, 8),
@@ -455,6 +459,15 @@ fn node_row(row: &Row) -> Result<NodeRow, Error> {
         bytes: number(row, 16),
         deployed: number(row, 17),
     })
+}
+
+/// Labels as they are kept.
+fn labels_json<T: Serialize>(labels: &T) -> Result<String, Error> {
+    serde_json::to_string(labels).map_err(|e| Error::Unfit(format!("labels: {e}")))
+}
+
+fn labels<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
+    serde_json::from_str(json).map_err(|e| Error::Unfit(format!("labels that are none: {e}")))
 }
 
 fn name(text: &str) -> Result<Name, Error> {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::future::BoxFuture;
 use stride_ids::{CellId, DatabaseId, Epoch, Incarnation, Name};
 
-use crate::{Change, Load, Map, NodeName, NodeRow, NodeSpec, Place};
+use crate::{Change, Labels, Load, Map, NodeName, NodeRow, NodeSpec, Place};
 
 /// What nodes know together. Each call is one transaction: it has happened wholly or not at all, but whoever gets an error does
 /// not know which. So every call can be made again.
@@ -139,6 +139,8 @@ pub struct CellRow {
     pub bytes: u64,
     /// How busy its turns keep a core, in thousandths, as its owner said last.
     pub busy: u32,
+    /// What a node has to carry for its agents to reach the data that they use, as its owner said last.
+    pub labels: Labels,
     /// In which database its tail is.
     pub database: DatabaseId,
     /// Where its tail is to be, if it is to be elsewhere.

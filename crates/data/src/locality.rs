@@ -4,6 +4,7 @@ use stride_ids::{ObjectName, VersionId};
 
 use crate::{
     chunk::ChunkId,
+    demands::Demands,
     error::Error,
     index::status_of,
     message::ObjectStatus,
@@ -75,6 +76,11 @@ impl Objects {
     /// What agents read most, by cell.
     pub fn warmth(&self) -> &Warmth {
         &self.warmth
+    }
+
+    /// What the data demands that agents use, by cell.
+    pub fn demands(&self) -> &Demands {
+        &self.demands
     }
 
     /// Whether the cache in memory has room for what nobody has asked for yet.

@@ -185,7 +185,7 @@ async fn place(gateway: &Shared, cell: CellId) -> Result<CellPlace, Failure> {
 
 /// What a person reads of a cell.
 fn cell_text(place: &CellPlace) -> String {
-    let CellPlace { cell, owner, wanted, why, pinned, epoch, bytes, busy, database, moves_to, nodes } = place;
+    let CellPlace { cell, owner, wanted, why, pinned, epoch, bytes, busy, labels, database, moves_to, nodes } = place;
     let name = |node: &Option<String>| node.clone().unwrap_or_else(|| "nobody".to_owned());
     let state = ByteSize(*bytes);
     let (owner, busy) = (name(owner), cores(u64::from(*busy)));
@@ -193,17 +193,37 @@ fn cell_text(place: &CellPlace) -> String {
         format!("cell {cell} is owned by {owner} in epoch {epoch}, with {state} of state and {busy} cores busy\n");
     let pin = pinned.as_ref().map(|node| format!("; pinned to {node}")).unwrap_or_default();
     let _ = writeln!(text, "it is to be owned by {}: {why}{pin}", name(wanted));
+    if !labels.is_empty() {
+        let _ = writeln!(text, "its agents use data that demands {}; {}", labels.join(", "), fits(place));
+    }
     let goes = moves_to.map(|to| format!(", on its way to database {to}")).unwrap_or_default();
     let _ = writeln!(text, "its tail is in database {database}{goes}");
-    for NodeShare { node, open, cores: has, cells, bytes, busy, fill } in nodes {
+    for NodeShare { node, open, cores: has, cells, bytes, busy, fill, lacks } in nodes {
         let fill = match fill {
             Some(fill) if *open => format!("{fill:.2} of its share"),
             _ => "gets no cells, because it drains".to_owned(),
         };
         let (state, busy) = (ByteSize(*bytes), cores(*busy));
-        let _ = writeln!(text, "node: {node}: {cells} cells, {state} of state, {busy} of {has} cores busy; {fill}");
+        let lacks = if lacks.is_empty() { String::new() } else { format!("; lacks {}", lacks.join(", ")) };
+        let _ =
+            writeln!(text, "node: {node}: {cells} cells, {state} of state, {busy} of {has} cores busy; {fill}{lacks}");
     }
     text
+}
+
+/// Whether a cell is where its labels are, and if not, why.
+fn fits(CellPlace { owner, pinned, nodes, .. }: &CellPlace) -> String {
+    let Some(NodeShare { node, lacks, .. }) = nodes.iter().find(|share| owner.as_ref() == Some(&share.node)) else {
+        return "nobody has it now".into();
+    };
+    let fewest = nodes.iter().filter(|share| share.open).map(|share| share.lacks.len()).min();
+    let why = match lacks.len() {
+        0 => return format!("{node} carries that"),
+        _ if pinned.as_ref() == Some(node) => "is what it is pinned to",
+        count if fewest.is_some_and(|fewest| fewest < count) => "is not where it is to stay",
+        _ => "no node that gets cells carries more of it",
+    };
+    format!("{node} lacks {} and {why}", lacks.join(", "))
 }
 
 /// Thousandths of a core.

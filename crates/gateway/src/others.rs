@@ -104,6 +104,8 @@ pub struct CellPlace {
     pub bytes: u64,
     /// How busy its turns keep a core, in thousandths, as its owner said last.
     pub busy: u32,
+    /// What a node has to carry for its agents to reach the data that they use, as its owner said last: `region=eu`.
+    pub labels: Vec<String>,
     /// In which database its tail is.
     pub database: u16,
     /// Where its tail is to be, if it is to be elsewhere.
@@ -127,8 +129,10 @@ pub struct NodeShare {
     pub bytes: u64,
     /// How busy their turns keep cores, in thousandths of one.
     pub busy: u64,
-    /// What it has against its share: cells move if it is more than a tenth off 1.
+    /// What it has against its share: cells move if it is more than a tenth off 1, as far as their labels allow.
     pub fill: Option<f64>,
+    /// What it does not carry of the labels that the cell demands.
+    pub lacks: Vec<String>,
 }
 
 /// A request on its way between nodes.

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytesize::ByteSize;
 use stride_data::Objects;
-use stride_ids::{BucketName, Code, Failure, Name};
+use stride_ids::{BucketName, CellId, Code, Failure, Name};
 use stride_placement::{
     DatumId, Hardware, InvalidId, Label, Labels, Link, Load, Node, NodeId, Price, Rate, Reason, Reference, Refusal,
 };
@@ -66,7 +66,22 @@ pub(crate) struct Here<'a> {
 impl Here<'_> {
     /// The objects, if code here may reach those of this bucket.
     pub(crate) async fn reach(self, tenant: &Name, bucket: &BucketName) -> Result<Arc<Objects>, Failure> {
-        match self.labels(tenant, bucket).await?.missing_from(&self.site.labels) {
+        self.reach_from(None, tenant, bucket).await
+    }
+
+    /// The same for a turn of an agent in a cell, which is to go where its agents may reach what they use: so what the bucket demands is
+    /// remembered of it, above all if it is missing here.
+    pub(crate) async fn reach_from(
+        self,
+        cell: Option<CellId>,
+        tenant: &Name,
+        bucket: &BucketName,
+    ) -> Result<Arc<Objects>, Failure> {
+        let labels = self.labels(tenant, bucket).await?;
+        if let Some(cell) = cell {
+            labels.iter().for_each(|label| self.objects.demands().note(cell, label.key(), label.value()));
+        }
+        match labels.missing_from(&self.site.labels) {
             None => Ok(self.objects),
             Some(missing) => Err(Failure::new(Code::CapabilityDenied, self.site.lacks(bucket.as_str(), missing))),
         }

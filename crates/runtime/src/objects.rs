@@ -105,7 +105,7 @@ impl Opened {
         let reading = match &mut self.reading {
             Some(reading) => reading,
             none => {
-                let objects = component.host.here()?.reach(&self.name.tenant, &self.name.bucket).await?;
+                let objects = component.host.here()?.reach_from(cell, &self.name.tenant, &self.name.bucket).await?;
                 let reader = objects.open(&self.name, Some(self.status.version)).await?;
                 none.insert(Reading::of(reader))
             }
@@ -161,7 +161,7 @@ impl Reading {
 impl Guest {
     async fn open_object(&mut self, bucket: &str, key: &str, version: Option<u64>) -> Result<usize, Failure> {
         let component = self.working()?.clone();
-        let (objects, name) = object(&component, bucket, key, Right::Read).await?;
+        let (objects, name) = object(&component, self.cell(), bucket, key, Right::Read).await?;
         let place = self.objects.room()?;
         let reader = objects.open(&name, version.map(VersionId)).await?;
         let status = reader.status().clone();
@@ -196,7 +196,7 @@ impl Guest {
         if !component.spec.grants_all(&bucket, &prefix, Right::Read) {
             return Err(denied(&component, &bucket, &format!("list `{bucket}/{prefix}`"), Right::Read));
         }
-        let objects = component.host.here()?.reach(tenant, &bucket).await?;
+        let objects = component.host.here()?.reach_from(self.cell(), tenant, &bucket).await?;
         let limit = usize::try_from(limit).map_or(PAGE_MAX, |limit| limit.min(PAGE_MAX));
         Ok(objects.list(tenant, &bucket, prefix, after, limit).await?)
     }
@@ -209,7 +209,7 @@ impl Guest {
         bytes: Bytes,
     ) -> Result<ObjectStatus, Failure> {
         let component = self.working()?.clone();
-        let (objects, name) = object(&component, bucket, key, Right::Write).await?;
+        let (objects, name) = object(&component, self.cell(), bucket, key, Right::Write).await?;
         let put = Put {
             content_type: Some(content_type).filter(|text| !text.is_empty()),
             len: Some(bytes.len() as u64),
@@ -221,7 +221,7 @@ impl Guest {
 
     async fn delete_object(&mut self, bucket: &str, key: &str) -> Result<(), Failure> {
         let component = self.working()?.clone();
-        let (objects, name) = object(&component, bucket, key, Right::Write).await?;
+        let (objects, name) = object(&component, self.cell(), bucket, key, Right::Write).await?;
         objects.delete(&name, Conditions::default()).await?;
         Ok(())
     }
@@ -230,6 +230,7 @@ impl Guest {
 /// The object of that name, if the component's capabilities allow this, and its bucket allows code on this node.
 async fn object(
     component: &Component,
+    cell: Option<CellId>,
     bucket: &str,
     key: &str,
     right: Right,
@@ -242,7 +243,7 @@ async fn object(
     if !component.spec.grants_object(&name, right) {
         return Err(denied(component, &name.bucket, &format!("{} `{name}`", right.as_str()), right));
     }
-    let objects = component.host.here()?.reach(&name.tenant, &name.bucket).await?;
+    let objects = component.host.here()?.reach_from(cell, &name.tenant, &name.bucket).await?;
     Ok((objects, name))
 }
 

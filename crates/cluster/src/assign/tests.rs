@@ -6,11 +6,14 @@ use stride_sim::Clock;
 
 use super::*;
 use crate::{
+    Labels,
     memory::samples::{name, spec},
     node::NodeRow,
     standing::standings,
     tables::Wanted,
 };
+
+mod labels;
 
 /// Nodes with so many cores each, and cells with so many bytes each.
 fn world(cores: &[u32], bytes: &[u64]) -> World {
@@ -248,6 +251,9 @@ fn ten_thousand_nodes_are_assigned_in_a_moment() {
     for (nodes, cells) in [(10, 1_024), (10_000, 1_024), (10_000, 65_000)] {
         let cores: Vec<u32> = (0..nodes).map(|nth| 4 << (nth % 3)).collect();
         let mut world = world(&cores, &vec![1 << 20; cells]);
+        let region = |nth: usize| labels::labels(&[("region", ["eu", "us", "asia"][nth % 3])]);
+        world.nodes.values_mut().enumerate().for_each(|(nth, row)| row.spec.labels = region(nth).into_iter().collect());
+        world.cells.iter_mut().enumerate().for_each(|(nth, row)| row.labels = region(nth / 2));
         let timed = |world: &mut World| {
             let began = clock.now();
             let changes = assign(world, usize::MAX);
@@ -264,7 +270,7 @@ fn ten_thousand_nodes_are_assigned_in_a_moment() {
 
 #[derive(Clone, Debug)]
 enum Event {
-    Join(u32),
+    Join(u32, u8),
     Die(usize),
     Drain(usize),
     Leave(usize),
@@ -273,11 +279,19 @@ enum Event {
     Work(usize, u32),
     Pin(usize, usize),
     Unpin(usize),
+    Demand(usize, u8),
+}
+
+/// Some labels, also ones that contradict others or that nobody carries.
+fn some_labels(which: u8) -> Labels {
+    let all = [("region", "eu"), ("region", "us"), ("disk", "gold"), ("disk", "none")];
+    let chosen = all.iter().enumerate().filter(|(bit, _)| which & (1 << bit) != 0);
+    labels::labels(&chosen.map(|(_, pair)| *pair).collect::<Vec<_>>())
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
-        (1..64u32).prop_map(Event::Join),
+        (1..64u32, 0..8u8).prop_map(|(cores, labels)| Event::Join(cores, labels)),
         (0..12usize).prop_map(Event::Die),
         (0..12usize).prop_map(Event::Drain),
         (0..12usize).prop_map(Event::Leave),
@@ -286,6 +300,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         (0..64usize, 0..40_000u32).prop_map(|(cell, busy)| Event::Work(cell, busy)),
         (0..64usize, 0..12usize).prop_map(|(cell, node)| Event::Pin(cell, node)),
         (0..64usize).prop_map(Event::Unpin),
+        (0..64usize, 0..16u8).prop_map(|(cell, labels)| Event::Demand(cell, labels)),
     ];
     prop::collection::vec(event, 1..24)
 }
@@ -298,10 +313,11 @@ fn happen(world: &mut World, event: &Event) {
         }
     };
     match event {
-        Event::Join(cores) => {
+        Event::Join(cores, labels) => {
             let nth =
                 world.nodes.keys().next_back().map_or(0, |last| last.0.as_str()[1..].parse::<usize>().unwrap() + 1);
             join(world, nth, *cores);
+            world.nodes.get_mut(&node(nth)).unwrap().spec.labels = some_labels(*labels).into_iter().collect();
         }
         Event::Die(nth) => with(*nth, &|row| row.dead = true),
         Event::Drain(nth) => with(*nth, &|row| row.draining = true),
@@ -315,6 +331,7 @@ fn happen(world: &mut World, event: &Event) {
         Event::Work(cell, busy) => world.cells[*cell].busy = *busy,
         Event::Pin(cell, nth) => world.cells[*cell].pin = Some(node(*nth)),
         Event::Unpin(cell) => world.cells[*cell].pin = None,
+        Event::Demand(cell, labels) => world.cells[*cell].labels = some_labels(*labels),
     }
 }
 
@@ -322,7 +339,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn whatever_happens_everything_is_owned_by_somebody_who_may_and_it_comes_to_rest(events in events()) {
+    fn whatever_happens_everything_is_owned_by_somebody_who_may_where_its_labels_are_and_it_comes_to_rest(events in events()) {
         let mut world = world(&[4, 8], &[1 << 20; 64]);
         for event in &events {
             happen(&mut world, event);
@@ -330,12 +347,15 @@ proptest! {
             prop_assert_eq!(&changes, &assign(&world, usize::MAX), "the same world, the same answer");
             apply(&mut world, &changes);
             prop_assert_eq!(assign(&world, usize::MAX), vec![], "after {:?}", event);
-            let open: Vec<_> = world.nodes.values().filter(|node| node.is_open()).map(|node| &node.spec.name).collect();
+            let open: BTreeMap<_, _> =
+                world.nodes.values().filter(|node| node.is_open()).map(|node| (&node.spec.name, &node.spec)).collect();
             for row in world.cells.iter().filter(|_| !open.is_empty()) {
-                let wanted = row.wanted.as_ref().map(|wanted| &wanted.node);
-                prop_assert!(wanted.is_some_and(|name| open.contains(&name)), "{wanted:?} is not open");
-                if let Some(pin) = row.pin.as_ref().filter(|pin| open.contains(pin)) {
-                    prop_assert_eq!(Some(pin), wanted);
+                let wanted = &row.wanted.as_ref().unwrap().node;
+                prop_assert!(open.contains_key(wanted), "{wanted} is not open");
+                let lacking = |spec: &&NodeSpec| spec.lacks(&row.labels).count();
+                match row.pin.as_ref().filter(|pin| open.contains_key(pin)) {
+                    Some(pin) => prop_assert_eq!(pin, wanted),
+                    None => prop_assert_eq!(Some(lacking(&open[wanted])), open.values().map(lacking).min()),
                 }
             }
         }

@@ -5,13 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use stride_ids::{CellId, DatabaseId, Epoch, Failure};
+use stride_ids::{CellId, DatabaseId, Failure};
 
-use super::{Busy, LEASE, RELEASES_MAX, Shared, steady::Steady};
+use super::{Busy, LEASE, RELEASES_MAX, Shared, Takeover, steady::Steady};
 use crate::{
     Load, NodeName, assign,
     steps::{Steps, steps},
-    tables::{Error, News, Pulse, World},
+    tables::{CellRow, Error, News, Pulse, World},
 };
 
 /// After how many passes the sizes of cells are told, and who reconciles looks at all of them again: about ten seconds.
@@ -135,10 +135,11 @@ impl Pass {
             shared.cells.lose(cell);
         }
         // One task for each database: one that is away holds up nobody else.
-        let mut by_database: BTreeMap<DatabaseId, Vec<(CellId, Epoch)>> = BTreeMap::new();
+        let mut by_database: BTreeMap<DatabaseId, Vec<Takeover>> = BTreeMap::new();
         for (cell, epoch) in acquire {
-            let database = self.world.cells.get(usize::from(cell.0)).map(|row| row.database).unwrap_or_default();
-            by_database.entry(database).or_default().push((cell, epoch));
+            let known = |row: &CellRow| (row.database, row.labels.clone());
+            let (database, labels) = self.world.cells.get(usize::from(cell.0)).map(known).unwrap_or_default();
+            by_database.entry(database).or_default().push(Takeover { cell, epoch, labels });
         }
         for cells in by_database.into_values() {
             acquire_all(shared, cells);
@@ -153,8 +154,8 @@ impl Pass {
     }
 }
 
-fn acquire_all(shared: &Arc<Shared>, cells: Vec<(CellId, Epoch)>) {
-    let begun = Begun::new(shared, cells.iter().map(|(cell, _)| *cell).collect(), 0);
+fn acquire_all(shared: &Arc<Shared>, cells: Vec<Takeover>) {
+    let begun = Begun::new(shared, cells.iter().map(|takeover| takeover.cell).collect(), 0);
     shared.work.spawn(async move {
         let done = begun.shared.cells.acquire(cells).await;
         if done.is_err() {

@@ -4,7 +4,7 @@ use stride_journal::{Error, postgres::Trouble};
 use tokio_postgres::Client;
 
 /// What each version adds. The version of a database is how many of them it has had.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     r"
 CREATE TABLE stride.nodes (
     name text PRIMARY KEY,
@@ -62,6 +62,9 @@ ALTER TABLE stride.control ADD COLUMN adopted text, ADD COLUMN closed text;
 ",
     r"
 ALTER TABLE stride.wanted ADD COLUMN busy int8 NOT NULL DEFAULT 0;
+",
+    r"
+ALTER TABLE stride.wanted ADD COLUMN labels jsonb NOT NULL DEFAULT '[]';
 ",
 ];
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use stride_cluster::{Beat, Cells, Load, NodeName, NodeSpec, PostgresTables, Tables as _};
+use stride_cluster::{Beat, Cells, Load, NodeName, NodeSpec, PostgresTables, Tables as _, Takeover};
 use stride_ids::{CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Name, Seq};
 use stride_journal::{
     Error, Journal,
@@ -32,8 +32,9 @@ impl Cells for Engine {
         self.owned.lock().iter().map(|(cell, (epoch, _))| (*cell, *epoch)).collect()
     }
 
-    fn acquire(&self, cells: Vec<(CellId, Epoch)>) -> BoxFuture<'_, Result<(), Failure>> {
+    fn acquire(&self, cells: Vec<Takeover>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
+            let cells: Vec<_> = cells.into_iter().map(|Takeover { cell, epoch, .. }| (cell, epoch)).collect();
             let journal = self.journal.clone();
             let tasks = Tasks::real();
             let opened = tasks.blocking(move || {

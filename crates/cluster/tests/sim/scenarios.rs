@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stride_cluster::{Cells as _, Ended, Error, Reads, Tables as _, memory::Link};
+use stride_cluster::{Cells as _, Ended, Error, NodeSpec, Reads, Tables as _, memory::Link};
 use stride_ids::{CellId, Code};
 use stride_sim::Chance;
 
@@ -207,6 +207,51 @@ async fn a_cell_goes_where_somebody_asks_for_it_and_stays_there_until_that_is_ta
     town.until("all cells are at c", |town| town.answers("c") == ALL).await;
     way.unpin(&(0..CELLS).map(CellId).collect::<Vec<_>>()).await.unwrap();
     town.until_settled().await;
+}
+
+/// One node in each of these regions.
+async fn regions(nodes: &[(&str, &str)]) -> Town {
+    let mut town = Town::new(Chance::seeded(7));
+    for (node, region) in nodes {
+        let spec = NodeSpec { labels: [("region".to_owned(), (*region).to_owned())].into(), ..town.spec(node, None) };
+        town.try_start(spec, 1000).await.unwrap();
+    }
+    town.until_settled().await;
+    town
+}
+
+/// Also if nobody uses that data for long, its new owner is killed before it has said anything, or that region is away meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_cell_goes_where_its_agents_may_reach_their_data_and_stays_there_whoever_owns_it_then() {
+    let mut town = regions(&[("a", "us"), ("b", "us"), ("x", "eu"), ("y", "eu")]).await;
+    let owner = |town: &Town, cell| town.tables.look().map().owner(cell).map(|node| node.spec.clone());
+    let is_in = move |cell, region: &'static str| {
+        move |town: &Town| owner(town, cell).is_some_and(|spec| spec.labels["region"] == region)
+    };
+    let (cell, _) = town.node("a").engine.owned()[0];
+    let before = town.places();
+    let eu = [("region".to_owned(), "eu".to_owned())].into();
+    town.node("a").engine.labels.lock().insert(cell, eu);
+    let took = town.until("it is where its data may be", is_in(cell, "eu")).await;
+    assert!(took < Duration::from_secs(22), "two rounds, and a move: {took:?}");
+    let there = town.places();
+    let moved = before.iter().zip(&there).filter(|(before, there)| before != there);
+    assert_eq!(moved.count(), 1, "nothing else has moved");
+    town.clock.sleep(Duration::from_secs(120)).await;
+    assert_eq!(town.places(), there);
+
+    let first = owner(&town, cell).unwrap().name.to_string();
+    let other = if first == "x" { "y" } else { "x" };
+    town.kill(&first);
+    town.until("the other one there has it", |town| {
+        owner(town, cell).is_some_and(|spec| spec.name.to_string() == other)
+    })
+    .await;
+    town.kill(other);
+    town.until("somebody has it", is_in(cell, "us")).await;
+    let spec = NodeSpec { labels: [("region".to_owned(), "eu".to_owned())].into(), ..town.spec("z", None) };
+    town.try_start(spec, 1000).await.unwrap();
+    town.until("it is where its data may be again", is_in(cell, "eu")).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_cluster::{
-    Beat, CellLoad, Cells, Error, Lease, Load, NodeName, NodeSpec, Questions, Reads, Referee, World,
+    Beat, CellLoad, Cells, Error, Labels, Lease, Load, NodeName, NodeSpec, Questions, Reads, Referee, Takeover, World,
     memory::{MemoryTables, Way},
 };
 use stride_ids::{CellId, DatabaseId, Epoch, Failure, Incarnation, Name};
@@ -32,6 +32,8 @@ pub(crate) struct Engine {
     clock: Clock,
     chance: Chance,
     owned: Mutex<BTreeMap<CellId, Epoch>>,
+    /// What the data of each cell's agents demands.
+    pub(crate) labels: Mutex<BTreeMap<CellId, Labels>>,
     lease: OnceLock<Arc<Lease>>,
     /// How long acquiring and releasing take at most.
     pub(crate) slow: Mutex<Duration>,
@@ -57,13 +59,15 @@ impl Cells for Engine {
         self.owned.lock().iter().map(|(cell, epoch)| (*cell, *epoch)).collect()
     }
 
-    fn acquire(&self, cells: Vec<(CellId, Epoch)>) -> BoxFuture<'_, Result<(), Failure>> {
+    fn acquire(&self, cells: Vec<Takeover>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
+            let labels = cells.iter().map(|takeover| (takeover.cell, takeover.labels.clone()));
+            self.labels.lock().extend(labels);
             // However long it was held up, what it has decided on is still there or it takes nothing.
             self.dawdle().await;
             let opened: Vec<_> = cells
                 .into_iter()
-                .filter_map(|(cell, epoch)| Some((cell, self.tables.open_at(cell, epoch, self.me)?)))
+                .filter_map(|Takeover { cell, epoch, .. }| Some((cell, self.tables.open_at(cell, epoch, self.me)?)))
                 .collect();
             self.dawdle().await;
             self.owned.lock().extend(opened);
@@ -97,7 +101,11 @@ impl Cells for Engine {
     }
 
     fn load(&self) -> Load {
-        let load = |cell: &CellId| CellLoad { cell: *cell, bytes: Some(1 << 20), busy: None };
+        let all = self.labels.lock();
+        let load = |cell: &CellId| {
+            let labels = all.get(cell).cloned().unwrap_or_default();
+            CellLoad { cell: *cell, bytes: Some(1 << 20), busy: None, labels }
+        };
         Load { cells: self.owned.lock().keys().map(load).collect(), ..Load::default() }
     }
 }
@@ -165,6 +173,7 @@ impl Town {
             clock: clock.clone(),
             chance: self.chance.clone(),
             owned: Mutex::default(),
+            labels: Mutex::default(),
             lease: OnceLock::new(),
             slow: Mutex::new(ms(40)),
             lost: Mutex::default(),

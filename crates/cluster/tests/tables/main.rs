@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use stride_cluster::{
-    CellLoad, Change, Deployment, Error, Load, NodeName, NodeSpec, PostgresTables, Pulse, Tables, Why,
+    CellLoad, CellRow, Change, Deployment, Error, Labels, Load, NodeName, NodeSpec, PostgresTables, Pulse, Tables, Why,
     memory::MemoryTables,
 };
 use stride_ids::{CellId, DatabaseId, Epoch, Incarnation, Name};
@@ -22,7 +22,7 @@ const LEASE: Duration = Duration::from_secs(2);
 struct Shared {
     nodes: Vec<Arc<dyn Tables>>,
     clock: Clock,
-    _server: Option<Server>,
+    server: Option<Server>,
 }
 
 fn in_memory() -> Shared {
@@ -30,7 +30,7 @@ fn in_memory() -> Shared {
     let tables = MemoryTables::new(CELLS, clock.clone());
     tables.add_database();
     tables.open_at(CellId(0), Epoch(0), Incarnation::of_bits(1)).unwrap();
-    Shared { nodes: (0..3).map(|_| Arc::new(tables.way()) as Arc<dyn Tables>).collect(), clock, _server: None }
+    Shared { nodes: (0..3).map(|_| Arc::new(tables.way()) as Arc<dyn Tables>).collect(), clock, server: None }
 }
 
 async fn in_postgres() -> Shared {
@@ -42,7 +42,7 @@ async fn in_postgres() -> Shared {
     server.psql(&database, "INSERT INTO stride.databases VALUES (1, 'dat-1', 'postgres://nowhere/x')").unwrap();
     tokio::task::spawn_blocking(move || journal.open_one(CellId(0)).unwrap()).await.unwrap();
     let nodes = (0..3).map(|_| Arc::new(PostgresTables::new(&url).unwrap()) as Arc<dyn Tables>).collect();
-    Shared { nodes, clock, _server: Some(server) }
+    Shared { nodes, clock, server: Some(server) }
 }
 
 fn name(text: &str) -> NodeName {
@@ -64,8 +64,12 @@ fn spec(text: &str, bits: u64, home: Option<&str>) -> NodeSpec {
     }
 }
 
+fn demanded() -> Labels {
+    Labels::from([("region".into(), "eu \"1\"".into()), ("region".into(), "us".into()), ("tier".into(), String::new())])
+}
+
 fn pulse(bits: u64) -> Pulse {
-    let one = CellLoad { cell: CellId(1), bytes: Some(1 << 33), busy: Some(250) };
+    let one = CellLoad { cell: CellId(1), bytes: Some(1 << 33), busy: Some(250), labels: demanded() };
     let load = Load { agents: 5, queue: 2, cells: vec![one] };
     Pulse { incarnation: Incarnation::of_bits(bits), draining: false, bytes: 1 << 33, load, cells: 3, deployed: 1 }
 }
@@ -116,13 +120,19 @@ async fn beats_carry_the_load_and_tell_of_changes(shared: &Shared) {
     assert_eq!((row.cells, row.agents, row.queue, row.bytes, row.deployed), (3, 5, 2, 1 << 33, 1));
     assert!(world.nodes[&name("b")].draining && !row.draining);
     assert_eq!(world.cells.len(), usize::from(CELLS));
-    assert_eq!((world.cells[1].bytes, world.cells[1].busy), (1 << 33, 250));
-    // Who has just taken it over knows nothing of it yet: it stays as it was said before.
-    let unknown = CellLoad { cell: CellId(1), bytes: None, busy: Some(20) };
-    let load = Load { cells: vec![unknown], ..Load::default() };
-    a.beat(&Pulse { load, ..pulse(1) }).await.unwrap();
-    let world = b.world().await.unwrap();
-    assert_eq!((world.cells[1].bytes, world.cells[1].busy), (1 << 33, 20));
+    let said = async || {
+        let row = b.world().await.unwrap().cells.swap_remove(1);
+        (row.bytes, row.busy, row.labels)
+    };
+    assert_eq!(said().await, (1 << 33, 250, demanded()));
+    // Who has just taken it over knows nothing of it yet: it stays as it was said before. What its agents need is known all the time.
+    for labels in [demanded(), Labels::new()] {
+        let unknown = CellLoad { cell: CellId(1), bytes: None, busy: Some(20), labels: labels.clone() };
+        let load = Load { cells: vec![unknown], ..Load::default() };
+        a.beat(&Pulse { load, ..pulse(1) }).await.unwrap();
+        assert_eq!(said().await, (1 << 33, 20, labels));
+    }
+    assert!(world.cells.iter().enumerate().all(|(nth, row)| nth == 1 || row.labels.is_empty()));
 }
 
 /// Dead is who was silent for longer than its lease, once somebody who was not says so; and it stays so until it joins.
@@ -266,6 +276,22 @@ for_both! {
     only_what_a_node_has_is_confirmed
     tails_are_sent_to_databases_that_there_are_and_everybody_sees_it
     deployments_have_an_order_and_nobody_overwrites_what_it_has_not_seen
+}
+
+/// What an older release kept is there, and nothing is demanded until somebody says so.
+#[tokio::test]
+async fn tables_of_a_release_that_knew_no_labels_of_cells_are_brought_forward() {
+    let shared = in_postgres().await;
+    let [a, b, c] = &shared.nodes[..] else { panic!("three") };
+    a.join(&spec("a", 1, None), LEASE).await.unwrap();
+    a.beat(&pulse(1)).await.unwrap();
+    let before = a.world().await.unwrap().cells;
+    let older = "ALTER TABLE stride.wanted DROP COLUMN labels; UPDATE stride.control_version SET version = 3";
+    shared.server.as_ref().unwrap().psql("db0", older).unwrap();
+    let expected: Vec<_> = before.iter().map(|row| CellRow { labels: Labels::new(), ..row.clone() }).collect();
+    assert_eq!(b.world().await.unwrap().cells, expected);
+    c.beat(&pulse(1)).await.unwrap();
+    assert_eq!(c.world().await.unwrap().cells, before);
 }
 
 #[tokio::test]

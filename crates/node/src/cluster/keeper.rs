@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use stride_agents::Engine;
-use stride_cluster::{CellLoad, Cells, Load, NodeName};
+use stride_cluster::{CellLoad, Cells, Load, NodeName, Takeover};
 use stride_data::Objects;
 use stride_ids::{CellId, Code, DatabaseId, Epoch, Failure, Seq, with_causes};
 use stride_journal::postgres::PostgresJournal;
@@ -33,8 +33,13 @@ impl Cells for Keeper {
         self.engine.owned()
     }
 
-    fn acquire(&self, cells: Vec<(CellId, Epoch)>) -> BoxFuture<'_, Result<(), Failure>> {
+    fn acquire(&self, cells: Vec<Takeover>) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
+            let begin = |Takeover { cell, epoch, labels }| {
+                self.objects.demands().begin(cell, labels);
+                (cell, epoch)
+            };
+            let cells = cells.into_iter().map(begin).collect();
             let refused = |e: stride_agents::OpenError| Failure::new(Code::Unavailable, with_causes(&e));
             self.engine.acquire(cells).await.map_err(refused)
         })
@@ -91,9 +96,11 @@ impl Cells for Keeper {
         let stats = self.engine.stats();
         // Of a cell that was not saved here yet the tables keep what its last owner said.
         let sizes = self.sizes.lock();
-        let load = |(cell, busy)| CellLoad { cell, bytes: sizes.get(&cell).copied(), busy };
-        let known = |load: &CellLoad| load.bytes.is_some() || load.busy.is_some();
-        let cells = self.engine.busy().into_iter().map(load).filter(known).collect();
+        let load = |(cell, busy)| {
+            let labels = self.objects.demands().of(cell);
+            CellLoad { cell, bytes: sizes.get(&cell).copied(), busy, labels }
+        };
+        let cells = self.engine.busy().into_iter().map(load).collect();
         Load { agents: stats.live, queue: stats.waiting, cells }
     }
 }

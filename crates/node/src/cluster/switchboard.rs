@@ -8,8 +8,14 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, Listed, NotDone, Parcel, Tell, Told};
+<<<<<<< HEAD
 use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, standings};
 use stride_data::Piece;
+=======
+use stride_cluster::{
+    Beat, Demand, Labels, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, World, standings,
+};
+>>>>>>> cell-labels
 use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
 use stride_ids::{AgentKey, CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Layout, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
@@ -356,9 +362,10 @@ impl Others for Switchboard {
                 epoch: row.epoch.0,
                 bytes: row.bytes,
                 busy: row.busy,
+                nodes: standings(&world).into_iter().map(|standing| share(standing, &row.labels, &world)).collect(),
+                labels: row.labels.iter().map(shown).collect(),
                 database: row.database.0,
                 moves_to: row.moves_to.map(|to| to.0),
-                nodes: standings(&world).into_iter().map(share).collect(),
             })
         })
     }
@@ -400,8 +407,16 @@ impl Switchboard {
     }
 }
 
-fn share(Standing { node, is_open, cores, cells, bytes, busy, fill }: Standing) -> NodeShare {
-    NodeShare { node: node.to_string(), open: is_open, cores, cells, bytes, busy, fill }
+/// What a node has, and what it lacks of these labels.
+fn share(standing: Standing, labels: &Labels, world: &World) -> NodeShare {
+    let Standing { node, is_open, cores, cells, bytes, busy, fill } = standing;
+    let lacking = world.nodes.get(&node).into_iter().flat_map(|row| row.spec.lacks(labels));
+    let lacks = lacking.map(shown).collect();
+    NodeShare { node: node.to_string(), open: is_open, cores, cells, bytes, busy, fill, lacks }
+}
+
+fn shown((name, value): &(String, String)) -> String {
+    format!("{name}={value}")
 }
 
 fn other_node(row: &NodeRow, cells: u32) -> OtherNode {

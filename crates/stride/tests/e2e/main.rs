@@ -23,6 +23,7 @@ mod flows;
 mod functions;
 mod guest_maps;
 mod guest_objects;
+mod labels;
 mod maps;
 mod memory;
 mod messages;
