@@ -8,14 +8,10 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_agents::{Answer, Asked, Elsewhere, Listed, NotDone, Parcel, Tell, Told};
-<<<<<<< HEAD
-use stride_cluster::{Beat, Demand, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, standings};
-use stride_data::Piece;
-=======
 use stride_cluster::{
     Beat, Demand, Labels, Map, NodeName, NodeRow, Questions, Referee, Standing, Tables, World, standings,
 };
->>>>>>> cell-labels
+use stride_data::Piece;
 use stride_gateway::{CellPlace, HttpCall, HttpReply, NodeInfo, NodeShare, OtherNode, Others, Scale};
 use stride_ids::{AgentKey, CellId, Code, DatabaseId, Epoch, Failure, Incarnation, Layout, Name};
 use stride_net::{CallError, PeerAddr, Peers, Service};
