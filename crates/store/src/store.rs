@@ -155,9 +155,9 @@ impl Store {
         let (stored, short_lived) = self.short_lived(&encoded);
         let mut staged = self.staged.write();
         let is_same_tree = staged.stored == stored;
-        for (key, value) in encoded {
+        for ((key, value), is_short_lived) in encoded.into_iter().zip(short_lived) {
             debug_assert_eq!(key::cell_of(&key), Some(cell), "a record changes rows of its own cell only");
-            if value.is_none() && is_same_tree && short_lived.contains(&key) && staged.is_new(&key) {
+            if is_short_lived && is_same_tree && staged.is_new(&key) {
                 staged.delete_new(key, self.changes.is_some());
             } else {
                 staged.active.put(key, value);
@@ -166,16 +166,18 @@ impl Store {
         staged.active.positions.insert(cell, seq);
     }
 
-    /// Those of the rows to delete that only memory has, and when that was so. Rows that come and go are never stored then.
-    fn short_lived(&self, writes: &[(Vec<u8>, Option<Bytes>)]) -> (u64, BTreeSet<Vec<u8>>) {
-        let deleted = writes.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key);
-        let (stored, mut found) = {
+    /// Which of the writes delete a row that only memory has, and when that was so. Rows that come and go are never stored then.
+    fn short_lived(&self, writes: &[(Vec<u8>, Option<Bytes>)]) -> (u64, Vec<bool>) {
+        let (stored, mut short_lived) = {
             let staged = self.staged.read();
-            (staged.stored, deleted.filter(|key| staged.is_new(key)).cloned().collect::<BTreeSet<_>>())
+            let is_new = |(key, value): &(Vec<u8>, Option<Bytes>)| value.is_none() && staged.is_new(key);
+            (staged.stored, writes.iter().map(is_new).collect::<Vec<bool>>())
         };
         // What cannot be read may be there. The lock is not held: this may go to the disk.
-        found.retain(|key| matches!(self.tree.get(key), Ok(None)));
-        (stored, found)
+        for ((key, _), is_short_lived) in writes.iter().zip(&mut short_lived) {
+            *is_short_lived = *is_short_lived && matches!(self.tree.get(key), Ok(None));
+        }
+        (stored, short_lived)
     }
 
     /// One row.

@@ -27,6 +27,8 @@ pub(super) struct Machine<'a> {
     pub(super) rows: &'a mut dyn Rows,
     pub(super) now_ms: u64,
     pub(super) header: Header,
+    /// What it was, if the run had begun.
+    stored: Option<Header>,
     pub(super) commands: Vec<Command>,
     pub(super) todo: VecDeque<Todo>,
     pub(super) spent: u32,
@@ -44,8 +46,9 @@ pub(super) type Given = Result<Stored, Error>;
 
 impl<'a> Machine<'a> {
     pub(super) fn load(plan: &'a Plan, rows: &'a mut dyn Rows, now_ms: u64, event: &Event) -> Result<Self, Failure> {
-        let header = match (load::<Header>(rows, "run")?, event) {
-            (Some(header), _) => header,
+        let stored = load::<Header>(rows, "run")?;
+        let header = match (&stored, event) {
+            (Some(header), _) => header.clone(),
             (None, Event::Started { run, .. }) => Header {
                 id: run.clone(),
                 plan: String::new(),
@@ -59,11 +62,13 @@ impl<'a> Machine<'a> {
         if !header.plan.is_empty() {
             pinned(&header, plan)?;
         }
-        Ok(Self { plan, rows, now_ms, header, commands: Vec::new(), todo: VecDeque::new(), spent: 0 })
+        Ok(Self { plan, rows, now_ms, header, stored, commands: Vec::new(), todo: VecDeque::new(), spent: 0 })
     }
 
     pub(super) fn store(self) -> Result<Vec<Command>, Failure> {
-        save(self.rows, "run", &self.header)?;
+        if self.stored.as_ref() != Some(&self.header) {
+            save(self.rows, "run", &self.header)?;
+        }
         Ok(self.commands)
     }
 

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use stride_ids::{Code, Failure};
 
+/// How long most rows are when they are written, in bytes.
+const LEN_USUAL: usize = 256;
 /// The format in which rows are written: this byte, and JSON behind it. No JSON begins so.
 const FORMAT: u8 = 1;
 
@@ -60,7 +62,8 @@ impl Row {
     /// If its value cannot be written as JSON.
     pub fn bytes(&self) -> Result<&Bytes, Failure> {
         if let (None, Some(value)) = (self.0.bytes.get(), self.0.value.get()) {
-            let mut bytes = vec![FORMAT];
+            let mut bytes = Vec::with_capacity(LEN_USUAL);
+            bytes.push(FORMAT);
             value.to_json(&mut bytes).map_err(|e| Failure::new(Code::Internal, format!("a row of a run: {e}")))?;
             return Ok(self.0.bytes.get_or_init(|| bytes.into()));
         }

@@ -65,7 +65,7 @@ pub enum State {
     Cancelled,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Header {
     pub(super) id: String,
     pub(super) plan: String,
@@ -226,6 +226,9 @@ pub(super) fn save<T: Content>(rows: &mut dyn Rows, key: &str, value: &T) -> Res
     rows.put(key, Row::of(value.clone()))
 }
 
+/// How many rows are read at a time.
+const PAGE: usize = 256;
+
 /// Does something with every row under a prefix, a few at a time.
 pub(super) fn for_all(
     rows: &mut dyn Rows,
@@ -234,15 +237,15 @@ pub(super) fn for_all(
 ) -> Result<(), Failure> {
     let mut after: Option<String> = None;
     loop {
-        let page = rows.scan(prefix, after.as_deref(), 256)?;
+        let page = rows.scan(prefix, after.as_deref(), PAGE)?;
         for (key, row) in &page {
             if !act(rows, key, row)? {
                 return Ok(());
             }
         }
-        match page.into_iter().last() {
-            Some((last, _)) => after = Some(last),
-            None => return Ok(()),
+        match page.len() {
+            PAGE.. => after = page.into_iter().last().map(|(last, _)| last),
+            _ => return Ok(()),
         }
     }
 }
