@@ -197,8 +197,8 @@ impl Functions {
 
     /// Whether it is worth a plan: a call that refers to nothing runs where it is asked.
     pub(crate) fn is_placed(&self, function: &Function, job: &Job) -> bool {
-        let refers = !job.data.is_empty() || !job.keeps_to.is_empty() || matches!(job.input, Input::Part(_));
-        let refers = refers || job.beside.is_some();
+        let reads = !job.data.is_empty() || !job.keeps_to.is_empty() || matches!(job.input, Input::Part(_));
+        let refers = reads || job.beside.is_some();
         let demands = !function.component.spec.objects.is_empty() || job.hardware.is_some() || job.prefers.is_some();
         demands || (refers && self.others.get().is_some())
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, until_shared},
-    cluster_placement::calls,
+    cluster_placement::{calls, explained, name},
     support::{Node, Reply},
 };
 
@@ -80,7 +80,7 @@ async fn a_step_is_planned_onto_the_node_that_holds_the_object_that_it_is_close_
     let flow =
         json!({"version": 1, "name": "close", "graph": {"nodes": {"shout": shout}, "output": "shout"}}).to_string();
     // The others say five times a second what they hold.
-    let holder = b.get("/readyz").await.headers["stride-node"].to_str().unwrap().to_owned();
+    let holder = name(&b).await;
     loop {
         let plan = Reply::of(c.post("/v1/flows?explain=text", flow.clone())).await.body;
         if plan.contains(&format!("at node {holder}")) {
@@ -144,11 +144,9 @@ async fn a_step_runs_on_the_node_of_the_agent_that_it_is_close_to_and_elsewhere_
     until_shared(&a, 2).await;
     a.deploy("counter").await;
     let home = a.ask("counter/alice", "get", "null").await.headers["stride-node"].to_str().unwrap().to_owned();
-    let is_home = a.get("/healthz").await.headers["stride-node"] == *home;
-    let (near, far) = if is_home { (a, b) } else { (b, a) };
-    for (node, other) in [(&near, &far), (&far, &near)] {
-        let other = other.get("/healthz").await.headers["stride-node"].to_str().unwrap().to_owned();
-        while !node.get("/v1/explain?of=counter/shout").await.body.contains(&format!("\"node\":\"{other}\"")) {}
+    let (near, far) = if name(&a).await == home { (a, b) } else { (b, a) };
+    for node in [&near, &far] {
+        while explained(node, "of=counter/shout").await["plan"]["candidates"].as_array().unwrap().len() < 2 {}
     }
     let shout =
         json!({"do": {"call": {"function": "counter/shout"}}, "in": "input", "affinity": "agent:counter/alice"});

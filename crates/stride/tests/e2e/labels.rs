@@ -2,35 +2,26 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stride_sim::Clock;
 
 use crate::{
     cli::prints,
     cluster::{Cluster, until_shared},
-    support::{Node, Reply},
+    cluster_placement::{explained, label, name, put},
+    support::Node,
 };
 
 const READS: &str = "name = \"faulty\"\n[capabilities]\nobjects = [\"patients/*:read\"]";
-
-async fn name(node: &Node) -> String {
-    node.get("/healthz").await.headers["stride-node"].to_str().unwrap().to_owned()
-}
-
-async fn put(node: &Node, path: &str, body: String) {
-    let put = Reply::of(node.request(Method::PUT, &format!("/v1/objects/{path}")).body(body)).await;
-    assert!(put.status.is_success(), "{}", put.body);
-}
 
 /// An agent whose cell is on a node and is to stay there, as of now; and what there is to say of the cell.
 async fn one_on(node: &Node, owner: &str) -> (String, Value) {
     for number in 0.. {
         let agent = format!("librarian/l{number}");
-        let explained = node.get(&format!("/v1/explain?of={agent}")).await.json();
-        let place = &explained["place"];
+        let place = explained(node, &format!("of={agent}")).await["place"].take();
         if [&place["owner"], &place["wanted"]] == [&json!(owner); 2] {
-            return (agent, place.clone());
+            return (agent, place);
         }
     }
     unreachable!("there are cells on both nodes")
@@ -49,8 +40,8 @@ async fn an_agent_that_is_refused_its_data_soon_reads_it_because_its_cell_has_go
         ["us", "eu"].map(|region| cluster.start_configured(region, &format!("[labels]\nregion = \"{region}\"\n")));
     until_shared(&us, 2).await;
     us.deploy_with("faulty", READS).await.json_of(StatusCode::CREATED);
-    put(&us, "patients/1", "0123".into()).await;
-    put(&us, "patients", json!({ "labels": { "region": "eu" } }).to_string()).await;
+    put(&us, "patients/1", b"0123".into()).await;
+    label(&us, "patients", json!({ "region": "eu" })).await;
     let [name_us, name_eu] = [name(&us).await, name(&eu).await];
     let (agent, before) = one_on(&us, &name_us).await;
     assert_eq!(before["labels"], json!([]), "{before}");
@@ -67,7 +58,7 @@ async fn an_agent_that_is_refused_its_data_soon_reads_it_because_its_cell_has_go
         Clock::real().sleep(Duration::from_millis(100)).await;
     }
 
-    let place = us.get(&format!("/v1/explain?cell={}", before["cell"])).await.json();
+    let place = explained(&us, &format!("cell={}", before["cell"])).await;
     assert_eq!((&place["owner"], &place["pinned"]), (&json!(name_eu), &Value::Null), "{place}");
     assert_eq!(place["labels"], json!(["region=eu"]));
     let mut expected = shares(&before);
