@@ -80,7 +80,7 @@ async fn a_step_is_planned_onto_the_node_that_holds_the_object_that_it_is_close_
     let flow =
         json!({"version": 1, "name": "close", "graph": {"nodes": {"shout": shout}, "output": "shout"}}).to_string();
     // The others say five times a second what they hold.
-    let holder = name(&b).await;
+    let holder = name(b).await;
     loop {
         let plan = Reply::of(c.post("/v1/flows?explain=text", flow.clone())).await.body;
         if plan.contains(&format!("at node {holder}")) {
