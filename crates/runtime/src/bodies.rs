@@ -13,6 +13,7 @@ use crate::{
     component::{Component, Prepared},
     failure::{from_guest, out_of_time},
     guest::{Guest, Reach, from_wit, to_wit},
+    registers::with_clean,
     registry::Registry,
     spec::AgentSpec,
 };
@@ -61,7 +62,7 @@ impl Body for Instance {
             let (kind, key) = (address.kind.as_str(), address.key.as_str());
             let handler = self.instance.stride_guest_handler();
             let run = handler.call_migrate(&mut self.store, kind, key, from_version);
-            let outcome = self.component.host.clock.timeout(self.spec.timeout, run).await;
+            let outcome = self.component.host.clock.timeout(self.spec.timeout, with_clean(run)).await;
             let (turn, ()) = self.end(outcome)?;
             Ok(turn)
         })
@@ -78,7 +79,7 @@ impl Body for Instance {
             let (kind, key, input) = (address.kind.as_str(), address.key.as_str(), to_wit(input));
             let handler = self.instance.stride_guest_handler();
             let run = handler.call_turn(&mut self.store, kind, key, method, &input);
-            let outcome = self.component.host.clock.timeout(self.spec.timeout, run).await;
+            let outcome = self.component.host.clock.timeout(self.spec.timeout, with_clean(run)).await;
             let (turn, payload) = self.end(outcome)?;
             Ok((turn, from_wit(payload)))
         })

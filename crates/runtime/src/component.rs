@@ -11,6 +11,7 @@ use crate::{
     host::Host,
     logs::Origin,
     purity::Purity,
+    registers::with_clean,
     spec::{ComponentSpec, FunctionSpec},
 };
 
@@ -126,7 +127,8 @@ impl Prepared {
         function: &str,
         input: &types::Payload,
     ) -> Result<Result<types::Payload, types::Failure>, Failure> {
-        let outcome = self.instance.stride_guest_handler().call_call(&mut self.store, function, input).await;
+        let run = self.instance.stride_guest_handler().call_call(&mut self.store, function, input);
+        let outcome = with_clean(run).await;
         let answer = outcome.map_err(|e| self.store.data().failure_of(&e))?;
         self.store.data().end_output();
         Ok(answer)

@@ -20,6 +20,7 @@ use crate::{
     here::{Here, Site},
     logs::Logs,
     memory::Memory,
+    objects::link_read,
     spares::SPARES_MAX,
 };
 
@@ -67,6 +68,7 @@ impl Host {
         let mut linker = Linker::new(&engine);
         p2::add_to_linker_async(&mut linker).map_err(internal)?;
         bindings::Guest::add_to_linker::<_, HasGuest>(&mut linker, |guest| guest).map_err(internal)?;
+        link_read(&mut linker).map_err(internal)?;
         let code = CodeCache::open(settings.cache_dir.clone(), &engine)?;
         tick_while_alive(&engine, clock.clone());
         let logs = Arc::new(Logs::new(clock.clone()));
@@ -140,6 +142,8 @@ fn config(settings: &Settings) -> Config {
         .epoch_interruption(true)
         .memory_init_cow(true)
         .concurrency_support(false)
+        // The same instructions give the same bits on every node, wherever a call or an agent goes.
+        .relaxed_simd_deterministic(true)
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(2 * STACK_BYTES);
     config

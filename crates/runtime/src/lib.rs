@@ -32,6 +32,7 @@ mod objects;
 mod others;
 mod placing;
 mod purity;
+mod registers;
 mod registry;
 mod spares;
 mod spec;

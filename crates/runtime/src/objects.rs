@@ -19,6 +19,8 @@ use stride_ids::{BucketName, CellId, Code, Failure, InvalidName, ObjectKey, Obje
 
 use crate::{component::Component, grant::Right, guest::Guest};
 
+pub(crate) use self::link::link_read;
+
 /// How many objects an instance may have open at the same time.
 const OPEN_MAX: usize = 64;
 /// However much a guest asks for, a page of a listing has no more entries than this.

@@ -10,7 +10,7 @@
 //!
 //! Always true: an import that is not known here makes impure, so what a later version links is no hole.
 //! Not seen here: what a call prints, which is as often in the log as it runs; limits of memory and time, so only answers are reused
-//! and never failures; the bits of a NaN and relaxed SIMD, which differ between kinds of processors and not on one node.
+//! and never failures; the bits of a NaN, which differ between kinds of processors and not on one node.
 
 use std::fmt;
 
