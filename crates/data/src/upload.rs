@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How many chunks are hashed and written at the same time.
-const IN_FLIGHT: usize = 2;
+const IN_FLIGHT: usize = 4;
 /// How many chunks that are written wait for the disk at the same time.
 const SYNCING: usize = 16;
 /// How long the next bytes may be waited for: whoever sends nothing takes the place of somebody who would.
