@@ -2,17 +2,14 @@
 //! by Adam on the squared error.
 //!
 //! Always true: the same rows give the same bits, natively and as WebAssembly, however they are cut into pieces. Units are lanes
-//! that never mix, so vector instructions change no order of additions, and nothing but `+ - * /`, the fused multiply-add and the square
-//! root is used, which are exact everywhere. Rows are summed up in groups, and groups in order, so that groups may be computed in different places.
+//! that never mix, so vector instructions change no order of additions, and nothing but `+ - * /` and the square root is used, which
+//! are exact everywhere. Rows are summed up in groups, and groups in order, so that groups may be computed in different places.
 //!
 //! Rows are read as the bytes that they are stored as: the features and then the label, as little-endian `f32`.
 
 use std::array;
 
-use self::first_layer::{add_products, add_up};
-
-mod first_layer;
-mod lanes;
+use wide::f32x4;
 
 /// How many features the paper's product reviews have.
 pub const FEATURES: usize = 6_787;
@@ -25,9 +22,8 @@ const LANES: usize = 12;
 type Lanes = [f32; LANES];
 /// The length of [`Lanes`] as bytes.
 const LANES_LEN: usize = LANES * 4;
-/// So many rows go through the first layer together: the weights are loaded once for all of them. The bits do not depend on it,
-/// and what is fastest is not the same for everybody.
-const BLOCK: usize = if cfg!(target_family = "wasm") { 4 } else { 3 };
+/// So many rows go through the first layer together: the weights are loaded once for all of them.
+const BLOCK: usize = 4;
 
 const RATE: f32 = 0.001;
 const DECAY_1: f32 = 0.9;
@@ -127,7 +123,7 @@ impl Gradient {
 
         let (first, above) = parameters.0.split_at(parameters.features());
         let (sums, sums_above) = self.sums.split_at_mut(first.len());
-        let hidden = add_up(first, &above[BIAS_1], rows).map(relu);
+        let hidden = first_layer(first, &above[BIAS_1], rows).map(relu);
         let mut into_first = [[0.0; LANES]; N];
         for ((row, hidden), into_first) in rows.iter().zip(&hidden).zip(&mut into_first) {
             let mut second = above[BIAS_2];
@@ -181,6 +177,68 @@ impl Gradient {
 
 /// A feature of a row, as it is stored.
 type Value = [u8; 4];
+
+/// What the units of the first layer add up to. Half of all the work.
+fn first_layer<const N: usize>(weights: &[Lanes], bias: &Lanes, rows: [&[Value]; N]) -> [Lanes; N] {
+    let rows = rows.map(|row| &row[..weights.len()]);
+    let mut units = [vectors(bias); N];
+    two_by_two(weights.len(), |feature| {
+        let weights = vectors(&weights[feature]);
+        for (units, row) in units.iter_mut().zip(&rows) {
+            *units = plus(*units, row[feature], weights);
+        }
+    });
+    units.map(lanes)
+}
+
+/// Adds to the gradient of the first layer what each row says. The other half.
+fn add_products<const N: usize>(sums: &mut [Lanes], rows: [&[Value]; N], into_first: [Lanes; N]) {
+    let rows = rows.map(|row| &row[..sums.len()]);
+    let into_first = into_first.map(|lanes| vectors(&lanes));
+    two_by_two(sums.len(), |feature| {
+        let mut sum = vectors(&sums[feature]);
+        for (into_first, row) in into_first.iter().zip(&rows) {
+            sum = plus(sum, row[feature], *into_first);
+        }
+        sums[feature] = lanes(sum);
+    });
+}
+
+/// A loop over `0..count` of half as many turns: at each turn a guest looks whether its time is up, which costs a third of a
+/// turn of one.
+#[inline(always)]
+fn two_by_two(count: usize, mut each: impl FnMut(usize)) {
+    for pair in 0..count / 2 {
+        each(2 * pair);
+        each(2 * pair + 1);
+    }
+    if count % 2 == 1 {
+        each(count - 1);
+    }
+}
+
+/// [`Lanes`] as vectors, which are one register each.
+type Vectors = [f32x4; LANES / 4];
+
+#[inline(always)]
+fn vectors(lanes: &Lanes) -> Vectors {
+    let (quarters, _) = lanes.as_chunks::<4>();
+    [f32x4::new(quarters[0]), f32x4::new(quarters[1]), f32x4::new(quarters[2])]
+}
+
+#[inline(always)]
+fn lanes(vectors: Vectors) -> Lanes {
+    let mut lanes = [0.0; LANES];
+    lanes.as_chunks_mut::<4>().0.iter_mut().zip(vectors).for_each(|(to, from)| *to = from.to_array());
+    lanes
+}
+
+/// `to + factor * by`.
+#[inline(always)]
+fn plus(to: Vectors, factor: Value, by: Vectors) -> Vectors {
+    let factor = f32x4::splat(f32::from_le_bytes(factor));
+    [to[0] + factor * by[0], to[1] + factor * by[1], to[2] + factor * by[2]]
+}
 
 /// A training: the parameters, and what Adam remembers of the steps before.
 #[derive(Clone, Debug, PartialEq)]
