@@ -8,8 +8,8 @@ use std::{
 /// Runs a guest with clean vector registers each time that it goes on.
 ///
 /// Cranelift moves vectors with instructions of SSE, which keep the upper halves of the registers as they are. If something before left
-/// bits there, and a switch between threads is enough, each move depends on what the register held before, and a guest that
-/// computes with vectors has been seen to take 2.6 times as long. A guest has nothing in registers when it is polled, so they can be
+/// them in use, each move depends on what the register held before. A guest that computes with vectors has been seen to take 2.6 times
+/// as long, now and then on two cores and never on one, and no more since this is done. A guest has nothing in registers when it is polled, so they can be
 /// cleared then.
 pub(crate) async fn with_clean<F: Future>(run: F) -> F::Output {
     let mut run = pin!(run);
