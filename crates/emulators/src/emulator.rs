@@ -23,6 +23,8 @@ const NO_KEY: &str = r#"{"client_email":"","private_key":"","private_key_id":"",
 /// How long a process may take to listen, and how often that is looked at.
 const START_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often another port is tried.
+const TRIES: usize = 3;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -69,15 +71,21 @@ impl Emulator {
     }
 
     fn start(kind: Kind) -> Self {
-        // Free when it is looked for; should somebody else take it, the process ends and the test with it.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
-        let port = free.local_addr().expect("it has an address").port();
-        drop(free);
-        let dir = tempfile::tempdir().expect("there is a directory for temporary files");
-        let process = process(kind, port, dir.path());
-        let mut emulator = Self { kind, port, process, dir };
-        emulator.wait();
-        emulator
+        let mut log = String::new();
+        for _ in 0..TRIES {
+            // Free when it is looked for; should somebody else take it, the process ends, and another one is as good.
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+            let port = free.local_addr().expect("it has an address").port();
+            drop(free);
+            let dir = tempfile::tempdir().expect("there is a directory for temporary files");
+            let process = process(kind, port, dir.path());
+            let mut emulator = Self { kind, port, process, dir };
+            match emulator.listens() {
+                Ok(()) => return emulator,
+                Err(said) => log = said,
+            }
+        }
+        panic!("the emulator ended {TRIES} times; at last it said: {log}")
     }
 
     /// Where objects can be kept in it; each `prefix` is a place of its own.
@@ -138,7 +146,7 @@ impl Emulator {
         self.process.wait().expect("it can be waited for");
         work.await;
         self.process = process(self.kind, self.port, self.dir.path());
-        self.wait();
+        self.listens().expect("it starts as it did before");
     }
 
     fn signal(&self, signal: &str) {
@@ -146,17 +154,19 @@ impl Emulator {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Waits until it listens.
-    fn wait(&mut self) {
+    /// Waits until it listens, or has ended: what it said then.
+    fn listens(&mut self) -> Result<(), String> {
         let clock = Clock::real();
         let begun = clock.now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            let ended = self.process.try_wait().expect("it can be asked");
             let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-            assert!(ended.is_none(), "the emulator ended ({ended:?}): {}", log());
+            if let Some(status) = self.process.try_wait().expect("it can be asked") {
+                return Err(format!("{status}: {}", log()));
+            }
             assert!(clock.now() - begun < START_MAX, "the emulator does not listen after {START_MAX:?}: {}", log());
             clock.block(LOOK_EVERY);
         }
+        Ok(())
     }
 
     fn end(&mut self) {

@@ -26,6 +26,8 @@ use stride_sim::Clock;
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long until it is looked at again whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Asks a server for the id of its process, which is the first line of a file that it keeps beside its data.
+const PROCESS_ID: &str = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)";
 /// The user that root runs it as.
 const USER: &str = "postgres";
 
@@ -175,12 +177,17 @@ impl Server {
         apart: bool,
         namespace: Option<Namespace>,
     ) -> Result<Self, Error> {
-        // Free now; whoever takes it before the server does makes the start fail, which is said.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let (clock, databases) = (Clock::real(), AtomicU32::new(0));
-        let mut server = Self { programs, dir, namespace, port, apart, process: None, clock, databases, _home: home };
-        server.resume()?;
-        Ok(server)
+        let mut server =
+            Self { programs, dir, namespace, port: 0, apart, process: None, clock, databases, _home: home };
+        let began = server.clock.now();
+        loop {
+            // Free now; if somebody takes it before the server does, the server ends, and another one is as good.
+            server.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            if server.try_start(began)? {
+                return Ok(server);
+            }
+        }
     }
 
     /// Starts it again after [`Server::kill`] or [`Server::stop`], with the same data and on the same port.
@@ -189,38 +196,45 @@ impl Server {
     /// If it does not start.
     pub fn resume(&mut self) -> Result<(), Error> {
         let began = self.clock.now();
-        loop {
-            let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
-            let mut postgres = self.programs.command_in("postgres", self.namespace.as_ref());
-            postgres.arg("-D").arg(&self.dir).args(["-p", &self.port.to_string()]);
-            for setting in [
-                &format!("listen_addresses={}", self.address()),
-                "unix_socket_directories=",
-                "max_connections=200",
-                "shared_buffers=64MB",
-                "max_wal_size=2GB",
-            ] {
-                postgres.args(["-c", setting]);
-            }
-            postgres.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-            if self.apart {
-                postgres.process_group(0);
-            }
-            let mut process = postgres.spawn()?;
-            // After a kill the processes of the one before may take a moment to notice.
-            while self.clock.now() - began < START_MAX && process.try_wait()?.is_none() {
-                if self.psql("postgres", "SELECT 1").is_ok() {
-                    self.process = Some(process);
-                    return Ok(());
-                }
-                self.clock.block(LOOK_AGAIN);
-            }
-            end(&mut process);
-            if self.clock.now() - began >= START_MAX {
-                return Err(Error::Silent { log: self.said() });
+        // After a kill the processes of the one before may take a moment to notice, and until then it ends at once.
+        while !self.try_start(began)? {}
+        Ok(())
+    }
+
+    /// Starts it and waits until it answers; false if it ended instead, and there is time for another try since `began`.
+    fn try_start(&mut self, began: Duration) -> Result<bool, Error> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
+        let mut postgres = self.programs.command_in("postgres", self.namespace.as_ref());
+        postgres.arg("-D").arg(&self.dir).args(["-p", &self.port.to_string()]);
+        for setting in [
+            &format!("listen_addresses={}", self.address()),
+            "unix_socket_directories=",
+            "max_connections=200",
+            "shared_buffers=64MB",
+            "max_wal_size=2GB",
+        ] {
+            postgres.args(["-c", setting]);
+        }
+        postgres.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if self.apart {
+            postgres.process_group(0);
+        }
+        let mut process = postgres.spawn()?;
+        let id = process.id().to_string();
+        while self.clock.now() - began < START_MAX && process.try_wait()?.is_none() {
+            // Somebody else's server may answer on a port that was taken from us.
+            if self.psql("postgres", PROCESS_ID).ok().as_ref() == Some(&id) {
+                self.process = Some(process);
+                return Ok(true);
             }
             self.clock.block(LOOK_AGAIN);
         }
+        end(&mut process);
+        if self.clock.now() - began >= START_MAX {
+            return Err(Error::Silent { log: self.said() });
+        }
+        self.clock.block(LOOK_AGAIN);
+        Ok(false)
     }
 
     fn log(&self) -> PathBuf {
@@ -476,4 +490,20 @@ fn run_with(command: &mut Command, input: &str) -> Result<Output, Error> {
     }
     let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     Err(Error::Failed { program, said: text(&output.stderr) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_port_was_taken_does_not_pass_off_the_other_one_as_itself() {
+        let (first, mut second) = (Server::start().unwrap(), Server::start().unwrap());
+        second.kill();
+        let own = std::mem::replace(&mut second.port, first.port);
+        assert!(!second.try_start(second.clock.now()).unwrap());
+        second.port = own;
+        second.resume().unwrap();
+        assert_eq!(first.fresh_database().unwrap(), second.fresh_database().unwrap(), "each counts its own");
+    }
 }
