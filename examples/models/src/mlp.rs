@@ -1,15 +1,18 @@
 //! The model of the training case: a multi-layer perceptron with two hidden layers of ten ReLU units and one output, trained
 //! by Adam on the squared error.
 //!
-//! Always true: the same rows give the same bits, natively and as WebAssembly, however they are cut into pieces. Units are lanes
-//! that never mix, so vector instructions change no order of additions, and nothing but `+ - * /` and the square root is used, which
-//! are exact everywhere. Rows are summed up in groups, and groups in order, so that groups may be computed in different places.
+//! Always true: the same rows give the same bits, natively and as WebAssembly, however they are cut into pieces. A unit adds up the
+//! features in four lanes that never mix before the end, so vector instructions change no order of additions, and nothing but
+//! `+ - * /` and the square root is used, which are exact everywhere. Rows are summed up in groups, and groups in order, so that
+//! groups may be computed in different places.
 //!
 //! Rows are read as the bytes that they are stored as: the features and then the label, as little-endian `f32`.
 
 use std::array;
 
-use wide::f32x4;
+use first_layer::{Row, STEP, Weights, add_products, add_up};
+
+mod first_layer;
 
 /// How many features the paper's product reviews have.
 pub const FEATURES: usize = 6_787;
@@ -17,13 +20,10 @@ pub const FEATURES: usize = 6_787;
 pub const GROUP: usize = 128;
 
 const UNITS: usize = 10;
-/// Ten units in three vectors of four. The weights of the last two stay zero.
-const LANES: usize = 12;
-type Lanes = [f32; LANES];
-/// The length of [`Lanes`] as bytes.
-const LANES_LEN: usize = LANES * 4;
-/// So many rows go through the first layer together: the weights are loaded once for all of them.
-const BLOCK: usize = 4;
+/// A number for each unit of a layer.
+type Units = [f32; UNITS];
+/// So many rows go through the first layer together.
+const BLOCK: usize = 32;
 
 const RATE: f32 = 0.001;
 const DECAY_1: f32 = 0.9;
@@ -35,217 +35,193 @@ pub const fn row_len(features: usize) -> usize {
     (features + 1) * 4
 }
 
-/// The parameters: for each feature what it adds to each unit of the first layer, then the same for the biases and for the
-/// layers above.
+/// A number for each parameter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parameters(Vec<Lanes>);
+struct Numbers {
+    features: usize,
+    /// First what each unit makes of a step of features, and of the next step. Then for each input of the layers above what it adds to
+    /// each unit.
+    all: Vec<f32>,
+}
 
-/// Where the parameters of the layers above the first begin, after those of the features.
-mod after_features {
+/// Where the parameters above the weights of the first layer are.
+mod above {
     use super::UNITS;
 
     pub(super) const BIAS_1: usize = 0;
     pub(super) const SECOND: usize = 1;
     pub(super) const BIAS_2: usize = SECOND + UNITS;
+    /// The last layer has one unit, so its weights lie where the units are that it reads.
     pub(super) const LAST: usize = BIAS_2 + 1;
-    /// In the first lane.
+    /// The first number. The others stay zero.
     pub(super) const BIAS_LAST: usize = LAST + 1;
     pub(super) const COUNT: usize = BIAS_LAST + 1;
 }
+
+impl Numbers {
+    fn zero(features: usize) -> Self {
+        Self { features, all: vec![0.0; Self::count(features)] }
+    }
+
+    const fn count(features: usize) -> usize {
+        (features.next_multiple_of(STEP) + above::COUNT) * UNITS
+    }
+
+    fn split(&self) -> (&[Weights], &[Units]) {
+        let (first, above) = self.all.split_at(self.all.len() - above::COUNT * UNITS);
+        (first.as_chunks().0.as_chunks().0, above.as_chunks().0)
+    }
+
+    fn split_mut(&mut self) -> (&mut [Weights], &mut [Units]) {
+        let at = self.all.len() - above::COUNT * UNITS;
+        let (first, above) = self.all.split_at_mut(at);
+        (first.as_chunks_mut().0.as_chunks_mut().0, above.as_chunks_mut().0)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.all.len() * 4];
+        bytes.as_chunks_mut().0.iter_mut().zip(&self.all).for_each(|(place, number)| *place = number.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(features: usize, bytes: &[u8]) -> Option<Self> {
+        let all = bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        (bytes.len() == Self::count(features) * 4).then_some(Self { features, all })
+    }
+}
+
+/// What a training changes: the weights and biases.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters(Numbers);
 
 impl Parameters {
     /// The parameters that every training begins with.
     pub fn new(features: usize) -> Self {
         let mut noise = Noise::new(0);
-        let mut layer = |inputs: usize, units: usize| {
-            let limit = (6.0 / inputs as f32).sqrt();
-            let weight = |lane: usize, noise: &mut Noise| if lane < units { noise.next() * limit } else { 0.0 };
-            (0..inputs).map(|_| array::from_fn(|lane| weight(lane, &mut noise))).collect::<Vec<Lanes>>()
-        };
-        let (first, second, last) = (layer(features, UNITS), layer(UNITS, UNITS), layer(UNITS, 1));
-        let zero = [0.0; LANES];
-        // The last layer has one unit, so its weights lie in the lanes of what it reads.
-        let last: Lanes = array::from_fn(|lane| last.get(lane).map_or(0.0, |weights| weights[0]));
-        Self([&first[..], &[zero], &second, &[zero, last, zero]].concat())
+        let mut numbers = Numbers::zero(features);
+        let mut weight = |inputs: usize| noise.next() * (6.0 / inputs as f32).sqrt();
+        let (first, above) = numbers.split_mut();
+        for feature in 0..features {
+            first[feature / STEP].iter_mut().for_each(|weights| weights[feature % STEP] = weight(features));
+        }
+        above[above::SECOND..above::BIAS_2].as_flattened_mut().fill_with(|| weight(UNITS));
+        above[above::LAST].fill_with(|| weight(UNITS));
+        Self(numbers)
     }
 
     /// How many bytes the parameters for so many features take.
     pub const fn len(features: usize) -> usize {
-        (features + after_features::COUNT) * LANES_LEN
+        Numbers::count(features) * 4
     }
 
     /// As bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        to_bytes(&self.0)
+        self.0.to_bytes()
     }
 
-    /// From what [`Parameters::to_bytes`] gave; none if these bytes are no parameters.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        from_bytes(bytes).filter(|lanes| lanes.len() > after_features::COUNT).map(Self)
-    }
-
-    fn features(&self) -> usize {
-        self.0.len() - after_features::COUNT
+    /// From what [`Parameters::to_bytes`] gave; none if these bytes are no parameters for so many features.
+    pub fn from_bytes(features: usize, bytes: &[u8]) -> Option<Self> {
+        Numbers::from_bytes(features, bytes).map(Self)
     }
 }
 
 /// What rows say about where the parameters should go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradient {
-    sums: Vec<Lanes>,
+    sums: Numbers,
     loss: f32,
     rows: u32,
 }
 
 impl Gradient {
     fn zero(features: usize) -> Self {
-        Self { sums: vec![[0.0; LANES]; features + after_features::COUNT], loss: 0.0, rows: 0 }
+        Self { sums: Numbers::zero(features), loss: 0.0, rows: 0 }
     }
 
     /// The gradient of these rows, of which only whole ones count.
     pub fn of(parameters: &Parameters, rows: &[u8]) -> Self {
-        let mut gradient = Self::zero(parameters.features());
+        let mut gradient = Self::zero(parameters.0.features);
         gradient.see(parameters, rows);
         gradient
     }
 
     fn see(&mut self, parameters: &Parameters, rows: &[u8]) {
-        let (values, _) = rows.as_chunks::<4>();
-        let mut rows = values.chunks_exact(parameters.features() + 1);
-        while rows.len() >= BLOCK {
-            self.block::<BLOCK>(parameters, array::from_fn(|_| rows.next().unwrap_or_default()));
-        }
-        rows.for_each(|row| self.block::<1>(parameters, [row]));
+        let row = parameters.0.features + 1;
+        let rows: Vec<_> = rows.as_chunks().0.chunks_exact(row).map(Row::new).collect();
+        rows.chunks(BLOCK).for_each(|rows| self.block(parameters, rows));
     }
 
-    fn block<const N: usize>(&mut self, parameters: &Parameters, rows: [&[Value]; N]) {
-        use after_features::{BIAS_1, BIAS_2, BIAS_LAST, LAST, SECOND};
-
-        let (first, above) = parameters.0.split_at(parameters.features());
-        let (sums, sums_above) = self.sums.split_at_mut(first.len());
-        let hidden = first_layer(first, &above[BIAS_1], rows).map(relu);
-        let mut into_first = [[0.0; LANES]; N];
-        for ((row, hidden), into_first) in rows.iter().zip(&hidden).zip(&mut into_first) {
-            let mut second = above[BIAS_2];
-            for (unit, weights) in hidden.iter().zip(&above[SECOND..BIAS_2]) {
-                add(&mut second, *unit, weights);
-            }
-            let second = relu(second);
-            let answer = above[BIAS_LAST][0] + dot(&second, &above[LAST]);
-            let error = answer - f32::from_le_bytes(row[first.len()]);
-            self.loss += error * error;
-            self.rows += 1;
-
-            let into_answer = 2.0 * error;
-            sums_above[BIAS_LAST][0] += into_answer;
-            add(&mut sums_above[LAST], into_answer, &second);
-            let into_second = through(&second, |lane| into_answer * above[LAST][lane]);
-            add(&mut sums_above[BIAS_2], 1.0, &into_second);
-            for (unit, sums) in hidden.iter().zip(&mut sums_above[SECOND..BIAS_2]) {
-                add(sums, *unit, &into_second);
-            }
-            *into_first =
-                through(hidden, |lane| above.get(SECOND + lane).map_or(0.0, |weights| dot(weights, &into_second)));
-            add(&mut sums_above[BIAS_1], 1.0, into_first);
+    fn block(&mut self, parameters: &Parameters, rows: &[Row]) {
+        let (first, above) = parameters.0.split();
+        let mut units = add_up(first, rows);
+        for (units, row) in units.iter_mut().zip(rows) {
+            *units = self.above(above, units, row.label());
         }
-        add_products(sums, rows, into_first);
+        add_products(self.sums.split_mut().0, rows, &units);
+    }
+
+    /// Everything above the weights of the first layer, for a row: what goes back into its units, after what they add up to.
+    fn above(&mut self, parameters: &[Units], units: &Units, label: f32) -> Units {
+        use above::{BIAS_1, BIAS_2, BIAS_LAST, LAST, SECOND};
+
+        let (_, sums) = self.sums.split_mut();
+        let mut first = *units;
+        add(&mut first, 1.0, &parameters[BIAS_1]);
+        let first = relu(first);
+        let mut second = parameters[BIAS_2];
+        for (unit, weights) in first.iter().zip(&parameters[SECOND..BIAS_2]) {
+            add(&mut second, *unit, weights);
+        }
+        let second = relu(second);
+        let answer = parameters[BIAS_LAST][0] + dot(&second, &parameters[LAST]);
+        let error = answer - label;
+        self.loss += error * error;
+        self.rows += 1;
+
+        let into_answer = 2.0 * error;
+        sums[BIAS_LAST][0] += into_answer;
+        add(&mut sums[LAST], into_answer, &second);
+        let into_second = through(&second, |unit| into_answer * parameters[LAST][unit]);
+        add(&mut sums[BIAS_2], 1.0, &into_second);
+        for (unit, sums) in first.iter().zip(&mut sums[SECOND..BIAS_2]) {
+            add(sums, *unit, &into_second);
+        }
+        let into_first = through(&first, |unit| dot(&parameters[SECOND + unit], &into_second));
+        add(&mut sums[BIAS_1], 1.0, &into_first);
+        into_first
     }
 
     fn add(&mut self, other: &Self) {
-        self.sums.iter_mut().zip(&other.sums).for_each(|(sums, others)| add(sums, 1.0, others));
+        self.sums.all.iter_mut().zip(&other.sums.all).for_each(|(sum, other)| *sum += other);
         self.loss += other.loss;
         self.rows += other.rows;
     }
 
     fn clear(&mut self) {
-        self.sums.fill([0.0; LANES]);
+        self.sums.all.fill(0.0);
         (self.loss, self.rows) = (0.0, 0);
     }
 
     /// As bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        [&to_bytes(&self.sums)[..], &self.loss.to_le_bytes(), &self.rows.to_le_bytes()].concat()
+        [&self.sums.to_bytes()[..], &self.loss.to_le_bytes(), &self.rows.to_le_bytes()].concat()
     }
 
-    /// From what [`Gradient::to_bytes`] gave; none if these bytes are no gradient.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    /// From what [`Gradient::to_bytes`] gave; none if these bytes are no gradient for so many features.
+    pub fn from_bytes(features: usize, bytes: &[u8]) -> Option<Self> {
         let (bytes, rows) = bytes.split_last_chunk()?;
         let (bytes, loss) = bytes.split_last_chunk()?;
-        Some(Self { sums: from_bytes(bytes)?, loss: f32::from_le_bytes(*loss), rows: u32::from_le_bytes(*rows) })
+        let sums = Numbers::from_bytes(features, bytes)?;
+        Some(Self { sums, loss: f32::from_le_bytes(*loss), rows: u32::from_le_bytes(*rows) })
     }
-}
-
-/// A feature of a row, as it is stored.
-type Value = [u8; 4];
-
-/// What the units of the first layer add up to. Half of all the work.
-fn first_layer<const N: usize>(weights: &[Lanes], bias: &Lanes, rows: [&[Value]; N]) -> [Lanes; N] {
-    let rows = rows.map(|row| &row[..weights.len()]);
-    let mut units = [vectors(bias); N];
-    two_by_two(weights.len(), |feature| {
-        let weights = vectors(&weights[feature]);
-        for (units, row) in units.iter_mut().zip(&rows) {
-            *units = plus(*units, row[feature], weights);
-        }
-    });
-    units.map(lanes)
-}
-
-/// Adds to the gradient of the first layer what each row says. The other half.
-fn add_products<const N: usize>(sums: &mut [Lanes], rows: [&[Value]; N], into_first: [Lanes; N]) {
-    let rows = rows.map(|row| &row[..sums.len()]);
-    let into_first = into_first.map(|lanes| vectors(&lanes));
-    two_by_two(sums.len(), |feature| {
-        let mut sum = vectors(&sums[feature]);
-        for (into_first, row) in into_first.iter().zip(&rows) {
-            sum = plus(sum, row[feature], *into_first);
-        }
-        sums[feature] = lanes(sum);
-    });
-}
-
-/// A loop over `0..count` of half as many turns: at each turn a guest looks whether its time is up, which costs a third of a
-/// turn of one.
-#[inline(always)]
-fn two_by_two(count: usize, mut each: impl FnMut(usize)) {
-    for pair in 0..count / 2 {
-        each(2 * pair);
-        each(2 * pair + 1);
-    }
-    if count % 2 == 1 {
-        each(count - 1);
-    }
-}
-
-/// [`Lanes`] as vectors, which are one register each.
-type Vectors = [f32x4; LANES / 4];
-
-#[inline(always)]
-fn vectors(lanes: &Lanes) -> Vectors {
-    let (quarters, _) = lanes.as_chunks::<4>();
-    [f32x4::new(quarters[0]), f32x4::new(quarters[1]), f32x4::new(quarters[2])]
-}
-
-#[inline(always)]
-fn lanes(vectors: Vectors) -> Lanes {
-    let mut lanes = [0.0; LANES];
-    lanes.as_chunks_mut::<4>().0.iter_mut().zip(vectors).for_each(|(to, from)| *to = from.to_array());
-    lanes
-}
-
-/// `to + factor * by`.
-#[inline(always)]
-fn plus(to: Vectors, factor: Value, by: Vectors) -> Vectors {
-    let factor = f32x4::splat(f32::from_le_bytes(factor));
-    [to[0] + factor * by[0], to[1] + factor * by[1], to[2] + factor * by[2]]
 }
 
 /// A training: the parameters, and what Adam remembers of the steps before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trainer {
     parameters: Parameters,
-    mean: Vec<Lanes>,
-    variance: Vec<Lanes>,
+    mean: Numbers,
+    variance: Numbers,
     steps: u32,
     /// Of this step's groups that are whole.
     total: Gradient,
@@ -256,12 +232,11 @@ pub struct Trainer {
 impl Trainer {
     /// A training that begins.
     pub fn new(features: usize) -> Self {
-        let zero = vec![[0.0; LANES]; features + after_features::COUNT];
-        Self::with(Parameters::new(features), zero.clone(), zero, 0)
+        Self::with(Parameters::new(features), Numbers::zero(features), Numbers::zero(features), 0)
     }
 
-    fn with(parameters: Parameters, mean: Vec<Lanes>, variance: Vec<Lanes>, steps: u32) -> Self {
-        let zero = Gradient::zero(parameters.features());
+    fn with(parameters: Parameters, mean: Numbers, variance: Numbers, steps: u32) -> Self {
+        let zero = Gradient::zero(parameters.0.features);
         Self { parameters, mean, variance, steps, total: zero.clone(), group: zero }
     }
 
@@ -277,7 +252,7 @@ impl Trainer {
 
     /// Looks at rows of a batch, of which only whole ones count. They may come in pieces of any number of rows.
     pub fn see(&mut self, rows: &[u8]) {
-        let row_len = row_len(self.parameters.features());
+        let row_len = row_len(self.parameters.0.features);
         let mut rest = &rows[..rows.len() - rows.len() % row_len];
         while !rest.is_empty() {
             let missing = (GROUP - self.group.rows as usize) * row_len;
@@ -292,7 +267,7 @@ impl Trainer {
 
     /// Takes the gradient of a group that was computed elsewhere; false if it is of another model.
     pub fn take(&mut self, group: &Gradient) -> bool {
-        let fits = group.sums.len() == self.total.sums.len();
+        let fits = group.sums.features == self.total.sums.features;
         if fits {
             self.total.add(group);
         }
@@ -307,8 +282,8 @@ impl Trainer {
         self.steps += 1;
         let power = |base: f32| (0..self.steps).fold(1.0, |power, _| power * base);
         let (unbias_1, unbias_2) = (1.0 - power(DECAY_1), 1.0 - power(DECAY_2));
-        let moments = self.mean.as_flattened_mut().iter_mut().zip(self.variance.as_flattened_mut());
-        let parameters = self.parameters.0.as_flattened_mut().iter_mut().zip(self.total.sums.as_flattened());
+        let moments = self.mean.all.iter_mut().zip(&mut self.variance.all);
+        let parameters = self.parameters.0.all.iter_mut().zip(&self.total.sums.all);
         for ((parameter, sum), (mean, variance)) in parameters.zip(moments) {
             let slope = sum / count;
             *mean = DECAY_1 * *mean + (1.0 - DECAY_1) * slope;
@@ -326,17 +301,17 @@ impl Trainer {
 
     /// The training between two steps, as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let parts = [&self.parameters.0, &self.mean, &self.variance].map(|lanes| to_bytes(lanes));
+        let parts = [&self.parameters.0, &self.mean, &self.variance].map(Numbers::to_bytes);
         [&parts.concat()[..], &self.steps.to_le_bytes()].concat()
     }
 
-    /// From what [`Trainer::to_bytes`] gave; none if these bytes are no training.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    /// From what [`Trainer::to_bytes`] gave; none if these bytes are no training for so many features.
+    pub fn from_bytes(features: usize, bytes: &[u8]) -> Option<Self> {
         let (bytes, steps) = bytes.split_last_chunk()?;
-        let third = bytes.len() / 3;
-        let parameters = Parameters::from_bytes(bytes.get(..third)?)?;
-        let (mean, variance) = (from_bytes(&bytes[third..2 * third])?, from_bytes(&bytes[2 * third..])?);
-        Some(Self::with(parameters, mean, variance, u32::from_le_bytes(*steps)))
+        let mut parts = bytes.chunks(Parameters::len(features));
+        let mut part = || Numbers::from_bytes(features, parts.next()?);
+        let training = Self::with(Parameters(part()?), part()?, part()?, u32::from_le_bytes(*steps));
+        parts.next().is_none().then_some(training)
     }
 }
 
@@ -370,34 +345,21 @@ impl Noise {
     }
 }
 
-fn relu(units: Lanes) -> Lanes {
+fn relu(units: Units) -> Units {
     units.map(|unit| if unit > 0.0 { unit } else { 0.0 })
 }
 
 /// What goes back into units: nothing into those that were off.
-fn through(units: &Lanes, slope: impl Fn(usize) -> f32) -> Lanes {
-    array::from_fn(|lane| if units[lane] > 0.0 { slope(lane) } else { 0.0 })
+fn through(units: &Units, slope: impl Fn(usize) -> f32) -> Units {
+    array::from_fn(|unit| if units[unit] > 0.0 { slope(unit) } else { 0.0 })
 }
 
-fn add(to: &mut Lanes, factor: f32, lanes: &Lanes) {
-    to.iter_mut().zip(lanes).for_each(|(to, lane)| *to += factor * lane);
+fn add(to: &mut Units, factor: f32, units: &Units) {
+    to.iter_mut().zip(units).for_each(|(to, unit)| *to += factor * unit);
 }
 
-fn dot(a: &Lanes, b: &Lanes) -> f32 {
+fn dot(a: &Units, b: &Units) -> f32 {
     a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
-}
-
-fn to_bytes(lanes: &[Lanes]) -> Vec<u8> {
-    let mut bytes = vec![0; lanes.len() * LANES_LEN];
-    let (places, _) = bytes.as_chunks_mut();
-    places.iter_mut().zip(lanes.as_flattened()).for_each(|(place, value)| *place = value.to_le_bytes());
-    bytes
-}
-
-fn from_bytes(bytes: &[u8]) -> Option<Vec<Lanes>> {
-    let (values, []) = bytes.as_chunks::<4>() else { return None };
-    let (lanes, []) = values.as_chunks::<LANES>() else { return None };
-    Some(lanes.iter().map(|values| values.map(f32::from_le_bytes)).collect())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ fn gradient(input: Payload) -> Result<Payload, Failure> {
     let invalid = |why: &str| Failure::new(Code::InvalidRequest, why);
     let (parameters, rows) =
         input.body.split_at_checked(Parameters::len(FEATURES)).ok_or_else(|| invalid("the parameters are missing"))?;
-    let parameters = Parameters::from_bytes(parameters).ok_or_else(|| invalid("these are no parameters"))?;
+    let parameters = Parameters::from_bytes(FEATURES, parameters).ok_or_else(|| invalid("these are no parameters"))?;
     let body = Gradient::of(&parameters, rows).to_bytes();
     Ok(Payload { content_type: "application/octet-stream".into(), body })
 }
@@ -76,7 +76,7 @@ impl Training {
 
 fn stored() -> Result<Box<Trainer>, Failure> {
     let Some(bytes) = state::get_raw(WEIGHTS) else { return Ok(Box::new(Trainer::new(FEATURES))) };
-    let trainer = Trainer::from_bytes(&bytes);
+    let trainer = Trainer::from_bytes(FEATURES, &bytes);
     trainer.map(Box::new).ok_or_else(|| Failure::new(Code::Internal, "what is stored is no training"))
 }
 

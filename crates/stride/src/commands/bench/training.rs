@@ -172,7 +172,8 @@ impl Http {
         let timing = answer.headers().get("server-timing").context("the answer has no Server-Timing")?.to_str()?;
         let run = timing.split("run;dur=").nth(1).and_then(|rest| rest.split(',').next()).context("it has no `run`")?;
         let run = seconds(run.trim().parse::<f64>()? / 1e3);
-        let gradient = Gradient::from_bytes(&answer.bytes().await?).context("the function answered no gradient")?;
+        let gradient =
+            Gradient::from_bytes(FEATURES, &answer.bytes().await?).context("the function answered no gradient")?;
         Ok((gradient, run))
     }
 }
@@ -191,7 +192,7 @@ impl<'a> Shipped<'a> {
 
     async fn load(&self) -> anyhow::Result<Trainer> {
         let bytes = self.http.get(self.key).await?.bytes().await?;
-        Trainer::from_bytes(&bytes).context("what is stored is no training")
+        Trainer::from_bytes(FEATURES, &bytes).context("what is stored is no training")
     }
 
     async fn step_by_functions(&mut self, clock: &Clock, batch: &str) -> anyhow::Result<(f32, Parts)> {
