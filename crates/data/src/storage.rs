@@ -56,10 +56,11 @@ pub struct Storage {
 
 /// A chunk that may not be durable yet.
 pub(crate) enum Writing {
-    /// It was there.
-    Found,
-    Durable,
-    Unsynced(NamedTempFile),
+    /// In a local directory: the file, or none if it was there.
+    Local(Arc<Local>, Option<NamedTempFile>),
+    Durable {
+        written: bool,
+    },
 }
 
 impl Storage {
@@ -112,31 +113,29 @@ impl Storage {
     /// Writes a chunk; it is durable when what this returns is finished. The bytes are no longer held then, so that many
     /// chunks may wait for the disk at the same time. One that is there already is left as it is, unless `anew`.
     pub(crate) async fn write(&self, id: &ChunkId, bytes: Bytes, anew: bool) -> Result<Writing, Error> {
-        self.settle(id).await?;
-        let path = path_of(id);
-        if !anew && self.has(&path, bytes.len() as u64).await? {
-            return Ok(Writing::Found);
+        if let Some(local) = self.local.clone() {
+            let (id, in_dir) = (id.clone(), local.clone());
+            let written = self.tasks.blocking(move || in_dir.write(&id, &bytes, anew)).await;
+            return written.map(|file| Writing::Local(local, file)).map_err(|e| Error::io("write a chunk", &e));
         }
-        let Some(local) = self.local.clone() else {
+        let path = path_of(id);
+        let found = !anew && self.has(&path, bytes.len() as u64).await?;
+        if !found {
             let put = self.answer(self.store.put(&path, PutPayload::from_bytes(bytes))).await;
-            return put.map(|_| Writing::Durable).map_err(|e| Error::storage("write a chunk", &e));
-        };
-        let id = id.clone();
-        let written = self.tasks.blocking(move || local.write(&id, &bytes)).await;
-        written.map(Writing::Unsynced).map_err(|e| Error::io("write a chunk", &e))
+            put.map_err(|e| Error::storage("write a chunk", &e))?;
+        }
+        Ok(Writing::Durable { written: !found })
     }
 
     /// Makes a chunk durable. Whether it was written.
     pub(crate) async fn finish(&self, id: &ChunkId, writing: Writing) -> Result<bool, Error> {
-        match (writing, self.local.clone()) {
-            // It may have come without its entry being durable, by a process that was killed just then.
-            (Writing::Found, _) => self.settle_entry(id).await.map(|()| false),
-            (Writing::Unsynced(file), Some(local)) => {
-                let id = id.clone();
+        match writing {
+            Writing::Local(local, file) => {
+                let (id, written) = (id.clone(), file.is_some());
                 let finished = self.tasks.blocking(move || local.finish(&id, file)).await;
-                finished.map(|()| true).map_err(|e| Error::io("write a chunk", &e))
+                finished.map(|()| written).map_err(|e| Error::io("write a chunk", &e))
             }
-            (Writing::Durable | Writing::Unsynced(_), _) => Ok(true),
+            Writing::Durable { written } => Ok(written),
         }
     }
 
@@ -219,25 +218,6 @@ impl Storage {
         let tenant = tenant.clone();
         let removed = self.tasks.blocking(move || local.remove_torn(&tenant, is_held)).await;
         removed.map_err(|e| Error::io("remove what was left of chunks", &e))
-    }
-
-    /// Sees to it that the directory of a chunk will not vanish with it. The store syncs a directory that it makes, but
-    /// not for those who find it made meanwhile, nor if it ended in between.
-    async fn settle(&self, id: &ChunkId) -> Result<(), Error> {
-        let Some(local) = self.local.clone() else { return Ok(()) };
-        let dir = local.dir_of(id);
-        if local.is_settled(&dir) {
-            return Ok(());
-        }
-        let settled = self.tasks.blocking(move || local.settle(dir)).await;
-        settled.map_err(|e| Error::io("make a directory", &e))
-    }
-
-    async fn settle_entry(&self, id: &ChunkId) -> Result<(), Error> {
-        let Some(local) = &self.local else { return Ok(()) };
-        let dir = local.dir_of(id);
-        let synced = self.tasks.blocking(move || local::sync_dir(&dir)).await;
-        synced.map_err(|e| Error::io("sync a directory", &e))
     }
 }
 

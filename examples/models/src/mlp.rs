@@ -3,8 +3,8 @@
 //!
 //! Always true: the same rows give the same bits, natively and as WebAssembly, however they are cut into pieces. A unit adds up the
 //! features in four lanes that never mix before the end, so vector instructions change no order of additions, and nothing but
-//! `+ - * /` and the square root is used, which are exact everywhere. Rows are summed up in groups, and groups in order, so that
-//! groups may be computed in different places.
+//! `+ - * /`, the fused multiply-add and the square root is used, which are exact everywhere. Rows are summed up in groups, and
+//! groups in order, so that groups may be computed in different places.
 //!
 //! Rows are read as the bytes that they are stored as: the features and then the label, as little-endian `f32`.
 
@@ -13,6 +13,7 @@ use std::array;
 use first_layer::{Row, STEP, Weights, add_products, add_up};
 
 mod first_layer;
+mod four;
 
 /// How many features the paper's product reviews have.
 pub const FEATURES: usize = 6_787;

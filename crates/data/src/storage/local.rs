@@ -16,7 +16,7 @@ use super::{CHUNKS, direct::DirectFile, fan_out};
 use crate::chunk::{ChunkHash, ChunkId};
 
 /// What has to be known of a local directory beside the files in it.
-pub(super) struct Local {
+pub(crate) struct Local {
     root: PathBuf,
     /// The directories whose entries, up to the root, are durable for certain.
     settled: Mutex<HashSet<PathBuf>>,
@@ -37,38 +37,48 @@ impl Local {
         &self.root
     }
 
-    pub(super) fn dir_of(&self, id: &ChunkId) -> PathBuf {
+    fn dir_of(&self, id: &ChunkId) -> PathBuf {
         dir_in(&self.root, id)
     }
 
-    pub(super) fn is_settled(&self, dir: &FilePath) -> bool {
-        self.settled.lock().contains(dir)
+    /// Writes a chunk to `HASH#`, and some letters, in the directory that it will be in. It is not durable yet. None if one of this
+    /// length is there already, unless it is to be written `anew`.
+    pub(super) fn write(&self, id: &ChunkId, bytes: &[u8], anew: bool) -> io::Result<Option<NamedTempFile>> {
+        if !anew && len_of(&path_in(&self.root, id))? == Some(bytes.len() as u64) {
+            return Ok(None);
+        }
+        let dir = self.dir_of(id);
+        fs::create_dir_all(&dir)?;
+        // The same permissions as any other new file.
+        let permissions = fs::Permissions::from_mode(0o666);
+        let prefix = format!("{}#", id.hash);
+        let file = tempfile::Builder::new().prefix(&prefix).permissions(permissions).tempfile_in(dir)?;
+        DirectFile::new(file.as_file(), file.path())?.write_all_at(bytes, 0)?;
+        Ok(Some(file))
     }
 
-    pub(super) fn settle(&self, dir: PathBuf) -> io::Result<()> {
-        fs::create_dir_all(&dir)?;
+    /// Makes a chunk that was written durable and then visible. One that was there may have come without its entry being
+    /// durable, by a process that was killed just then; this is made up for.
+    pub(super) fn finish(&self, id: &ChunkId, written: Option<NamedTempFile>) -> io::Result<()> {
+        if let Some(file) = written {
+            file.as_file().sync_all()?;
+            file.persist(path_in(&self.root, id))?;
+        }
+        let dir = self.dir_of(id);
+        sync_dir(&dir)?;
+        self.settle(dir)
+    }
+
+    /// Sees to it that a directory will not vanish with what is in it.
+    fn settle(&self, dir: PathBuf) -> io::Result<()> {
+        if self.settled.lock().contains(&dir) {
+            return Ok(());
+        }
         for parent in dir.ancestors().skip(1).take_while(|parent| parent.starts_with(&self.root)) {
             sync_dir(parent)?;
         }
         self.settled.lock().insert(dir);
         Ok(())
-    }
-
-    /// Writes a chunk to `HASH#`, and some letters, in the directory that it will be in. It is not durable yet.
-    pub(super) fn write(&self, id: &ChunkId, bytes: &[u8]) -> io::Result<NamedTempFile> {
-        // The same permissions as any other new file.
-        let permissions = fs::Permissions::from_mode(0o666);
-        let prefix = format!("{}#", id.hash);
-        let file = tempfile::Builder::new().prefix(&prefix).permissions(permissions).tempfile_in(self.dir_of(id))?;
-        DirectFile::new(file.as_file(), file.path())?.write_all_at(bytes, 0)?;
-        Ok(file)
-    }
-
-    /// Makes a chunk that was written durable, and then visible.
-    pub(super) fn finish(&self, id: &ChunkId, file: NamedTempFile) -> io::Result<()> {
-        file.as_file().sync_all()?;
-        file.persist(path_in(&self.root, id))?;
-        sync_dir(&self.dir_of(id))
     }
 
     /// Removes what was written of chunks and never became one.
@@ -85,6 +95,15 @@ impl Local {
             }
         }
         Ok(removed)
+    }
+}
+
+/// How long a file is; none if there is none.
+fn len_of(path: &FilePath) -> io::Result<Option<u64>> {
+    match fs::metadata(path) {
+        Ok(about) => Ok(Some(about.len())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
@@ -107,6 +126,6 @@ pub(crate) fn entries(dir: &FilePath) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-pub(super) fn sync_dir(dir: &FilePath) -> io::Result<()> {
+fn sync_dir(dir: &FilePath) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }

@@ -11,9 +11,9 @@
 
 use std::{array, ops::Range, slice};
 
-use wide::f32x4;
+use multiversion::multiversion;
 
-use super::{UNITS, Units};
+use super::{UNITS, Units, four::Four};
 
 /// Features that are computed with at each turn of a loop.
 pub(super) const STEP: usize = 16;
@@ -25,7 +25,7 @@ type Value = [u8; 4];
 type Values = [Value; STEP];
 
 /// Steps in a strip.
-const STRIP: usize = 32;
+const STRIP: usize = 16;
 
 /// A row of a batch.
 pub(super) struct Row<'a> {
@@ -63,7 +63,7 @@ fn strips(steps: usize, rows: &[Row]) -> impl Iterator<Item = Range<usize>> {
 
 /// What the units of each row add up to.
 pub(super) fn add_up(weights: &[Weights], rows: &[Row]) -> Vec<Units> {
-    let mut sums = vec![[f32x4::ZERO; UNITS]; rows.len()];
+    let mut sums = vec![[Four::ZERO; UNITS]; rows.len()];
     for strip in strips(weights.len(), rows) {
         let weights = &weights[strip.clone()];
         let ((pairs, rest), (sum_pairs, sum_rest)) = (rows.as_chunks::<2>(), sums.as_chunks_mut::<2>());
@@ -74,11 +74,11 @@ pub(super) fn add_up(weights: &[Weights], rows: &[Row]) -> Vec<Units> {
             add_strip(sums, weights, [row.strip(strip.clone())]);
         }
     }
-    sums.iter().map(|sums| sums.map(|lanes| lanes.to_array().iter().sum())).collect()
+    sums.iter().map(|sums| sums.map(|four| four.to_array().iter().sum())).collect()
 }
 
 /// Adds a strip of these rows to what their units add up to.
-fn add_strip<const ROWS: usize>(sums: &mut [[f32x4; UNITS]; ROWS], weights: &[Weights], rows: [&[Values]; ROWS]) {
+fn add_strip<const ROWS: usize>(sums: &mut [[Four; UNITS]; ROWS], weights: &[Weights], rows: [&[Values]; ROWS]) {
     let rows = rows.map(|row| &row[..weights.len()]);
     for (step, weights) in weights.iter().enumerate() {
         add_step(sums, weights, rows.map(|row| &row[step]));
@@ -86,46 +86,50 @@ fn add_strip<const ROWS: usize>(sums: &mut [[f32x4; UNITS]; ROWS], weights: &[We
 }
 
 /// Adds a step. It is never part of the loop, so its sums are in registers while they are computed.
+#[multiversion(targets("x86_64+avx+avx2+fma"))]
 #[inline(never)]
-fn add_step<const ROWS: usize>(sums: &mut [[f32x4; UNITS]; ROWS], weights: &Weights, rows: [&Values; ROWS]) {
-    let rows = rows.map(|row| vectors(&row.map(f32::from_le_bytes)));
+fn add_step<const ROWS: usize>(sums: &mut [[Four; UNITS]; ROWS], weights: &Weights, rows: [&Values; ROWS]) {
+    let rows = rows.map(stored);
     for (unit, weights) in weights.iter().enumerate() {
-        let weights = vectors(weights);
+        let weights = fours(weights);
         for (sums, row) in sums.iter_mut().zip(&rows) {
-            sums[unit] += (row[0] * weights[0] + row[1] * weights[1]) + (row[2] * weights[2] + row[3] * weights[3]);
+            let mut sum = sums[unit];
+            for (weights, values) in weights.iter().zip(row) {
+                sum = sum.plus(*weights, *values);
+            }
+            sums[unit] = sum;
         }
     }
 }
 
 /// Adds to the gradient of the weights what comes back from the units of each row.
 pub(super) fn add_products(sums: &mut [Weights], rows: &[Row], units: &[Units]) {
-    let on: [Vec<_>; UNITS] = array::from_fn(|unit| {
-        let all = rows.iter().zip(units).map(|(row, units)| (units[unit], row));
-        all.filter(|(factor, _)| *factor != 0.0).collect()
+    let on: [Vec<(Four, usize)>; UNITS] = array::from_fn(|unit| {
+        let all = units.iter().enumerate().map(|(row, units)| (units[unit], row));
+        all.filter(|(factor, _)| *factor != 0.0).map(|(factor, row)| (Four::splat(factor), row)).collect()
     });
     for strip in strips(sums.len(), rows) {
         let sums = &mut sums[strip.clone()];
+        let rows: Vec<_> = rows.iter().map(|row| row.strip(strip.clone())).collect();
         for (unit, on) in on.iter().enumerate() {
-            let (eights, rest) = on.as_chunks::<8>();
-            let (fours, rest) = rest.as_chunks::<4>();
-            eights.iter().for_each(|rows| add_scaled(sums, unit, rows, &strip));
-            fours.iter().for_each(|rows| add_scaled(sums, unit, rows, &strip));
-            rest.as_chunks::<1>().0.iter().for_each(|row| add_scaled(sums, unit, row, &strip));
+            let (fours, rest) = on.as_chunks::<4>();
+            fours.iter().for_each(|on| add_scaled(sums, unit, on, &rows));
+            rest.as_chunks::<1>().0.iter().for_each(|on| add_scaled(sums, unit, on, &rows));
         }
     }
 }
 
-/// Adds a strip of these rows, each by its factor, to what there is for a unit. It is never part of a larger function, of whose
-/// loops there would be more to carry along.
+/// Adds some of these rows, each by its factor, to what there is for a unit.
+#[multiversion(targets("x86_64+avx+avx2+fma"))]
 #[inline(never)]
-fn add_scaled<const ROWS: usize>(sums: &mut [Weights], unit: usize, rows: &[(f32, &Row); ROWS], strip: &Range<usize>) {
-    let rows = rows.map(|(factor, row)| (f32x4::splat(factor), &row.strip(strip.clone())[..sums.len()]));
+fn add_scaled<const ROWS: usize>(sums: &mut [Weights], unit: usize, on: &[(Four, usize); ROWS], rows: &[&[Values]]) {
+    let on = on.map(|(factor, row)| (factor, &rows[row][..sums.len()]));
     for (step, sums) in sums.iter_mut().enumerate() {
-        for (four, sums) in sums[unit].as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let mut sum = f32x4::new(*sums);
-            for (factor, row) in rows {
-                let (values, _) = row[step].as_chunks::<4>();
-                sum += factor * f32x4::new(values[four].map(f32::from_le_bytes));
+        let (sums, _) = sums[unit].as_chunks_mut::<4>();
+        for (four, sums) in sums.iter_mut().enumerate() {
+            let mut sum = Four::of(sums);
+            for (factor, row) in on {
+                sum = sum.plus(Four::stored(&row[step].as_chunks().0[four]), factor);
             }
             *sums = sum.to_array();
         }
@@ -133,7 +137,13 @@ fn add_scaled<const ROWS: usize>(sums: &mut [Weights], unit: usize, rows: &[(f32
 }
 
 #[inline(always)]
-fn vectors(step: &[f32; STEP]) -> [f32x4; STEP / 4] {
+fn fours(step: &[f32; STEP]) -> [Four; STEP / 4] {
     let (fours, _) = step.as_chunks();
-    array::from_fn(|at| f32x4::new(fours[at]))
+    array::from_fn(|at| Four::of(&fours[at]))
+}
+
+#[inline(always)]
+fn stored(step: &Values) -> [Four; STEP / 4] {
+    let (fours, _) = step.as_chunks();
+    array::from_fn(|at| Four::stored(&fours[at]))
 }
