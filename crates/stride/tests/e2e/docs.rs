@@ -84,5 +84,7 @@ async fn the_commands_of_the_readme_do_what_they_say() {
     }
     let answer = |line| String::from_utf8(run(line, &node, dir.path()).stdout).unwrap();
     assert_eq!(answer("stride call counter/shout '\"hello\"'"), "\"HELLO\"\n");
-    assert_eq!(answer("stride ask account/ann balance"), "300\n");
+    // The tip goes a minute after it was ordered, and the other commands may have taken longer.
+    let balance = answer("stride ask account/ann balance");
+    assert!(["300\n", "250\n"].contains(&balance.as_str()), "{balance}");
 }
