@@ -58,9 +58,8 @@ pub struct Storage {
 pub(crate) enum Writing {
     /// In a local directory: the file, or none if it was there.
     Local(Arc<Local>, Option<NamedTempFile>),
-    Durable {
-        written: bool,
-    },
+    /// In a store that is durable when it answers; not written if it was there.
+    Durable { written: bool },
 }
 
 impl Storage {

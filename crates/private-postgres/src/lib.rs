@@ -15,12 +15,16 @@ use std::{
         process::CommandExt as _,
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use stride_sim::Clock;
+
+use crate::programs::{Programs, run, run_with, text};
+
+mod programs;
 
 /// How long a server may take to start, to copy another one, or to be promoted.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -85,14 +89,6 @@ pub struct Server {
     databases: AtomicU32,
     // Dropped last: fields drop in order.
     _home: tempfile::TempDir,
-}
-
-/// Where the programs are, and whom they run as.
-#[derive(Clone, Debug)]
-struct Programs {
-    bin: PathBuf,
-    /// User and group, if they are others than ours.
-    user: Option<(u32, u32)>,
 }
 
 impl Server {
@@ -401,95 +397,6 @@ fn end(process: &mut Child) {
     // Whether or not it was alive, it is not afterwards.
     let _ = process.kill();
     let _ = process.wait();
-}
-
-impl Programs {
-    fn find() -> Result<Self, Error> {
-        let ours = run(Command::new("id").arg("-u")).map(|out| text(&out.stdout))?;
-        let user = if ours == "0" { Some(ids_of(USER)?) } else { None };
-        let bin = bin_dirs().into_iter().find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists());
-        Ok(Self { bin: bin.ok_or(Error::NotInstalled)?, user })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.bin.join(program));
-        if let Some((user, group)) = self.user {
-            // Wherever we are may be closed to that user.
-            command.uid(user).gid(group).current_dir("/");
-        }
-        command.env_remove("PGOPTIONS").env("LC_ALL", "C");
-        command
-    }
-
-    /// The same in another network. `nsenter` becomes the program, so that its process is the one that is started.
-    fn command_in(&self, program: &str, namespace: Option<&Namespace>) -> Command {
-        let Some(namespace) = namespace else { return self.command(program) };
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", namespace.name));
-        if let Some((user, group)) = self.user {
-            command.arg(format!("--setuid={user}")).arg(format!("--setgid={group}"));
-        }
-        command.arg("--").arg(self.bin.join(program)).current_dir("/");
-        command.env_remove("PGOPTIONS").env("LC_ALL", "C");
-        command
-    }
-
-    /// A directory that only the server's user can read, and the one in it for the data.
-    fn home(&self) -> Result<(tempfile::TempDir, PathBuf), Error> {
-        let home = tempfile::Builder::new().prefix("stride-postgres-").tempdir()?;
-        if let Some((user, group)) = self.user {
-            chown(home.path(), Some(user), Some(group))?;
-        }
-        let dir = home.path().join("data");
-        Ok((home, dir))
-    }
-}
-
-/// Where the programs may be: where `pg_config` says, where Debian puts them (newest first), and on the path.
-fn bin_dirs() -> Vec<PathBuf> {
-    let mut dirs = Vec::new();
-    if let Ok(said) = run(Command::new("pg_config").arg("--bindir")) {
-        dirs.push(PathBuf::from(text(&said.stdout)));
-    }
-    let mut versions: Vec<_> = fs::read_dir("/usr/lib/postgresql")
-        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
-        .unwrap_or_default();
-    versions.sort();
-    dirs.extend(versions.into_iter().rev());
-    dirs.extend(std::env::var_os("PATH").iter().flat_map(|path| std::env::split_paths(path).collect::<Vec<_>>()));
-    dirs
-}
-
-fn ids_of(user: &str) -> Result<(u32, u32), Error> {
-    let id = |what| {
-        let said = run(Command::new("id").args([what, user])).map_err(|_| Error::NoUser)?;
-        text(&said.stdout).parse().map_err(|_| Error::NoUser)
-    };
-    Ok((id("-u")?, id("-g")?))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim().to_owned()
-}
-
-/// Runs a program to its end.
-fn run(command: &mut Command) -> Result<Output, Error> {
-    run_with(command, "")
-}
-
-/// Runs a program that reads `input`.
-fn run_with(command: &mut Command, input: &str) -> Result<Output, Error> {
-    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    if let Some(mut stdin) = process.stdin.take() {
-        // One that ends without reading says why by itself.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = process.wait_with_output()?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Err(Error::Failed { program, said: text(&output.stderr) })
 }
 
 #[cfg(test)]

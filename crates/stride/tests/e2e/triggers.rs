@@ -57,14 +57,10 @@ async fn got_all(node: &Node, key: &str, count: usize) -> Vec<Value> {
 }
 
 async fn trigger(node: &Node, name: &str) -> Value {
-    let listed = loop {
-        let listed = node.get("/v1/triggers").await;
-        // A node of a cluster that has not heard from the database for a while says so, and goes on.
-        if listed.status != StatusCode::SERVICE_UNAVAILABLE {
-            break listed.json();
-        }
-        tokio::task::yield_now().await;
-    };
+    trigger_in(&node.get("/v1/triggers").await.json(), name)
+}
+
+fn trigger_in(listed: &Value, name: &str) -> Value {
     let found = listed["triggers"].as_array().unwrap().iter().find(|one| one["trigger"] == name);
     found.cloned().unwrap_or_default()
 }
@@ -340,6 +336,20 @@ async fn a_trigger_whose_target_is_not_there_is_refused_at_once_and_one_whose_ta
     assert_eq!(Reply::of(dropped).await.json(), json!({"dropped": 1}));
 }
 
+/// Waits until so much was delivered, by a node of a cluster: one that has not heard from the database for a while refuses, and
+/// goes on.
+async fn until_delivered(node: &Node, name: &str, count: u64) {
+    loop {
+        let listed = node.get("/v1/triggers").await;
+        if listed.status != StatusCode::OK {
+            listed.fails_with("unavailable", "has not heard from the cluster's database");
+        } else if trigger_in(&listed.json(), name)["delivered"] == count {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn in_a_cluster_triggers_go_on_when_the_node_that_has_them_dies() {
     let cluster = Cluster::new();
@@ -373,7 +383,7 @@ async fn in_a_cluster_triggers_go_on_when_the_node_that_has_them_dies() {
     };
     for n in 0..6 {
         assert_eq!(sorted(got_all(&two, &format!("n{n}"), 20).await), expected);
-        until(&two, &format!("call{n}"), "delivered", json!(20)).await;
+        until_delivered(&two, &format!("call{n}"), 20).await;
         let mut called = sorted(got(&two, &format!("c{n}")).await);
         called.dedup();
         assert_eq!(called, expected);

@@ -119,7 +119,8 @@ pub(super) fn add_products(sums: &mut [Weights], rows: &[Row], units: &[Units]) 
     }
 }
 
-/// Adds some of these rows, each by its factor, to what there is for a unit.
+/// Adds some of these rows, each by its factor, to what there is for a unit. It is never part of a larger function, of whose loops
+/// there would be more to carry along.
 #[multiversion(targets("x86_64+avx+avx2+fma"))]
 #[inline(never)]
 fn add_scaled<const ROWS: usize>(sums: &mut [Weights], unit: usize, on: &[(Four, usize); ROWS], rows: &[&[Values]]) {
